@@ -1,0 +1,68 @@
+# Everything a developer calls. Each target sets up what it needs, from Python and git alone.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+PYTHON ?=#     the interpreter for .venv; empty: the first of 3.11 to 3.13 on the PATH
+RANKS ?= 2#    processes of the demo
+WORKERS ?= 2#  processes of the tests
+ARGS ?=#       more arguments for pytest, such as ARGS='-k rewards'
+DEMO := runs/demo
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: install
+install: $(STAMP) ## make .venv with budgetrl and its tools, at the versions of constraints.txt
+
+# Printed by the first interpreter that fits: its own path.
+SUPPORTED := import sys, ensurepip, venv; (3, 11) <= sys.version_info < (3, 14) and print(sys.executable)
+
+$(STAMP): pyproject.toml constraints.txt
+	@candidates="$(or $(PYTHON),python3 python3.13 python3.12 python3.11)"; found=; \
+	for candidate in $$candidates; do \
+	    found=$$("$$candidate" -c '$(SUPPORTED)' 2>/dev/null || true); \
+	    if [ -n "$$found" ]; then break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "No Python 3.11, 3.12 or 3.13 with the venv module among: $$candidates." >&2; \
+	    echo "Install one (on Debian also its python3-venv package), or name it: make install PYTHON=<path>" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Installing into $(VENV) with $$found; this takes a few minutes."; \
+	"$$found" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: install ## the whole story on the mini model: cold start, GRPO, evaluation, report
+	$(BIN)/python -m budgetrl run.dir=$(DEMO) launch.ranks=$(RANKS)
+	@echo "The report: $(DEMO)/report.md"
+
+.PHONY: test
+test: install ## run the tests; ARGS='-m "not slow"' leaves out the long ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+.PHONY: lint
+lint: install ## check style, formatting, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: install ## let ruff mend style and formatting
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## remove caches and build products; runs/ and .venv stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""Checks of configuration fields. Messages start with the field, so that a config can prefix its group."""
+
+import math
+from collections.abc import Collection
+
+
+def require(holds: bool, field: str, complaint: str) -> None:
+    """ValueError `field: complaint` unless `holds`."""
+    if not holds:
+        raise ValueError(f"{field}: {complaint}")
+
+
+def require_range(record: object, low: float, high: float, *fields: str) -> None:
+    """ValueError for the first of these fields of `record` that is not a finite number in [low, high]."""
+    allowed = f"{low:g} or more" if math.isinf(high) else f"from {low:g} to {high:g}"
+    for field in fields:
+        value = getattr(record, field)
+        require(low <= value <= high and math.isfinite(value), field, f"{value} is not a number {allowed}")
+
+
+def require_option(record: object, options: Collection[str], field: str) -> None:
+    """ValueError if this field of `record` is not one of `options`."""
+    value = getattr(record, field)
+    require(value in options, field, f"{value!r} is not one of {', '.join(options)}")

@@ -1,0 +1,49 @@
+"""The small frozen records that travel through the whole of budgetrl. No torch here."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with its gold answer."""
+
+    id: str
+    problem: str
+    answer: str
+    level: int | None = None
+    """Difficulty, larger is harder, where the source states one."""
+    source: str | None = None
+    solution: str | None = None
+    """A worked solution from the source; never shown to the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the policy wrote for one prompt."""
+
+    token_ids: tuple[int, ...]
+    """Tokens written, the end token included; pre-filled tokens are not among them."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each written token under the sampling distribution (temperature applied)."""
+    finished: bool
+    """True if it ended with an end token, False if it ran into the token limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a completion came to: all that rewards and metrics ever see."""
+
+    well_formed: bool
+    correct: bool
+    length: int
+    """l, in tokens."""
+    budget: int | None = None
+    """b, in tokens; None where none could be read."""
+    b_max: float = math.inf
+    """Reference length of the problem in tokens; infinite where the initial model was wrong."""
+    thinking_length: int | None = None
+    """Tokens up to the end of a `<think>` block, where there is one."""
+    truncated: bool = False
+    level: int | None = None
+    problem_id: str = ""

@@ -1,0 +1,226 @@
+"""From a command line to checked configurations. Beside `__main__`, the only module that knows Hydra.
+
+The whole request is composed and checked before Hydra's own machinery starts, so that a wrong key
+anywhere in a sweep is one line on the terminal, and nothing is created.
+"""
+
+import itertools
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from budgetrl.config import Config, ConfigError, check, flatten, load_config, nearest, run_dir, to_plain
+from budgetrl.run.folder import RunFolder
+
+VERSION_BASE = "1.3"
+CONFIG_NAME = "config"
+MOST_JOBS_CHECKED = 16
+"""A sweep of more jobs is checked value by value rather than combination by combination: composing takes time."""
+
+
+def config_dir() -> Path:
+    """The folder of the shipped options: in the package where it is installed, else in the checkout."""
+    package = Path(__file__).resolve().parent
+    folders = (package / "conf", package.parent.parent / "conf")
+    return next(folder for folder in folders if (folder / "config.yaml").is_file())
+
+
+def check_request(argv: Sequence[str]) -> None:
+    """Compose and check every job that a command line asks for.
+
+    Raises:
+        ConfigError: for the first thing that is wrong in any of them.
+    """
+    args = get_args_parser().parse_args(list(argv))
+    if args.help or args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
+        return
+    with _searching(args):
+        _check_jobs(args)
+
+
+def run(start: Callable[[Config], int]) -> int:
+    """Hand the process's command line to Hydra, which calls `start` for each job. Returns the exit code.
+
+    A failed job does not end a sweep; one that was interrupted or told to stop does.
+    """
+    failed: list[str] = []
+    codes: list[int] = []
+
+    @hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=CONFIG_NAME)
+    def job(cfg: DictConfig) -> float | None:
+        settings = HydraConfig.get()
+        overrides = " ".join(settings.overrides.task)
+        if settings.mode == RunMode.MULTIRUN:
+            print(f"\njob {settings.job.num}: {overrides}", flush=True)
+        config = _config(cfg, settings, settings.mode == RunMode.MULTIRUN)
+        code = start(config)
+        codes.append(code)
+        if code in (130, 143):
+            raise SystemExit(code)
+        if code:
+            failed.append(f"job {settings.job.num} failed with exit code {code}: {overrides} ({run_dir(config)})")
+        return _objective(config, code)
+
+    job()
+    if len(codes) > 1 and failed:
+        print("\n".join(failed), file=sys.stderr)
+        return 1
+    return max(codes, default=0)
+
+
+def _check_jobs(args: Namespace) -> None:
+    given = [_parse(text) for text in args.overrides]
+    plain = [o.input_line for o in given if not o.is_sweep_override()]
+    cfg = _compose(args, plain, return_hydra_config=True)
+    settings = cfg.hydra
+    multirun = args.multirun or settings.mode == RunMode.MULTIRUN
+    sweeps = [o for o in given if o.is_sweep_override()]
+    if sweeps and not multirun:
+        key, line = sweeps[0].key_or_group, sweeps[0].input_line
+        raise ConfigError(f"{key}: {line} is a sweep and needs -m; a list is written in brackets, {key}=[...]")
+    if multirun and settings.sweeper.get("params"):
+        sweeps += [_parse(f"{key}={values}") for key, values in settings.sweeper.params.items()]
+    if not sweeps:
+        _config(cfg, settings, multirun)
+        return
+    folders: dict[Path, str] = {}
+    for swept in _combinations(sweeps):
+        config = _config(_compose(args, [*plain, *swept]), settings, multirun)
+        label = " ".join(swept)
+        if (other := folders.setdefault(run_dir(config), label)) != label:
+            raise ConfigError(f"run.dir: the jobs {other!r} and {label!r} would share the folder {run_dir(config)}")
+
+
+def _config(cfg: DictConfig, settings: DictConfig, multirun: bool) -> Config:
+    """The checked configuration of one composed job; `settings` are Hydra's own."""
+    mapping = to_plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+    if multirun:
+        mapping["run"]["root"] = settings.sweep.dir
+    mapping["eval_datasets"] = _eval_datasets(mapping)
+    config = load_config(mapping)
+    if problems := check(config):
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _eval_datasets(mapping: dict[str, Any]) -> dict[str, Any]:
+    """The data sets that `stage.datasets` names: options of the dataset group, or JSONL files."""
+    stage, own = mapping.get("stage"), mapping.get("dataset")
+    names = stage.get("datasets") if isinstance(stage, dict) else None
+    if not isinstance(names, list) or not isinstance(own, dict):
+        return {}
+    found = [own if name == own.get("name") else _dataset(str(name)) for name in names]
+    return {node["name"]: node for node in found}
+
+
+def _dataset(name: str) -> dict[str, Any]:
+    if name.endswith(".jsonl"):
+        return {**_dataset("jsonl"), "name": Path(name).stem, "path": None, "eval_path": name}
+    options = _loader().get_group_options("dataset")
+    if name not in options:
+        raise ConfigError(f"stage.datasets: no dataset option or .jsonl file is {name!r}; {nearest(name, options)}")
+    return to_plain(hydra.compose(f"dataset/{name}"))["dataset"]
+
+
+def _combinations(sweeps: Sequence[Override]) -> list[tuple[str, ...]]:
+    """The jobs of a sweep as override strings: all combinations, or if those are too many, each value once."""
+    choices = [_values(sweep) for sweep in sweeps if not sweep.is_interval_sweep()]
+    jobs = list(itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED + 1))
+    if len(jobs) <= MOST_JOBS_CHECKED:
+        return jobs
+    longest = max(map(len, choices))
+    return [tuple(values[min(i, len(values) - 1)] for values in choices) for i in range(longest)]
+
+
+def _values(sweep: Override) -> list[str]:
+    key = sweep.input_line.split("=", 1)[0]
+    return [f"{key}={value}" for value in sweep.sweep_string_iterator()]
+
+
+@contextmanager
+def _searching(args: Namespace) -> Iterator[None]:
+    """Hydra with the search path that the flags ask for: the user's folder first, then ours."""
+    for flag, folder in (("--config-dir", args.config_dir), ("--config-path", args.config_path)):
+        if folder and not Path(folder).is_dir():
+            raise ConfigError(f"{flag}: there is no folder {folder}")
+    version.setbase(VERSION_BASE)
+    search_path = create_config_search_path(os.path.abspath(args.config_path or config_dir()))
+    if args.config_dir:  # hydra.initialize_config_dir, the public way, cannot put a folder before its own
+        search_path.prepend("command-line", f"file://{os.path.abspath(args.config_dir)}")
+    Hydra.create_main_hydra2("budgetrl", search_path)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _compose(args: Namespace, overrides: list[str], **options: Any) -> DictConfig:
+    """Compose one job, or raise a ConfigError that says which override is wrong."""
+    try:
+        return hydra.compose(args.config_name or CONFIG_NAME, overrides, **options)
+    except (HydraException, OmegaConfBaseException) as error:
+        _explain(args, overrides)
+        raise ConfigError(str(error).splitlines()[0]) from None
+
+
+def _explain(args: Namespace, overrides: list[str]) -> None:
+    """Raise a ConfigError for the override that names no option or no key, if there is one."""
+    groups = set(_loader().list_groups("")) - {"hydra"}
+    parsed = [_parse(text) for text in overrides]
+    choices = [o for o in parsed if o.key_or_group in groups]
+    for choice in choices:
+        _check_option(choice)
+    keys = flatten(to_plain(hydra.compose(args.config_name or CONFIG_NAME, [str(o.input_line) for o in choices])))
+    names = {*keys, *groups, *(key.rpartition(".")[0] for key in keys)} - {""}
+    for override in parsed:
+        key = override.key_or_group
+        if override.type == OverrideType.CHANGE and key not in names and not key.startswith("hydra"):
+            raise ConfigError(f"{key}: there is no such key; {nearest(key, names)}")
+
+
+def _check_option(choice: Override) -> None:
+    group, value = choice.key_or_group, choice.value()
+    options = _loader().get_group_options(group)
+    if value is not None and value not in options:
+        raise ConfigError(f"{group}: there is no option {value!r}; {nearest(str(value), options)}")
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create(config_loader=_loader()).parse_override(text)
+    except HydraException as error:
+        raise ConfigError(f"{text}: cannot be read as key=value; {str(error).splitlines()[0]}") from None
+
+
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
+
+
+def _objective(config: Config, code: int) -> float | None:
+    """The number a sweeper optimises; NaN, which it takes for a failed trial, if the job failed."""
+    if config.run.objective is None or config.mode == "dry":
+        return None
+    if code:
+        return float("nan")
+    result = RunFolder(run_dir(config)).read_result()
+    if config.run.objective not in result:
+        raise ConfigError(f"run.objective: result.json has no {config.run.objective}; {nearest(config.run.objective, result)}")
+    return result[config.run.objective]

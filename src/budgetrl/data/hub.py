@@ -1,0 +1,44 @@
+"""Problems from a Hugging Face data set, through the `datasets` library.
+
+Tested with local folders in the same layout; downloads from the Hub itself were not run.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from budgetrl.data.rows import Row, collect
+from budgetrl.data.spec import DataError, DatasetSpec, Loaded, Split
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def load(spec: DatasetSpec, split: Split) -> Loaded:
+    """Read the training or the evaluation split. Raises DataError if it cannot be had, or for a bad row."""
+    if split == "eval" and spec.eval_path is not None:
+        return _load(spec, "eval_path", spec.eval_path, None, spec.eval_revision, spec.eval_split)
+    hub_split = spec.eval_split if split == "eval" else spec.split
+    return _load(spec, "path", spec.path, spec.config_name, spec.revision, hub_split)
+
+
+def _load(
+    spec: DatasetSpec, key: str, path: str | None, config: str | None, revision: str | None, split: str | None
+) -> Loaded:
+    import datasets  # slow, and the other sources do without it
+
+    assert path is not None  # DatasetSpec has checked both
+    assert split is not None
+    try:
+        rows = datasets.load_dataset(path, config, split=split, revision=revision)
+    except (OSError, ValueError) as error:  # not found, offline, no such configuration or split
+        where = f"{path} (configuration {config}, split {split}, revision {revision})"
+        raise DataError(f"dataset.{key}: cannot load {where}: {error}") from error
+    assert isinstance(rows, datasets.Dataset)
+    return collect(_rows(rows, path, split), spec, f"{path}[{split}]")
+
+
+def _rows(rows: "Dataset", path: str, split: str) -> Iterator[Row]:
+    stem = path.rstrip("/").rpartition("/")[2]
+    for number, row in enumerate(rows):
+        yield Row(f"{path}[{split}] row {number}", f"{stem}-{split}-{number}", partial(dict, row))  # pyright: ignore[reportCallIssue, reportArgumentType]

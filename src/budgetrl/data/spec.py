@@ -1,0 +1,131 @@
+"""The `dataset` group, and what loading gives back."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.records import Problem
+
+Split = Literal["train", "eval"]
+
+SOURCES = ("mini", "jsonl", "hub")
+ANSWERS = ("field", "gsm8k", "boxed")
+ON_BAD_ROW = ("error", "skip")
+
+
+class DataError(RequestError):
+    """A data set cannot be read as asked; the message names the file and line, or the key to change."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Under which names a row holds what is needed."""
+
+    id: str | None = "id"
+    """Unique name of the problem; null, or rows without it: made from file or set name and row number."""
+    problem: str = "problem"
+    """The question's text."""
+    answer: str = "answer"
+    """What holds the gold answer; `answer_from` says how it is cut out. Numbers are taken as text."""
+    level: str | None = "level"
+    """Difficulty, a number or a text with one ("Level 3"), rounded; null or absent: no levels."""
+    solution: str | None = "solution"
+    """A worked solution; null or absent: none."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Which problems to train on, and which to evaluate on."""
+
+    name: str = "mini"
+    """Short name for run folders, tables and the keys of result.json."""
+    source: str = "mini"
+    """mini (the generated task), jsonl (files) or hub (a Hub data set, or a folder laid out as one)."""
+    path: str | None = None
+    """jsonl: the training file; hub: the repository. Null for a JSONL set that is for evaluation only."""
+    eval_path: str | None = None
+    """jsonl: the evaluation file; hub: a repository of its own for evaluation. Null: see `held_out`."""
+    config_name: str | None = None
+    """hub: configuration of `path`; null takes its default one."""
+    revision: str | None = None
+    """hub: commit of `path`; null takes the newest."""
+    eval_revision: str | None = None
+    """hub: commit of `eval_path`."""
+    split: str | None = None
+    """hub: the training split of `path`; null for a set that is for evaluation only."""
+    eval_split: str | None = None
+    """hub: the evaluation split, of `eval_path` if there is one, else of `path`. Null: see `held_out`."""
+    fields: Fields = field(default_factory=Fields)
+    """Names of the fields of a row, in the training and the evaluation set alike."""
+    answer_from: str = "field"
+    r"""field: as it is; gsm8k: it ends in `#### 72`; boxed: it holds `\boxed{72}` (the last counts)."""
+    limit: int | None = None
+    """Most training problems, the first ones of the source; null for all."""
+    eval_limit: int | None = None
+    """Most evaluation problems; null for all."""
+    held_out: int = 0
+    """Where there is no evaluation set: training problems kept back for it, chosen by a hash of their ids."""
+    on_bad_row: str = "error"
+    """error: stop at a row that cannot be used; skip: leave it out, and report it."""
+    seed: int = 0
+    """mini: seed of the generated problems."""
+    size: int = 2800
+    """mini: training problems."""
+    eval_size: int = 1050
+    """mini: evaluation problems."""
+
+    def __post_init__(self) -> None:
+        _one_of("source", self.source, SOURCES)
+        _one_of("answer_from", self.answer_from, ANSWERS)
+        _one_of("on_bad_row", self.on_bad_row, ON_BAD_ROW)
+        for key in ("limit", "eval_limit", "size", "eval_size"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key}: must be at least 1, got {value}")
+        if self.held_out < 0:
+            raise ValueError(f"held_out: must not be negative, got {self.held_out}")
+        if self.source == "jsonl":
+            self._check_jsonl()
+        if self.source == "hub":
+            self._check_hub()
+
+    @property
+    def has_train_set(self) -> bool:
+        """Whether there is anything to train on."""
+        return self.source == "mini" or (self.path if self.source == "jsonl" else self.split) is not None
+
+    @property
+    def has_eval_set(self) -> bool:
+        """Whether evaluation problems come from a file or split of their own."""
+        return self.eval_path is not None or self.eval_split is not None
+
+    def _check_jsonl(self) -> None:
+        if self.path is None and self.eval_path is None:
+            raise ValueError("path: source=jsonl needs a file: set dataset.path=<file.jsonl>")
+        for key in ("config_name", "revision", "eval_revision", "split", "eval_split"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key}: is for source=hub; must be null for source=jsonl")
+
+    def _check_hub(self) -> None:
+        if self.path is None:
+            raise ValueError("path: source=hub needs the name of a data set, such as openai/gsm8k")
+        if self.split is None and self.eval_split is None:
+            raise ValueError("split: source=hub needs a split: set dataset.split or dataset.eval_split")
+        if self.eval_path is not None and self.eval_split is None:
+            raise ValueError("eval_split: must name a split of eval_path, such as test")
+        if self.eval_revision is not None and self.eval_path is None:
+            raise ValueError("eval_revision: must be null without eval_path; revision holds for both splits")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Problems, and what was left out on the way to them."""
+
+    problems: list[Problem]
+    skipped: list[str] = field(default_factory=list)
+    """One message per row left out: where it stands, and why."""
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key}: must be one of {', '.join(choices)}, got {value!r}")

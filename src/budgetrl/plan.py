@@ -1,0 +1,122 @@
+"""What a run will do, worked out before it starts. Pure: reads a config, starts and writes nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from budgetrl.config import Config, run_dir
+from budgetrl.policy.spec import MINI, ModelSpec
+from budgetrl.run.machine import count_cores, count_gpus
+from budgetrl.training.zero import bytes_per_rank
+
+Plan = dict[str, Any]
+
+
+def make_plan(config: Config) -> Plan:
+    """Sections of named numbers, and under `odd` a list of lines about what looks unintended."""
+    ranks = config.launch.total_ranks()
+    return {
+        "run": _run_section(config),
+        "stage": config.stage.plan(config.job(), ranks),
+        "launch": _launch_section(config, ranks),
+        "memory on each rank": _memory_section(config, ranks),
+        "odd": [*config.stage.odd(config.job()), *_odd(config, ranks)],
+    }
+
+
+def render_plan(plan: Plan) -> str:
+    """The plan as an aligned block of text."""
+    sections = {name: part for name, part in plan.items() if isinstance(part, Mapping)}
+    width = max(len(str(key)) for part in sections.values() for key in part)
+    lines: list[str] = []
+    for name, part in sections.items():
+        lines += [name, *_rows(part, width, "  ")]
+    return "\n".join([*lines, *(f"odd: {line}" for line in plan["odd"])])
+
+
+def count_parameters(spec: ModelSpec) -> int | None:
+    """Parameters of a model, without its weights; None if its configuration is not on this machine yet."""
+    import torch  # these take seconds to import, which a wrong request should not wait for
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from budgetrl.policy.mini import CHECKPOINTS
+
+    path = str(CHECKPOINTS / spec.path / "base") if spec.path in MINI else spec.path
+    try:
+        shape = AutoConfig.from_pretrained(path, revision=spec.revision, local_files_only=True)
+    except OSError:
+        return None
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(shape).num_parameters()
+
+
+def _run_section(config: Config) -> Plan:
+    return {
+        "stage": config.stage.name,
+        "model": f"{config.model.name} ({config.model.path})",
+        "dataset": config.dataset.name,
+        "reward": config.reward.name,
+        "seed": config.seed,
+        "folder": str(run_dir(config)),
+    }
+
+
+def _launch_section(config: Config, ranks: int) -> Plan:
+    here = config.launch.ranks_per_machine()
+    threads = config.launch.threads or max(1, count_cores() // here)
+    machines = f" on {ranks // here} machines" if ranks > here else ""
+    return {"launcher": config.launch.name, "ranks": f"{ranks}{machines}", "threads a rank": threads}
+
+
+def _memory_section(config: Config, ranks: int) -> Plan:
+    zero, parameters = config.zero, count_parameters(config.model)
+    if parameters is None:
+        return {"parameters": "unknown until the model is downloaded"}
+    parts = bytes_per_rank(zero, parameters, _is_bf16(config), ranks)
+    sizes = {name: _readable(size) for name, size in parts.items()}
+    total = f"{_readable(sum(parts.values()))} at ZeRO stage {zero.stage}; activations and logits come on top"
+    return {"parameters": f"{parameters:,}", **sizes, "together": total}
+
+
+def _is_bf16(config: Config) -> bool:
+    on_gpus = config.launch.name == "slurm" or count_gpus() > 0
+    return config.model.dtype == "bfloat16" or (config.model.dtype == "auto" and on_gpus)
+
+
+def _odd(config: Config, ranks: int) -> list[str]:
+    launch, gpus, cores = config.launch, count_gpus(), count_cores()
+    here = launch.ranks_per_machine()
+    local = launch.name != "slurm"
+    threads = here * (launch.threads or 1)
+    findings = {
+        f"zero: stage {config.zero.stage} has nothing to cut up on one rank": config.zero.stage > 0 and ranks == 1,
+        f"launch.ranks: {here} ranks share {gpus} GPUs": local and 0 < gpus < here,
+        f"launch: {threads} threads share {cores} cores": local and threads > cores,
+    }
+    return [line for line, holds in findings.items() if holds]
+
+
+def _rows(part: Mapping[str, Any], width: int, indent: str) -> list[str]:
+    """Aligned `key value` lines; a section within the section is indented further."""
+    lines: list[str] = []
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{key}", *_rows(value, width - 2, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key:<{max(width, 1)}}  {_text(value)}")
+    return lines
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _readable(size: float) -> str:
+    """
+    >>> _readable(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} TiB"

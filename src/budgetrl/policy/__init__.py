@@ -1,0 +1,1 @@
+"""Models and tokenizers: loading, prompts, reading completions, log-probabilities, the mini model."""

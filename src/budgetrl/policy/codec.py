@@ -1,0 +1,143 @@
+"""Between text and tokens: prompts, pre-filled budgets, fine-tuning targets, and reading what was written.
+
+Tags are found in decoded text, never by token id: no tag is one token in a real tokenizer, and
+the last character of a tag can share a token with what follows it.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from budgetrl.budget.format import BudgetFormat, Parsed, ResponseFormat
+from budgetrl.policy.mini import writable_budget
+from budgetrl.policy.spec import ModelSpec
+
+_THINK_PREFILL = re.compile(r"<think>\s*\Z")
+_THINK_END = "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is given: the user's turn, and the start of the response if that is given too."""
+
+    ids: tuple[int, ...]
+    prefix_ids: tuple[int, ...] = ()
+    """Tokens of the response that the model does not write: a pre-filled budget, or a template's `<think>`."""
+
+    @property
+    def all_ids(self) -> tuple[int, ...]:
+        return self.ids + self.prefix_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A response as text, with its lengths in tokens."""
+
+    text: str
+    parsed: Parsed
+    length: int
+    thinking_length: int | None
+    body_ids: tuple[int, ...]
+
+    @property
+    def body(self) -> str:
+        return self.parsed.body(self.text)
+
+
+class TextCodec:
+    """A tokenizer together with how its model is asked."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, stop_ids: Sequence[int]) -> None:
+        self.tokenizer = tokenizer
+        self.spec = spec
+        self.stop_ids = tuple(stop_ids)
+
+    def prompt(self, problem: str, fmt: ResponseFormat, budget: int | None = None) -> Prompt:
+        """The prompt of a problem in a format, with the user's budget pre-filled if there is one.
+
+        A `<think>` that the chat template puts at the start of the response is kept as given text
+        in the plain format, and taken off in the budget format, where the budget comes first.
+        """
+        text = self._render(problem, fmt)
+        think = _THINK_PREFILL.search(text)
+        turn = text[: think.start()] if think else text
+        if isinstance(fmt, BudgetFormat):
+            given = fmt.prefill(self.writable(budget)) if budget is not None else ""
+        elif budget is not None:
+            raise ValueError(f"the {fmt.name} format has no budget to pre-fill")
+        else:
+            given = think.group() if think else ""
+        return Prompt(self._encode(turn, start=not self.tokenizer.chat_template), self._encode(given))
+
+    def target(self, budget: int, body_ids: Sequence[int]) -> tuple[int, ...]:
+        """The budget-format response around body tokens, as the cold start teaches it, end token included.
+
+        Each tag is encoded by itself, so that a pre-filled budget is tokenised as in training.
+        """
+        fmt = BudgetFormat()
+        head, tail = fmt.render(self.writable(budget), "\0").split("\0")
+        prefill = fmt.prefill(self.writable(budget))
+        opening = self._encode(prefill) + self._encode(head.removeprefix(prefill))
+        return (*opening, *body_ids, *self._encode(tail), self.stop_ids[0])
+
+    def writable(self, tokens: int) -> int:
+        """The nearest budget that the tokenizer can write."""
+        return writable_budget(self.tokenizer, max(1, tokens))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Exact text of tokens, special ones included."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def read(self, response_ids: Sequence[int], fmt: ResponseFormat) -> Reading:
+        """Read a whole response (pre-filled tokens first). An end token is taken off before counting."""
+        ids = list(response_ids)
+        if ids and ids[-1] in self.stop_ids:
+            ids.pop()
+        text = self.decode(ids)
+        parsed = fmt.parse(text)
+        start, end = self._token_at(ids, parsed.body_start), self._token_at(ids, parsed.body_end)
+        length = len(ids) if self.spec.length == "response" else end - start
+        return Reading(text, parsed, length, self._thinking_length(ids, text, start), tuple(ids[start:end]))
+
+    def budget_field(self, response_ids: Sequence[int], prefilled: int = 0) -> range:
+        """Positions of the tokens that decide the budget: its digits and the first token after them.
+
+        Empty where the response does not begin with a budget, or the budget was pre-filled.
+        """
+        head = self.decode(response_ids[:_BUDGET_FIELD_WINDOW])
+        match = re.match(r"\s*<budget>\s*\d+", head)
+        if not match or prefilled:
+            return range(0)
+        ids = response_ids[:_BUDGET_FIELD_WINDOW]
+        first = self._token_at(ids, head.index("<budget>") + len("<budget>"))
+        return range(first, min(self._token_at(ids, match.end()) + 1, len(ids)))
+
+    def _token_at(self, ids: Sequence[int], position: int) -> int:
+        """Index of the first token that begins at or after a character position of the decoded text."""
+        if position == 0:
+            return 0
+        return bisect_left(range(len(ids)), position, key=lambda i: len(self.decode(ids[:i])))
+
+    def _thinking_length(self, ids: Sequence[int], text: str, body_start: int) -> int | None:
+        end = text.find(_THINK_END)
+        return self._token_at(ids, end + len(_THINK_END)) - body_start if end >= 0 else None
+
+    def _render(self, problem: str, fmt: ResponseFormat) -> str:
+        wish = self.spec.budget_instruction if isinstance(fmt, BudgetFormat) else self.spec.instruction
+        content = f"{problem}\n\n{wish}" if wish else problem
+        if not self.tokenizer.chat_template:
+            return f"{content}\n\n"
+        messages = [{"role": "user", "content": content}]
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _encode(self, text: str, start: bool = False) -> tuple[int, ...]:
+        """Tokens of a text. `start` lets a tokenizer without a template add its begin token; a template has
+        written its own."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=start)) if text else ()
+
+
+_BUDGET_FIELD_WINDOW = 24
+"""Tokens that surely hold a budget tag and its number."""

@@ -1,0 +1,80 @@
+"""Load a policy: shipped mini checkpoints, Hugging Face folders and Hub names alike; and save one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from budgetrl.budget.format import ResponseFormat
+from budgetrl.policy.codec import TextCodec
+from budgetrl.policy.mini import CHECKPOINTS
+from budgetrl.policy.spec import MINI, ModelSpec
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model, its tokenizer and how to ask it."""
+
+    model: PreTrainedModel
+    codec: TextCodec
+
+
+def resolve_path(spec: ModelSpec, fmt: ResponseFormat) -> str:
+    """The folder or Hub name to load. A shipped name has one checkpoint for each response format."""
+    if spec.path in MINI:
+        return str(CHECKPOINTS / spec.path / ("base" if fmt.name == "plain" else "cold_start"))
+    return spec.path
+
+
+def resolve_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
+    """auto: bfloat16 on GPUs, float32 elsewhere."""
+    if spec.dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return getattr(torch, spec.dtype)
+
+
+def load_policy(spec: ModelSpec, fmt: ResponseFormat, device: torch.device) -> Policy:
+    """Load model and tokenizer onto a device."""
+    path = resolve_path(spec, fmt)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, revision=spec.revision, dtype=resolve_dtype(spec, device), attn_implementation="sdpa"
+    ).to(device)
+    if spec.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.config.use_cache = False
+    return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model))
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(path, revision=revision)
+
+
+def make_codec(
+    tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: PreTrainedModel | None = None
+) -> TextCodec:
+    """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
+
+    Raises ValueError for a tokenizer without any end token.
+    """
+    configured = model.generation_config.eos_token_id if model and model.generation_config else None
+    extra = configured if isinstance(configured, list) else [configured]
+    stop_ids = dict.fromkeys(i for i in [tokenizer.eos_token_id, *extra] if i is not None)
+    if not stop_ids:
+        raise ValueError(
+            f"model.path: the tokenizer of {spec.path} has no end token; set eos_token in its tokenizer_config.json"
+        )
+    return TextCodec(tokenizer, spec, tuple(stop_ids))
+
+
+def save_pretrained(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    state: dict[str, torch.Tensor],
+    card: str,
+) -> None:
+    """Write a Hugging Face folder that loads with transformers alone: weights, tokenizer, chat template, card."""
+    model.save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card)

@@ -1,0 +1,55 @@
+"""Log-probabilities of completion tokens, without ever holding [tokens, vocabulary] for a whole batch."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+LOGITS_PER_CHUNK = 2**27
+"""Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
+
+
+class PolicyModule(nn.Module):
+    """Wraps a causal language model so that its forward gives log-probabilities, not logits.
+
+    DeepSpeed wraps this module, so that ZeRO-3 gathers the output layer as it does every other.
+    """
+
+    def __init__(self, model: PreTrainedModel, temperature: float = 1.0) -> None:
+        super().__init__()
+        for odd in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+            if getattr(model.config, odd, None) is not None:
+                raise ValueError(f"model.path: {model.config.model_type} rescales its logits ({odd}): not supported")
+        self.model = model
+        self.temperature = temperature
+
+    def forward(self, input_ids: Tensor, rows: Tensor, columns: Tensor, entropy_at: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the tokens at (rows, columns) and entropies of the distributions some came from.
+
+        input_ids [B, T], right-padded: under a causal mask no real token sees padding, so no mask
+        is needed. rows, columns [N]; entropy_at [K] indexes into the N tokens. Returns [N] and
+        [K], float32, in nats, at the module's temperature.
+        """
+        hidden_BTD = self.model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+        hidden_ND = hidden_BTD[rows, columns - 1]
+        targets_N = input_ids[rows, columns]
+        size = max(1, LOGITS_PER_CHUNK // self.model.config.vocab_size)
+        chunks = zip(hidden_ND.split(size), targets_N.split(size), strict=True)
+        recompute = torch.is_grad_enabled() and len(targets_N) > size
+        logprobs = [
+            checkpoint(self._logprobs, h, t, use_reentrant=False) if recompute else self._logprobs(h, t)
+            for h, t in chunks
+        ]
+        return torch.cat(logprobs), self._entropies(hidden_ND[entropy_at])
+
+    def _logits(self, hidden_ND: Tensor) -> Tensor:
+        return self.model.get_output_embeddings()(hidden_ND).float() / self.temperature
+
+    def _logprobs(self, hidden_ND: Tensor, targets_N: Tensor) -> Tensor:
+        logits_NV = self._logits(hidden_ND)
+        return logits_NV.gather(-1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(-1)
+
+    def _entropies(self, hidden_KD: Tensor) -> Tensor:
+        logits_KV = self._logits(hidden_KD)
+        logp_KV = logits_KV.log_softmax(-1)
+        return -(logp_KV.exp() * logp_KV).sum(-1)

@@ -1,0 +1,103 @@
+"""A run folder as a report sees it: whatever is there, and nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from budgetrl.run.folder import RunFolder, read_rows
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error (None where there is none)."""
+
+    value: float
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Flat final numbers, such as those of `result.json`."""
+
+    numbers: Mapping[str, float | None]
+
+    def get(self, key: str) -> Estimate | None:
+        """The estimate under a key; None where it is absent or has no value."""
+        value = self.numbers.get(key)
+        return None if value is None else Estimate(value, self.numbers.get(f"{key}_se"))
+
+    def below(self, prefix: str) -> "Results":
+        """The numbers under `prefix/`, the prefix taken off."""
+        start = f"{prefix}/"
+        return Results({k.removeprefix(start): v for k, v in self.numbers.items() if k.startswith(start)})
+
+    def datasets(self) -> list[str]:
+        """Names of the evaluated data sets, in order, without their parts such as levels.
+
+        A pipeline has them below `initial` and `trained`.
+        """
+        names = [key.removesuffix("/accuracy") for key in self.numbers if key.endswith("/accuracy")]
+        parts = {name for name in names if any(name.startswith(f"{other}/") for other in names)}
+        return [name for name in names if name not in parts]
+
+    def levels(self) -> list[int]:
+        """Difficulty levels with numbers of their own, ascending. For the numbers of one data set."""
+        found = {key.split("/")[0] for key in self.numbers if key.startswith("level_")}
+        return sorted(int(name.removeprefix("level_")) for name in found)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left in its folder."""
+
+    path: Path
+    config: Mapping[str, Any]
+    result: Results
+    metrics: Sequence[Row]
+    completions: Sequence[Row]
+
+    @property
+    def stage(self) -> str:
+        """The stage's name; empty where there is no configuration."""
+        return str(self.config.get("stage", {}).get("name", ""))
+
+    def free(self, dataset: str) -> list[Row]:
+        """Completions on a data set in which the model chose the budget."""
+        return [row for row in self._on(dataset) if row.get("prefilled") is None]
+
+    def controlled(self, dataset: str) -> list[Row]:
+        """Completions on a data set that began with the user's budget."""
+        return [row for row in self._on(dataset) if row.get("prefilled") is not None]
+
+    def _on(self, dataset: str) -> list[Row]:
+        return [row for row in self.completions if row.get("dataset", dataset) == dataset]
+
+
+def read_run(path: Path, result: Mapping[str, float] | None = None) -> Run:
+    """Read a run folder; what is missing is empty. `result` stands in for a result.json not written yet.
+
+    Raises RequestError, naming file and line, for a row that is not JSON.
+    """
+    folder = RunFolder(path, writes=False)
+    if result is None:
+        result = json.loads(folder.result.read_text()) if folder.result.exists() else {}
+    return Run(
+        path=path,
+        config=_read_config(folder.config),
+        result=Results(result or {}),
+        metrics=read_rows(folder.metrics) if folder.metrics.exists() else [],
+        completions=read_rows(folder.completions) if folder.completions.exists() else [],
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Plain dictionaries. Not read with PyYAML alone, for which 1e-5 is a string."""
+    if not path.exists():
+        return {}
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=True)  # pyright: ignore[reportReturnType]

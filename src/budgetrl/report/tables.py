@@ -1,0 +1,140 @@
+"""Markdown tables with ± one standard error."""
+
+from collections.abc import Mapping, Sequence
+
+from budgetrl.report.reading import Estimate, Results
+
+NAMES = {
+    "accuracy": "accuracy",
+    "length": "length, tokens",
+    "budget": "budget, tokens",
+    "match_50": "length within 50 % of budget",
+    "match_25": "length within 25 % of budget",
+    "match_10": "length within 10 % of budget",
+    "budget_level_rho": "rank correlation of budget and level",
+    "format": "well formed",
+    "truncated": "cut off at the token limit",
+}
+"""The metrics of an evaluation as a reader sees them, in table order."""
+
+_IN_TOKENS = ("length", "budget", "b_max")
+_AS_THEY_ARE = ("budget_level_rho", "length_budget_rho")
+_BY_LEVEL = ("accuracy", "length", "budget")
+
+ABSENT = "-"
+
+
+def quantity(metric: str, estimate: Estimate | None) -> str:
+    """An estimate as a reader wants it: shares in percent, tokens to a tenth, correlations to a hundredth.
+
+    >>> quantity("accuracy", Estimate(0.9613, 0.0061)), quantity("length", Estimate(38.04, 0.42))
+    ('96.1 ± 0.6 %', '38.0 ± 0.4')
+    >>> quantity("budget_level_rho", Estimate(0.887)), quantity("budget", None)
+    ('0.89', '-')
+    """
+    if estimate is None:
+        return ABSENT
+    scale, digits, unit = _style(metric)
+    value = f"{scale * estimate.value:.{digits}f}"
+    error = "" if estimate.error is None else f" ± {scale * estimate.error:.{digits}f}"
+    return f"{value}{error}{unit}"
+
+
+def change(metric: str, estimate: Estimate | None) -> str:
+    """A difference, with its sign; of shares in percentage points.
+
+    >>> change("accuracy", Estimate(0.001, 0.006)), change("length", Estimate(-102.5))
+    ('+0.1 ± 0.6 points', '-102.5')
+    """
+    if estimate is None:
+        return ABSENT
+    scale, digits, unit = _style(metric)
+    value = f"{scale * estimate.value:+.{digits}f}"
+    error = "" if estimate.error is None else f" ± {scale * estimate.error:.{digits}f}"
+    return f"{value}{error}{' points' if unit else ''}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
+    """A table; columns after the first stand to the right if they hold numbers."""
+    rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rule, *rows))
+
+
+def before_after(initial: Results, trained: Results, changes: Results) -> str:
+    """One data set, one row per metric: initial model, trained model, and what the difference is."""
+    rows = [
+        [
+            name,
+            quantity(key, initial.get(key)),
+            quantity(key, trained.get(key)),
+            _difference(key, initial, trained, changes),
+        ]
+        for key, name in NAMES.items()
+        if initial.get(key) or trained.get(key)
+    ]
+    return markdown(["", "initial", "trained", "change"], rows)
+
+
+def evaluation(by_name: Mapping[str, Results]) -> str:
+    """One column per data set (or run), one row per metric."""
+    rows = [
+        [name, *(quantity(key, results.get(key)) for results in by_name.values())]
+        for key, name in NAMES.items()
+        if any(results.get(key) for results in by_name.values())
+    ]
+    return markdown(["", *by_name], rows)
+
+
+def runs(results: Mapping[str, Results], compressions: Mapping[str, Estimate | None]) -> str:
+    """One data set, one row per run, one column per metric that a run has."""
+    shown = [key for key in NAMES if any(numbers.get(key) for numbers in results.values())]
+    rows = [
+        [
+            name,
+            quantity("compression", compressions.get(name)),
+            *(quantity(key, numbers.get(key)) for key in shown),
+        ]
+        for name, numbers in results.items()
+    ]
+    return markdown(["run", "shorter by", *(NAMES[key] for key in shown)], rows)
+
+
+def by_level(models: Mapping[str, Results]) -> str:
+    """One row per level; for each metric a column per model that has it."""
+    columns = [
+        (f"{NAMES[metric]}: {model}" if model else NAMES[metric], metric, results)
+        for metric in _BY_LEVEL
+        for model, results in models.items()
+        if any(results.get(f"level_{level}/{metric}") for level in results.levels())
+    ]
+    levels = sorted({level for results in models.values() for level in results.levels()})
+    rows = [
+        [
+            str(level),
+            *(quantity(metric, results.get(f"level_{level}/{metric}")) for _, metric, results in columns),
+        ]
+        for level in levels
+    ]
+    return markdown(["level", *(title for title, _, _ in columns)], rows)
+
+
+def _difference(key: str, initial: Results, trained: Results, changes: Results) -> str:
+    """The paired difference where the run has it; else the bare difference, whose error is not known."""
+    if key == "length" and (shorter := changes.get("compression")):
+        return f"{quantity('compression', shorter)} shorter"
+    if paired := changes.get(f"{key}_change"):
+        return change(key, paired)
+    before, after = initial.get(key), trained.get(key)
+    return change(key, Estimate(after.value - before.value)) if before and after else ABSENT
+
+
+def _style(metric: str) -> tuple[float, int, str]:
+    """Factor, decimals and unit."""
+    if metric in _IN_TOKENS:
+        return 1, 1, ""
+    return (1, 2, "") if metric in _AS_THEY_ARE else (100, 1, " %")
+
+
+def _cell(text: str) -> str:
+    """Text that does not break a table apart."""
+    return text.replace("|", "\\|").replace("\n", " ")

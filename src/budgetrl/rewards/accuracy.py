@@ -1,0 +1,54 @@
+"""The plain baseline: is the answer right, and is it laid out as asked?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from budgetrl.budget.checks import require
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.shape import Parts, Shape
+
+
+@dataclass(frozen=True)
+class Accuracy(Shape):
+    """Verdict and format only; length and budget earn nothing.
+
+        R = r_f if malformed, else correct or wrong by the verdict
+
+    The usual outcome reward of reasoning models, and the baseline that shows what the other shapes add.
+    Works with any response format. A malformed response earns r_f even if its answer is right (ours).
+
+    Limits: where every response of a group has the same verdict there is nothing to learn, and nothing
+    holds the length.
+
+    >>> right = Outcome(well_formed=True, correct=True, length=80)
+    >>> wrong = Outcome(well_formed=True, correct=False, length=15)
+    >>> malformed = Outcome(well_formed=False, correct=True, length=80)
+    >>> Accuracy()([right, wrong, malformed], progress=0)
+    [1.0, 0.0, -1.0]
+    """
+
+    name: str = "accuracy"
+    r_f: float = -1.0
+    """Reward of a malformed response."""
+    correct: float = 1.0
+    """Reward of a correct answer."""
+    wrong: float = 0.0
+    """Reward of a wrong answer."""
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require(self.correct > self.wrong, "correct", f"{self.correct} is not above wrong ({self.wrong})")
+        require(self.r_f <= self.wrong, "r_f", f"{self.r_f} is above wrong ({self.wrong})")
+
+    def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        """`format` and `verdict`."""
+        return {
+            "format": [0.0 if outcome.well_formed else self.r_f for outcome in group],
+            "verdict": [self._verdict(outcome) for outcome in group],
+        }
+
+    def _verdict(self, outcome: Outcome) -> float:
+        if not outcome.well_formed:
+            return 0.0
+        return self.correct if outcome.correct else self.wrong

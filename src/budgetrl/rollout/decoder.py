@@ -1,0 +1,227 @@
+"""A lean forward pass of the Llama family for sampling.
+
+It reads the parameters of the Hugging Face module and never calls its submodules, so no hook runs
+(DeepSpeed's among them): the parameters must be whole while a decoder is in use.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from budgetrl.rollout.cache import Cache, Layout, Source
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""`config.model_type` of what is supported: one block layout, with or without biases and q/k norms."""
+
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+"""Scalings whose angles depend on the position alone; the others also ask how long the sequence is."""
+
+FUSE_BYTES = 256 * 2**20
+"""Projections of one input are joined into one matrix if all the copies together stay below this size.
+Fewer, larger multiplications are what a small model's speed is about; a large one would only lose memory."""
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, queries [..., h, d], keys [..., kv, d], values [..., kv, d]) -> attention's output [..., h * d]."""
+
+Linear = tuple[Tensor, Tensor | None]
+"""Weight and bias."""
+
+
+def why_unsupported(model: nn.Module) -> str | None:
+    """What keeps `model` from this decoder, or None if nothing does."""
+    name, config = type(model).__name__, getattr(model, "config", None)
+    family = getattr(config, "model_type", None)
+    if config is None or family not in FAMILIES or not hasattr(model, "lm_head"):
+        return f"{name} (model type {family!r}) is not a causal model of {', '.join(FAMILIES)}"
+    if getattr(config, "sliding_window", None) is not None:
+        return f"{name} is configured with sliding-window attention"
+    if (rope := config.rope_parameters["rope_type"]) not in ROPE_TYPES:
+        return f"the RoPE scaling {rope!r} of {name} is not one of {', '.join(ROPE_TYPES)}"
+    return _replaced_projection(model)
+
+
+def _replaced_projection(model: nn.Module) -> str | None:
+    for name, module in model.named_modules():
+        if name.endswith("_proj") and type(module) is not nn.Linear:
+            return f"{name} is a {type(module).__name__}, not a plain linear layer (quantised? an adapter?)"
+    return None
+
+
+def supports(model: nn.Module) -> bool:
+    """Whether `Decoder` can run `model`."""
+    return why_unsupported(model) is None
+
+
+def require_support(model: nn.Module) -> None:
+    """Raise ValueError, with the reason and the way out, if `Decoder` cannot run `model`."""
+    if reason := why_unsupported(model):
+        raise ValueError(f"rollout=native cannot run this model: {reason}. Set rollout=transformers.")
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """`queries` attention heads of `size` numbers in groups that share one of `keys` key-value heads."""
+
+    queries: int
+    keys: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The weights of one block. `qkv` and `gate_up` hold one joined matrix, or its parts."""
+
+    attention_norm: Tensor
+    qkv: list[Linear]
+    head_norm: Tensor | None
+    """[h + kv, d], where queries and keys are normalised head by head (Qwen3)."""
+    output: Linear
+    mlp_norm: Tensor
+    gate_up: list[Linear]
+    down: Linear
+    activation: Callable[[Tensor], Tensor]
+
+
+class Decoder:
+    """Logits for prompts (`prefill`) and for single tokens after them (`step`).
+
+    `positions` is the length of the longest sequence to come. Build a decoder anew whenever the weights
+    may have changed: it may hold joined copies of some. Raises ValueError if the model is not supported.
+    """
+
+    def __init__(self, model: nn.Module, positions: int) -> None:
+        require_support(model)
+        whole: Any = model
+        config, body = whole.config, whole.model
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self._layers = _read_layers(body.layers, self._heads)
+        self._unembedding: Tensor = whole.lm_head.weight
+        self._embedding: Tensor = body.embed_tokens.weight
+        self._norm: Tensor = body.norm.weight
+        self._epsilon: float = config.rms_norm_eps
+        self._cos, self._sin = _rotations(body.rotary_emb, self._embedding, positions)
+
+    @property
+    def layout(self) -> Layout:
+        """What a cache for this model must hold."""
+        heads, like = self._heads, self._embedding
+        return Layout(len(self._layers), heads.keys, heads.size, like.dtype, like.device)
+
+    def prefill(self, ids: Tensor, lengths: Tensor, cache: Cache, source: Source) -> Tensor:
+        """Read prompts into `cache`; returns the logits [n, V] of the token after each.
+
+        `ids` [n, m] are padded on the right after `lengths` [n] tokens: causal attention then needs no mask.
+        """
+        grouped = self._heads.keys < self._heads.queries
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            cache.fill(layer, source, k, v)
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+            return out.transpose(1, 2).flatten(2)
+
+        hidden = self._forward(ids, torch.arange(ids.shape[1], device=ids.device), attend)
+        last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
+        return F.linear(last, self._unembedding)
+
+    def step(self, ids: Tensor, cache: Cache) -> Tensor:
+        """Append one token a row, `ids` [B], to `cache`; returns the logits [B, V] of the next."""
+        positions, bias = cache.advance()
+        shape = (len(ids), self._heads.keys, -1, self._heads.size)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            k, v = cache.append(layer, k, v)
+            # Queries that share a key head stand where a sequence would, so no key is repeated.
+            return F.scaled_dot_product_attention(q.view(shape), k, v, attn_mask=bias).flatten(1)
+
+        return F.linear(self._forward(ids, positions, attend), self._unembedding)
+
+    def _forward(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """Hidden states [..., n, hidden] of `ids` [..., n] at `positions` [n] after all layers."""
+        cos, sin = self._cos.index_select(0, positions), self._sin.index_select(0, positions)
+        x = F.embedding(ids, self._embedding)
+        for index, layer in enumerate(self._layers):
+            q, k, v = self._qkv(layer, self._normed(x, layer.attention_norm), cos, sin)
+            x = x + F.linear(attend(index, q, k, v), *layer.output)
+            x = x + _mlp(layer, self._normed(x, layer.mlp_norm))
+        return self._normed(x, self._norm)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self._epsilon)
+
+    def _qkv(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries, rotated keys, and values, [..., heads, d] each, of x [..., hidden]."""
+        queries, keys, size = self._heads.queries, self._heads.keys, self._heads.size
+        joined = _project(x, layer.qkv).unflatten(-1, (-1, size))
+        qk, v = joined.split((queries + keys, keys), dim=-2)
+        if layer.head_norm is not None:
+            qk = F.rms_norm(qk, (size,), None, self._epsilon) * layer.head_norm
+        qk = torch.addcmul(qk * cos, qk.roll(size // 2, dims=-1), sin)
+        q, k = qk.split((queries, keys), dim=-2)
+        return q, k, v
+
+
+def _mlp(layer: Layer, x: Tensor) -> Tensor:
+    gate, up = _project(x, layer.gate_up).chunk(2, dim=-1)
+    return F.linear(layer.activation(gate) * up, *layer.down)
+
+
+def _project(x: Tensor, parts: Sequence[Linear]) -> Tensor:
+    if len(parts) == 1:
+        return F.linear(x, *parts[0])
+    return torch.cat([F.linear(x, weight, bias) for weight, bias in parts], dim=-1)
+
+
+def _rotations(rotary: Any, like: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+    """cos and sin, [positions, 1, d], of the model's own RoPE; the sign of its "rotate half" is in sin."""
+    cos, sin = rotary.forward(like, torch.arange(positions, device=like.device)[None])
+    first, second = sin.chunk(2, dim=-1)
+    return cos[0, :, None], torch.cat((-first, second), dim=-1)[0, :, None]
+
+
+def _read_layers(blocks: Sequence[Any], heads: Heads) -> list[Layer]:
+    parts = [linear for block in blocks for group in _groups(block) for linear in group]
+    fuse = sum(weight.numel() * weight.element_size() for weight, _ in parts) <= FUSE_BYTES
+    return [_read_layer(block, heads, fuse) for block in blocks]
+
+
+def _read_layer(block: Any, heads: Heads, fuse: bool) -> Layer:
+    qkv, gate_up = ([_join(group)] if fuse else group for group in _groups(block))
+    return Layer(
+        attention_norm=block.input_layernorm.weight,
+        qkv=qkv,
+        head_norm=_head_norm(block.self_attn, heads),
+        output=_linear(block.self_attn.o_proj),
+        mlp_norm=block.post_attention_layernorm.weight,
+        gate_up=gate_up,
+        down=_linear(block.mlp.down_proj),
+        activation=block.mlp.act_fn.forward,
+    )
+
+
+def _groups(block: Any) -> tuple[list[Linear], list[Linear]]:
+    """The projections that read the same input: of the attention, of the MLP."""
+    attention, mlp = block.self_attn, block.mlp
+    qkv = [_linear(m) for m in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    return qkv, [_linear(m) for m in (mlp.gate_proj, mlp.up_proj)]
+
+
+def _linear(module: nn.Linear) -> Linear:
+    return module.weight, module.bias
+
+
+def _join(parts: Sequence[Linear]) -> Linear:
+    biases = [bias for _, bias in parts if bias is not None]
+    return torch.cat([weight for weight, _ in parts]), torch.cat(biases) if biases else None
+
+
+def _head_norm(attention: Any, heads: Heads) -> Tensor | None:
+    if not hasattr(attention, "q_norm"):
+        return None
+    q, k = attention.q_norm.weight, attention.k_norm.weight
+    return torch.cat((q.expand(heads.queries, -1), k.expand(heads.keys, -1)))

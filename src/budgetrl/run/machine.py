@@ -1,0 +1,80 @@
+"""What this machine is, and what a run was made with."""
+
+import getpass
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "budgetrl", "torch", "transformers", "deepspeed", "hydra-core", "omegaconf", "datasets", "math-verify",
+    "wandb", "numpy", "vllm",
+)  # fmt: skip
+
+
+def count_gpus() -> int:
+    """Visible GPUs, counted without taking memory on any."""
+    import torch  # takes seconds to import, which only callers should pay
+
+    return torch.cuda.device_count()
+
+
+def count_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_environment(argv: Sequence[str], seed: int) -> dict[str, Any]:
+    """The content of env.json: versions, git state of the code, hardware, command line and seed."""
+    return {
+        "command": list(argv),
+        "directory": str(Path.cwd()),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "user": f"{getpass.getuser()}@{socket.gethostname()}",
+        "seed": seed,
+        "python": sys.version.split()[0],
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "git": _git_state(Path(__file__).parent),
+        "hardware": _hardware(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state(folder: Path) -> dict[str, Any] | None:
+    """Commit, and whether tracked files differ from it; None where the code does not lie in a repository."""
+    commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changes = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def _hardware() -> dict[str, Any]:
+    gpus = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return {
+        "platform": platform.platform(),
+        "cores": count_cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": gpus.splitlines() if gpus else [],
+    }
+
+
+def _output(*command: str) -> str | None:
+    """What a command prints, or None if it is not installed or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

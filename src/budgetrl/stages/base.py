@@ -1,0 +1,84 @@
+"""What every stage is, and what it is given."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from budgetrl.data.problems import DatasetSpec
+from budgetrl.policy.spec import ModelSpec
+from budgetrl.rewards.shape import Shape
+from budgetrl.rollout.engine import RolloutSpec
+from budgetrl.run.folder import RunFolder
+from budgetrl.run.progress import Progress
+from budgetrl.run.stop import Stop, Stopped
+from budgetrl.run.tracking import Tracker
+from budgetrl.training.algorithm import Algorithm
+from budgetrl.training.distributed import World
+from budgetrl.training.zero import ZeroSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """The configuration a stage works with: every group but its own and those of the launch."""
+
+    seed: int
+    model: ModelSpec
+    dataset: DatasetSpec
+    reward: Shape
+    algorithm: Algorithm
+    rollout: RolloutSpec
+    zero: ZeroSpec
+    eval_datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
+    """Data sets to evaluate on instead of the held-out part of `dataset`."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a stage runs: its ranks, its folder, and whom it tells."""
+
+    world: World
+    folder: RunFolder
+    tracker: Tracker
+    progress: Progress
+    stop: Stop
+
+    def child(self, name: str) -> "Context":
+        """The context of a stage inside this one: a folder below, metrics under `name/`."""
+        return replace(self, folder=self.folder.child(name), tracker=self.tracker.at(name))
+
+    def say(self, text: str) -> None:
+        """A line for the person who watches."""
+        self.progress.say(text)
+
+    def check_stop(self) -> None:
+        """Raise Stopped on every rank if any rank was told to stop."""
+        if self.world.any(self.stop.requested):
+            raise Stopped
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One job. `plan` says what it will do, `run` does it and returns the flat numbers of result.json."""
+
+    name: str = ""
+    """The option under conf/stage/, or the import path of a class of your own."""
+
+    reported: ClassVar[bool] = True
+    """Whether report.md and figures are made from the run folder at the end."""
+
+    @abstractmethod
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        """Derived numbers worth knowing before anything starts, such as completions a step."""
+
+    @abstractmethod
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        """Do the job on this rank."""
+
+    def check(self, job: Job) -> list[str]:
+        """What cannot work in this job, one line each, beginning with the dotted key; empty if all is well."""
+        return []
+
+    def odd(self, job: Job) -> list[str]:
+        """What works but looks unintended, one line each."""
+        return []

@@ -1,0 +1,123 @@
+"""`evaluate`: how right, how long and how well budgeted a model's answers are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.format import FORMATS
+from budgetrl.budget.metrics import summarise
+from budgetrl.budget.records import Problem
+from budgetrl.data.problems import DatasetSpec
+from budgetrl.policy.loading import load_policy
+from budgetrl.rollout.collect import Collector
+from budgetrl.rollout.engine import Sampling
+from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.generation import (
+    Row,
+    collector_for,
+    completion_row,
+    open_verifier,
+    outcomes_by_problem,
+    problems_of,
+    sampling_for,
+    seeds_for,
+    work_through,
+)
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """Free budgets on every data set, then each pre-filled budget on some of the problems."""
+
+    name: str = "evaluate"
+    format: str = "budget"
+    """budget, or plain for a model that has not been taught budgets."""
+    datasets: tuple[str, ...] = ()
+    """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
+    problems: int | None = None
+    """Most problems of each data set; null for all."""
+    samples: int = 1
+    """Completions of each problem."""
+    temperature: float = 1.0
+    """0 is greedy."""
+    max_new_tokens: int = 420
+    """Longest completion, in tokens."""
+    budgets: tuple[int, ...] = ()
+    """Budgets to pre-fill, in tokens, to see how well they control the length."""
+    budget_problems: int | None = 210
+    """Most problems for each pre-filled budget."""
+
+    def __post_init__(self) -> None:
+        require_option(self, list(FORMATS), "format")
+        require_range(self, 1, math.inf, "samples", "max_new_tokens")
+        require_range(self, 0, math.inf, "temperature")
+
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        return {
+            "data sets": ", ".join(_sets(job)),
+            "completions a problem": self.samples,
+            "pre-filled budgets": ", ".join(map(str, self.budgets)) or "none",
+        }
+
+    def check(self, job: Job) -> list[str]:
+        if self.budgets and self.format != "budget":
+            return [f"stage.budgets: only the budget format has budgets to pre-fill, not stage.format={self.format}"]
+        return []
+
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        fmt = FORMATS[self.format]
+        policy = load_policy(job.model, fmt, ctx.world.device)
+        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
+        result: dict[str, float] = {}
+        rows: list[Row] = []
+        with open_verifier(ctx) as verifier:
+            collector = collector_for(policy, fmt, verifier, job)
+            for name, spec in _sets(job).items():
+                problems = problems_of(spec, "eval", self.problems, verifier, ctx)
+                for budget in (None, *self.budgets):
+                    some = problems if budget is None else problems[: self.budget_problems]
+                    written = self._write(name, budget, some, collector, sampling, job, ctx)
+                    result |= _summary(name, budget, written)
+                    rows += written
+        ctx.folder.rewrite(ctx.folder.completions, rows)
+        return result
+
+    def _write(
+        self,
+        name: str,
+        budget: int | None,
+        problems: Sequence[Problem],
+        collector: Collector,
+        sampling: Sampling,
+        job: Job,
+        ctx: Context,
+    ) -> list[Row]:
+        """A row per completion; kept in a file of its own until all of the evaluation is there."""
+
+        def work(share: Sequence[Problem]) -> list[list[Row]]:
+            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), sampling, budget)
+            return [[{"dataset": name, **completion_row(s)} for s in group] for group in groups]
+
+        pass_name = "own budgets" if budget is None else f"budget {budget}"
+        path = ctx.folder.path / "partial" / f"{name}, {pass_name}.jsonl"
+        return work_through(problems, work, path, self.samples, f"{name}, {pass_name}", job, ctx)
+
+
+def _summary(name: str, budget: int | None, rows: Sequence[Row]) -> dict[str, float]:
+    """Metrics of one pass over a data set; of a pre-filled one, accuracy and length are of interest."""
+    metrics = summarise(outcomes_by_problem(rows))
+    if budget is None:
+        return {f"{name}/{key}": value for key, value in (metrics | verification_rates(rows)).items()}
+    keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
+    return {f"{name}/budget_{budget}/{key}": metrics[key] for key in keys}
+
+
+def verification_rates(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
+    """Shares of answers that could not be read, and that could not be checked in time."""
+    unparsed = sum(not row["parsed"] and not row["timed_out"] for row in rows)
+    return {"verify/unparsed": unparsed / len(rows), "verify/timeouts": sum(bool(r["timed_out"]) for r in rows) / len(rows)}
+
+
+def _sets(job: Job) -> Mapping[str, DatasetSpec]:
+    return job.eval_datasets or {job.dataset.name: job.dataset}

@@ -1,0 +1,128 @@
+"""What the stages that write completions share: a collector, resumable work over problems, and rows."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from budgetrl.budget.format import ResponseFormat
+from budgetrl.budget.records import Outcome, Problem
+from budgetrl.budget.seeds import derive_seed
+from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems
+from budgetrl.data.spec import Split
+from budgetrl.policy.loading import Policy
+from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.engine import Sampling
+from budgetrl.rollout.factory import make_engine
+from budgetrl.run.folder import read_rows, write_lines
+from budgetrl.run.machine import count_cores
+from budgetrl.stages.base import Context, Job
+from budgetrl.verify.pool import Verifier
+
+PROMPTS_PER_CHUNK = 4
+"""Work is saved every so many full batches of the rollout engine."""
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def open_verifier(ctx: Context) -> Iterator[Verifier]:
+    """A verifier with this rank's share of the cores."""
+    with Verifier(workers=max(1, count_cores() // ctx.world.size)) as verifier:
+        yield verifier
+
+
+def collector_for(
+    policy: Policy, fmt: ResponseFormat, verifier: Verifier, job: Job, b_max: Mapping[str, float] | None = None
+) -> Collector:
+    """A collector that writes with a policy as the `rollout` group says."""
+    return Collector(make_engine(job.rollout, policy.model), policy.codec, verifier, fmt, b_max or {})
+
+
+def sampling_for(policy: Policy, max_new_tokens: int, temperature: float) -> Sampling:
+    return Sampling(max_new_tokens, temperature, policy.codec.stop_ids)
+
+
+def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Verifier, ctx: Context) -> list[Problem]:
+    """The first `limit` usable problems of a split; says what was left out, and why."""
+    loaded = drop_unreadable(load_problems(spec, split), verifier)
+    if loaded.skipped:
+        ctx.say(f"{spec.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
+    return loaded.problems[:limit]
+
+
+def seeds_for(job: Job, use: str, problems: Sequence[Problem], samples: int) -> list[list[int]]:
+    """[P][n] sampling seeds that depend on the run seed, the use, the problem and the sample alone."""
+    return [[derive_seed(job.seed, use, p.id, n) for n in range(samples)] for p in problems]
+
+
+def work_through(
+    problems: Sequence[Problem],
+    work: Callable[[Sequence[Problem]], list[list[Row]]],
+    path: Path,
+    rows_per_problem: int,
+    description: str,
+    job: Job,
+    ctx: Context,
+) -> list[Row]:
+    """Rows of all problems, `rows_per_problem` each, written to a JSONL file as they are made.
+
+    `work` maps this rank's problems to their rows, which hold `problem_id`. What an earlier process
+    left in the file is kept, so a killed run goes on where it was.
+    """
+    ctx.world.barrier()
+    found = read_rows(path) if path.exists() else []
+    counts = Counter(row["problem_id"] for row in found)
+    rows = [row for row in found if counts[row["problem_id"]] == rows_per_problem]
+    if ctx.world.leads and len(rows) < len(found):
+        write_lines(path, rows)
+    left = [p for p in problems if counts[p.id] != rows_per_problem]
+    size = max(1, PROMPTS_PER_CHUNK * job.rollout.batch_size * ctx.world.size // rows_per_problem)
+    with ctx.progress.track(len(problems), description, len(problems) - len(left)) as bar:
+        for start in range(0, len(left), size):
+            ctx.check_stop()
+            chunk = left[start : start + size]
+            new = [row for group in ctx.world.merge(work(ctx.world.share(chunk))) for row in group]
+            ctx.folder.append(path, new)
+            rows += new
+            bar.update(len(chunk))
+    order = {p.id: i for i, p in enumerate(problems)}
+    return sorted(rows, key=lambda row: order[row["problem_id"]])
+
+
+def completion_row(sample: Sample) -> Row:
+    """What completions.jsonl says about a sample."""
+    problem, outcome = sample.problem, asdict(sample.outcome)
+    outcome["b_max"] = None if math.isinf(outcome["b_max"]) else outcome["b_max"]
+    return {
+        "problem_id": problem.id,
+        "problem": problem.problem,
+        "answer": problem.answer,
+        "text": sample.reading.text,
+        "prefilled": sample.prefilled,
+        **outcome,
+        "parsed": sample.verdict.parsed,
+        "timed_out": sample.verdict.timed_out,
+    }
+
+
+_OUTCOME_FIELDS = [f.name for f in fields(Outcome)]
+
+
+def outcome_of(row: Mapping[str, Any]) -> Outcome:
+    """The inverse of `completion_row`, as far as rewards and metrics go."""
+    values = {name: row[name] for name in _OUTCOME_FIELDS if name in row}
+    if values.get("b_max") is None:
+        values["b_max"] = math.inf
+    return Outcome(**values)
+
+
+def outcomes_by_problem(rows: Sequence[Mapping[str, Any]]) -> list[list[Outcome]]:
+    """Outcomes of rows, grouped by problem in order of first appearance."""
+    groups: dict[str, list[Outcome]] = {}
+    for row in rows:
+        groups.setdefault(row["problem_id"], []).append(outcome_of(row))
+    return list(groups.values())

@@ -1,0 +1,234 @@
+"""`grpo`: budget-guided group-relative policy optimisation."""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from statistics import fmean
+
+from transformers import PreTrainedModel
+
+from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.format import FORMATS
+from budgetrl.budget.metrics import summarise
+from budgetrl.budget.records import Problem
+from budgetrl.budget.seeds import derive_seed
+from budgetrl.policy.loading import Policy, load_policy
+from budgetrl.policy.module import PolicyModule
+from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.engine import Sampling
+from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.generation import collector_for, open_verifier, problems_of, sampling_for, seeds_for
+from budgetrl.stages.label import Label, read_labels
+from budgetrl.stages.loop import Loop, Stopwatch, model_card
+from budgetrl.stages.rollouts import Rollout
+from budgetrl.training.checkpoints import Checkpoints
+from budgetrl.training.engine import ZeroEngine
+from budgetrl.training.optim import Optimiser, learning_rate
+from budgetrl.training.policy_step import PolicyStep, Update
+
+
+@dataclass(frozen=True)
+class Grpo(Stage):
+    """Roll out, reward, step: with `algorithm`, on the `reward`, of a model that knows the format."""
+
+    name: str = "grpo"
+    format: str = "budget"
+    """What the model is asked for: budget, or plain with a reward that needs no budget."""
+    steps: int = 180
+    """Optimiser steps."""
+    prompts_per_step: int = 16
+    """Prompts of an optimiser step, over all ranks."""
+    group_size: int = 8
+    """Completions of each prompt."""
+    tokens_per_device: int = 4096
+    """Most padded tokens in one micro-batch."""
+    max_new_tokens: int = 420
+    """Longest completion, in tokens; a longer one is cut off and counts as malformed."""
+    temperature: float = 1.0
+    """Of the rollouts."""
+    problems: int | None = 1600
+    """Most training problems; null for all."""
+    labels: str | None = None
+    """A labels.jsonl with b_max of each problem; null: the model is asked itself, before it is trained."""
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    """The learning rate and its schedule."""
+    eval_every: int = 60
+    """Steps between evaluations on held-out problems; 0: only at the end."""
+    eval_problems: int = 210
+    """Held-out problems of such an evaluation."""
+    save_every: int = 20
+    """Steps between states to resume from."""
+    log_every: int = 20
+    """Steps between groups written to completions.jsonl."""
+
+    def __post_init__(self) -> None:
+        require_option(self, list(FORMATS), "format")
+        counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
+        require_range(self, 1, math.inf, *counts, "eval_problems")
+        require_range(self, 2, math.inf, "group_size")
+        require_range(self, 0, math.inf, "eval_every")
+        require_range(self, 1e-3, math.inf, "temperature")
+
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        per_step = self.prompts_per_step * self.group_size
+        updates = job.algorithm.optimiser_steps_per_rollout
+        return {
+            "optimiser steps": self.steps,
+            "rollouts": math.ceil(self.steps / updates),
+            "prompts a step": self.prompts_per_step,
+            "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
+            "completions a rollout": per_step * updates,
+            "completions in all": per_step * self.steps,
+            "tokens in all, at most": per_step * self.steps * self.max_new_tokens,
+        }
+
+    def check(self, job: Job) -> list[str]:
+        needed = job.reward.needs_format
+        if needed and needed != self.format:
+            return [f"stage.format: reward={job.reward.name} reads the {needed} format; set stage.format={needed}"]
+        return []
+
+    def odd(self, job: Job) -> list[str]:
+        notes = []
+        if self.tokens_per_device < self.max_new_tokens:
+            notes.append("stage.tokens_per_device is below stage.max_new_tokens: long completions train one by one")
+        if self.steps % job.algorithm.optimiser_steps_per_rollout:
+            notes.append("stage.steps is no multiple of algorithm.optimiser_steps_per_rollout: the last rollout is cut")
+        return notes
+
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        fmt = FORMATS[self.format]
+        policy = load_policy(job.model, fmt, ctx.world.device)
+        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
+        with open_verifier(ctx) as verifier:
+            pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
+            held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
+            b_max = self._b_max(pool, collector_for(policy, fmt, verifier, job), sampling, job, ctx)
+            collector = collector_for(policy, fmt, verifier, job, b_max)
+            result = self._train(policy, pool, held_out, collector, sampling, job, ctx)
+        Checkpoints(ctx.folder.checkpoints, ctx.world).clear_state()
+        return result
+
+    def _train(
+        self,
+        policy: Policy,
+        pool: Sequence[Problem],
+        held_out: Sequence[Problem],
+        collector: Collector,
+        sampling: Sampling,
+        job: Job,
+        ctx: Context,
+    ) -> dict[str, float]:
+        """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimiser steps."""
+        reference = frozen_copy(policy.model, self.temperature) if job.algorithm.kl_coefficient else None
+        engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimiser, ctx.world)
+        saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
+        loop, take_step = Loop(ctx, engine, saved, self.steps, self.save_every), PolicyStep(engine, reference)
+        updates, done = job.algorithm.optimiser_steps_per_rollout, loop.resume()
+        with ctx.progress.track(self.steps, "grpo", done) as bar:
+            for first in range(done, self.steps, updates):
+                watch = Stopwatch()
+                problems = draw(pool, first * self.prompts_per_step, updates * self.prompts_per_step, job.seed)
+                with engine.whole_weights():
+                    samples_PG = self._write(problems, first, collector, sampling, job, ctx)
+                watch.lap("rollout")
+                rollout = Rollout.of(samples_PG, job.reward, self._progress(first), job.algorithm, collector.codec)
+                old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
+                for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
+                    update = self._update(step - 1, job)
+                    metrics = take_step(rollout.experience[span], update, old[span] if old else None)
+                    metrics |= rollout.metrics | watch.lap("update", rollout.tokens)
+                    if self._due(step, self.eval_every):
+                        metrics |= self._examine(step, policy, engine, held_out, collector, sampling, loop, job)
+                    if self._due(step, self.log_every):
+                        ctx.folder.append_completions(rollout.rows(step, COMPLETIONS_LOGGED))
+                    loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
+                    bar.update(1, **metrics)
+        saved.save_policy("last", policy, engine, model_card(job, ctx.folder.path.name))
+        engine.close()
+        return loop.extra["result"]
+
+    def _progress(self, step: int) -> float:
+        """From 0 at the first step to 1 at the last; `step` counts from 0."""
+        return step / max(1, self.steps - 1)
+
+    def _due(self, step: int, every: int) -> bool:
+        return step == self.steps or (every > 0 and step % every == 0)
+
+    def _update(self, step: int, job: Job) -> Update:
+        lr = learning_rate(step, self.steps, self.optimiser)
+        return Update(job.algorithm, lr, job.algorithm.budget_entropy(self._progress(step)), self.tokens_per_device)
+
+    def _b_max(
+        self, pool: Sequence[Problem], collector: Collector, sampling: Sampling, job: Job, ctx: Context
+    ) -> Mapping[str, float]:
+        """Reference lengths from the labels file, or asked of the model that is about to be trained."""
+        if self.labels:
+            return read_labels(Path(self.labels), pool)
+        rows = Label(format=self.format).label(pool, collector, sampling, job, ctx)
+        return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
+
+    def _write(
+        self, problems: Sequence[Problem], step: int, collector: Collector, sampling: Sampling, job: Job, ctx: Context
+    ) -> list[list[Sample]]:
+        """All ranks' completions [P][G] of the step, on every rank."""
+        seeds = [
+            [derive_seed(job.seed, "grpo", step, place, p.id, n) for n in range(self.group_size)]
+            for place, p in enumerate(problems)
+        ]
+        mine = collector.collect(ctx.world.share(problems), ctx.world.share(seeds), sampling)
+        return ctx.world.merge(mine)
+
+    def _examine(
+        self,
+        step: int,
+        policy: Policy,
+        engine: ZeroEngine,
+        held_out: Sequence[Problem],
+        collector: Collector,
+        sampling: Sampling,
+        loop: Loop,
+        job: Job,
+    ) -> dict[str, float]:
+        """Metrics on held-out problems; keeps the policy as `checkpoints/best` if its reward is the highest yet.
+
+        The reward is that of the end of training, so that evaluations compare whatever alpha was then.
+        """
+        world = loop.ctx.world
+        share = world.share(held_out)
+        with engine.whole_weights():
+            groups = collector.collect(share, seeds_for(job, "examine", share, 1), sampling)
+        outcomes = [[sample.outcome for sample in group] for group in world.merge(groups)]
+        result = summarise(outcomes) | {"reward": fmean(r for group in outcomes for r in job.reward(group, 1.0))}
+        loop.extra["result"] = {f"{job.dataset.name}/{key}": value for key, value in result.items()}
+        if result["reward"] > loop.extra.get("best", -math.inf):
+            loop.extra |= {"best": result["reward"]}
+            loop.saved.save_policy("best", policy, engine, model_card(job, loop.ctx.folder.path.name))
+        brief = {key: value for key, value in result.items() if "level_" not in key and not key.endswith("_se")}
+        return {f"eval/{job.dataset.name}/{key}": value for key, value in brief.items()}
+
+
+COMPLETIONS_LOGGED = 16
+"""Completions written to completions.jsonl every `log_every` steps: two groups of eight."""
+
+
+def draw(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
+    """Problems number `start` to `start + count` of an endless list that shuffles the pool anew each time round."""
+    chosen = []
+    for epoch, position in (divmod(i, len(pool)) for i in range(start, start + count)):
+        chosen.append(pool[_order(len(pool), seed, epoch)[position]])
+    return chosen
+
+
+@lru_cache(maxsize=4)
+def _order(size: int, seed: int, epoch: int) -> list[int]:
+    return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)
+
+
+def frozen_copy(model: PreTrainedModel, temperature: float) -> PolicyModule:
+    """The policy as it is now, to measure the KL divergence from."""
+    return PolicyModule(copy.deepcopy(model), temperature).requires_grad_(False).eval()

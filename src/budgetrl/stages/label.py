@@ -1,0 +1,103 @@
+"""`label`: the reference length b_max of each training problem, from the initial model."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.format import FORMATS
+from budgetrl.budget.records import Problem
+from budgetrl.policy.loading import load_policy
+from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.run.folder import read_rows
+from budgetrl.rollout.engine import Sampling
+from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.generation import (
+    Row,
+    collector_for,
+    open_verifier,
+    problems_of,
+    sampling_for,
+    seeds_for,
+    work_through,
+)
+
+LABELS = "labels.jsonl"
+
+
+@dataclass(frozen=True)
+class Label(Stage):
+    """b_max is the model's own length where it was right, and infinite where it was wrong (the paper,
+    Formula 5). With several samples a problem, the shortest right one counts (ours)."""
+
+    name: str = "label"
+    format: str = "plain"
+    """plain for a model before the cold start, budget for one after it."""
+    problems: int | None = 1600
+    """Most training problems; null for all."""
+    samples: int = 1
+    """Completions of each problem. The paper: 1."""
+    temperature: float = 1.0
+    """0 is greedy. The paper does not say."""
+    max_new_tokens: int = 420
+    """Longest completion, in tokens."""
+
+    def __post_init__(self) -> None:
+        require_option(self, list(FORMATS), "format")
+        require_range(self, 1, math.inf, "samples", "max_new_tokens")
+        require_range(self, 0, math.inf, "temperature")
+
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        return {"problems": self.problems or "all", "completions a problem": self.samples}
+
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        fmt = FORMATS[self.format]
+        policy = load_policy(job.model, fmt, ctx.world.device)
+        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
+        with open_verifier(ctx) as verifier:
+            problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
+            rows = self.label(problems, collector_for(policy, fmt, verifier, job), sampling, job, ctx)
+        return label_metrics(rows)
+
+    def label(
+        self, problems: Sequence[Problem], collector: Collector, sampling: Sampling, job: Job, ctx: Context
+    ) -> list[Row]:
+        """A row for each problem, in the run's labels file."""
+
+        def work(share: Sequence[Problem]) -> list[list[Row]]:
+            groups = collector.collect(share, seeds_for(job, "label", share, self.samples), sampling)
+            return [[_row(group, collector)] for group in groups]
+
+        return work_through(problems, work, ctx.folder.path / LABELS, 1, "labelling", job, ctx)
+
+
+def _row(group: Sequence[Sample], collector: Collector) -> Row:
+    """A budget that had to be rounded to be written must not be punished for it: b_max is rounded alike."""
+    right = [s.outcome.length for s in group if s.outcome.correct and s.outcome.well_formed]
+    b_max = collector.codec.writable(min(right)) if right else None
+    length = fmean(s.outcome.length for s in group)
+    return {"problem_id": group[0].problem.id, "b_max": b_max, "length": length, "right": len(right)}
+
+
+def label_metrics(rows: Sequence[Row]) -> dict[str, float]:
+    """How many problems have a finite b_max, and its mean over them in tokens."""
+    finite = [row["b_max"] for row in rows if row["b_max"] is not None]
+    result = {"problems": float(len(rows)), "finite": len(finite) / len(rows)}
+    return result | ({"b_max": fmean(finite)} if finite else {})
+
+
+def read_labels(path: Path, problems: Sequence[Problem]) -> Mapping[str, float]:
+    """b_max by problem id. Raises RequestError for a problem that the file does not have."""
+    if not path.exists():
+        raise RequestError(f"stage.labels: there is no file {path}; stage=label writes one")
+    labels = {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in read_rows(path)}
+    missing = [p.id for p in problems if p.id not in labels]
+    if missing:
+        raise RequestError(
+            f"stage.labels: {path} has no label for {len(missing)} of {len(problems)} problems, such as {missing[0]}; "
+            "label the same data set, or lower stage.problems"
+        )
+    return labels

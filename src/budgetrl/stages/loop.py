@@ -1,0 +1,95 @@
+"""The bookkeeping around optimiser steps: resume, record, save, stop."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from budgetrl.run.folder import read_rows
+from budgetrl.run.health import HealthMonitor
+from budgetrl.run.stop import Stopped
+from budgetrl.stages.base import Context, Job
+from budgetrl.training.checkpoints import Checkpoints
+from budgetrl.training.engine import ZeroEngine
+
+
+@dataclass
+class Loop:
+    """One training run's loop over steps 1 to `steps`."""
+
+    ctx: Context
+    engine: ZeroEngine
+    saved: Checkpoints
+    steps: int
+    save_every: int
+    health: HealthMonitor = field(default_factory=HealthMonitor)
+    extra: dict = field(default_factory=dict)
+    """Numbers that a resumed run needs besides the engine; saved with it."""
+
+    def resume(self) -> int:
+        """Go back to the newest state there is: load it, drop later rows. Returns the steps already done."""
+        step = self.saved.latest_step()
+        self.ctx.folder.truncate_after(step or 0)
+        if step is None:
+            return 0
+        self.extra.update(self.saved.load_state(step, self.engine)["extra"])
+        if self.ctx.world.leads:
+            rows = read_rows(self.ctx.folder.metrics)
+            self.ctx.tracker.replay(rows)
+            for row in rows:
+                self.health.observe(row)
+            self.ctx.say(f"resuming after step {step} of {self.steps}")
+        return step
+
+    def finish_step(self, step: int, metrics: Mapping[str, float], may_save: bool = True) -> None:
+        """Record step `step`, warn if something looks wrong, save if it is time, and stop if told to.
+
+        `may_save=False` where the state between this step and the next cannot be resumed from.
+        """
+        row = {"step": step, **metrics}
+        if self.ctx.world.leads:
+            self.ctx.folder.append_metrics(row)
+            self.ctx.tracker.log(metrics, step)
+            for warning in self.health.observe(row):
+                self.ctx.say(warning)
+        if not may_save:
+            return
+        stopping = self.ctx.world.any(self.ctx.stop.requested)
+        if stopping or step % self.save_every == 0 or step == self.steps:
+            self.saved.save_state(step, self.engine, self.extra)
+        if stopping:
+            raise Stopped
+
+
+class Stopwatch:
+    """Times the parts of a step."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, part: str, tokens: int = 0) -> dict[str, float]:
+        """Seconds since the last lap as `time/<part>`; over all laps so far, tokens a second if there are tokens."""
+        now = time.perf_counter()
+        self._laps[part] = now - self._last
+        self._last = now
+        speed = {"time/tokens_per_second": tokens / sum(self._laps.values())} if tokens else {}
+        return {f"time/{name}": seconds for name, seconds in self._laps.items()} | speed
+
+
+def model_card(job: Job, run: str) -> str:
+    """README.md of a checkpoint: where it comes from and how to use it."""
+    return _CARD.format(model=job.model.name, source=job.model.path, dataset=job.dataset.name, run=run, seed=job.seed)
+
+
+_CARD = """---
+library_name: transformers
+tags: [budgetrl]
+---
+# {model}, stage {run}
+
+Made by budgetrl from `{source}` on `{dataset}` with seed {seed}. `config.yaml` and `launch.sh` of the run
+folder say exactly how.
+
+A model with budgets answers `<budget>b</budget><solution>...</solution>`. To set the length yourself, let its
+response begin with `<budget>b</budget>`, b in tokens.
+"""

@@ -1,0 +1,124 @@
+"""`pipeline`: the whole story, from an initial model to one that budgets, with the report that compares them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from budgetrl.budget.metrics import compare
+from budgetrl.run.folder import read_rows
+from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.cold_start import ColdStart
+from budgetrl.stages.evaluate import Evaluate
+from budgetrl.stages.generation import outcomes_by_problem
+from budgetrl.stages.grpo import Grpo
+from budgetrl.stages.label import LABELS, Label
+
+
+@dataclass(frozen=True)
+class Pipeline(Stage):
+    """cold_start, label, grpo, evaluation of the initial and of the trained model, report. Each part has
+    a folder of its own in the run's, and is skipped if it is done."""
+
+    name: str = "pipeline"
+    steps: int = 180
+    """Optimiser steps of GRPO."""
+    prompts_per_step: int = 16
+    """Prompts of a GRPO step, over all ranks."""
+    group_size: int = 8
+    """Completions of each prompt in GRPO."""
+    tokens_per_device: int = 4096
+    """Most padded tokens in one micro-batch."""
+    eval_every: int = 60
+    """GRPO steps between evaluations on held-out problems; 0: only at the end."""
+    datasets: tuple[str, ...] = ()
+    """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
+    cold_start: ColdStart = field(default_factory=ColdStart)
+    """Teach the format."""
+    label: Label = field(default_factory=Label)
+    """Ask the initial model for reference lengths."""
+    grpo: Grpo = field(default_factory=Grpo)
+    """Teach to budget."""
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    """Measure before and after; budgets are pre-filled only after."""
+
+    def __post_init__(self) -> None:
+        if self.label.format != "plain":
+            raise ValueError("label: label.format must be plain here: the initial model knows no budgets")
+        for part, keys in _SHARED.items():
+            for key in keys:
+                if getattr(getattr(self, part), key) != getattr(self, key):
+                    raise ValueError(f"{part}: {part}.{key} is set through stage.{key}; leave it alone")
+
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        return {
+            f"{name}: {key}": value
+            for name, stage in self._parts().items()
+            for key, value in stage.plan(job, ranks).items()
+        }
+
+    def check(self, job: Job) -> list[str]:
+        return [line.replace("stage.", f"stage.{name}.", 1) for name, s in self._parts().items() for line in s.check(job)]
+
+    def odd(self, job: Job) -> list[str]:
+        return [line.replace("stage.", f"stage.{name}.", 1) for name, s in self._parts().items() for line in s.odd(job)]
+
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        folder = ctx.folder.path
+        cold = folder / "cold_start" / "checkpoints" / "last"
+        trained = folder / "grpo" / "checkpoints" / "last"
+        grpo = replace(self.grpo, labels=str(folder / "label" / LABELS))
+        before = replace(self.evaluate, format="plain", budgets=())
+        _run_part("cold_start", self.cold_start, job, ctx)
+        _run_part("label", self.label, job, ctx)
+        _run_part("grpo", grpo, _with_model(job, cold), ctx)
+        result = _run_part("initial", before, job, ctx) | _run_part(
+            "trained", self.evaluate, _with_model(job, trained), ctx
+        )
+        return result | _changes(folder)
+
+    def _parts(self) -> Mapping[str, Stage]:
+        return {"cold_start": self.cold_start, "label": self.label, "grpo": self.grpo, "evaluate": self.evaluate}
+
+
+_SHARED = {
+    "grpo": ("steps", "prompts_per_step", "group_size", "tokens_per_device", "eval_every"),
+    "evaluate": ("datasets",),
+}
+"""Keys that a pipeline has at its top, because scripts and people set them often."""
+
+
+def _run_part(name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
+    """Run one part in its folder, unless that is done; its numbers, under its name."""
+    inner = ctx.child(name)
+    ctx.world.barrier()
+    if not inner.folder.finished:
+        ctx.say(f"== {name}")
+        result = stage.run(job, inner)
+        ctx.world.barrier()
+        inner.folder.write_result(result)
+        inner.tracker.log_result(result)
+        ctx.world.barrier()
+    return {f"{name}/{key}": value for key, value in inner.folder.read_result().items()}
+
+
+def _with_model(job: Job, path: Path) -> Job:
+    return replace(job, model=replace(job.model, path=str(path), revision=None))
+
+
+def _changes(folder: Path) -> dict[str, float]:
+    """Compression and change of accuracy on each data set, paired by problem."""
+    before, after = (_free_rows(folder / part / "completions.jsonl") for part in ("initial", "trained"))
+    return {
+        f"{name}/{key}": value
+        for name in before
+        for key, value in compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).items()
+    }
+
+
+def _free_rows(path: Path) -> dict[str, list[dict]]:
+    """Completions with budgets of the model's own, by data set."""
+    rows: dict[str, list[dict]] = {}
+    for row in read_rows(path):
+        if row["prefilled"] is None:
+            rows.setdefault(row["dataset"], []).append(row)
+    return rows

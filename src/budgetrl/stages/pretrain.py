@@ -1,0 +1,127 @@
+"""`pretrain`: make the mini base model from nothing, on solutions that the task generates."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from random import Random
+
+from transformers import PreTrainedTokenizerBase
+
+from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.format import BudgetFormat
+from budgetrl.budget.seeds import derive_seed
+from budgetrl.data import mini_task
+from budgetrl.policy.loading import Policy, make_codec
+from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
+from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.evaluate import Evaluate
+from budgetrl.stages.supervised import Example, Fit, fit
+from budgetrl.training.checkpoints import Checkpoints
+from budgetrl.training.optim import Optimiser
+
+BATCHES_PER_SHUFFLE = 64
+"""Examples for that many steps are drawn at once and sorted by length, so that a step has little padding."""
+SHORTEST_HINT, LONGEST_HINT = 11, 416
+"""Range of length hints in tokens: from below the shortest solution to about the longest."""
+DECISIONS = {"wait", "\\boxed{", *mini_task.COUNT_WORDS}
+"""The words that decide how long a solution becomes."""
+
+
+@dataclass(frozen=True)
+class Pretrain(Stage):
+    """From scratch on the generated task. A share of the prompts carries a length hint, and the solution
+    then plans the number of re-checks that comes closest: what later makes budgets controllable."""
+
+    name: str = "pretrain"
+    budget_style: str = "grid"
+    """How the tokenizer writes budgets: grid (one token each) or digits."""
+    steps: int = 7000
+    """Optimiser steps."""
+    tokens_per_step: int = 4096
+    """Padded tokens an optimiser step."""
+    tokens_per_device: int = 4096
+    """Most padded tokens in one micro-batch."""
+    hinted_share: float = 0.5
+    """Share of prompts with a length hint."""
+    decision_weight: float = 5.0
+    """Loss weight of the words that decide the length; the others weigh 1."""
+    decision_weight_until: float = 0.8
+    """Share of the steps after which they weigh 1 too."""
+    optimiser: Optimiser = field(default_factory=lambda: Optimiser(5e-3, 100, "cosine", 0.02, (0.9, 0.95), 0.01))
+    """The learning rate and its schedule."""
+    save_every: int = 500
+    """Steps between states to resume from."""
+
+    def __post_init__(self) -> None:
+        require_option(self, BUDGET_STYLES, "budget_style")
+        require_range(self, 1, math.inf, "steps", "tokens_per_step", "tokens_per_device", "save_every")
+        require_range(self, 0, 1, "hinted_share", "decision_weight_until")
+
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        return {"optimiser steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
+
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        tokenizer = make_tokenizer(self.budget_style)
+        model = make_model(len(tokenizer), job.seed).to(ctx.world.device)
+        policy = Policy(model, make_codec(tokenizer, job.model))
+        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every)
+        base = fit(policy, lambda step: self.examples(job.seed, step, tokenizer), how, job, ctx)
+        result = self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
+        Checkpoints(ctx.folder.checkpoints, ctx.world).clear_state()
+        return result
+
+    def _check(self, job: Job, ctx: Context) -> dict[str, float]:
+        """How right and how long the base model is on held-out problems."""
+        return Evaluate(format="plain").run(job, ctx)
+
+    def examples(self, seed: int, step: int, tokenizer: PreTrainedTokenizerBase) -> Sequence[Example]:
+        """The examples of a step: a function of seed and step alone."""
+        chunk = step // BATCHES_PER_SHUFFLE
+        tokens = BATCHES_PER_SHUFFLE * self.tokens_per_step
+        batches = _batches(tokenizer, derive_seed(seed, chunk), tokens, self.tokens_per_step, self.hinted_share)
+        examples = batches[step % BATCHES_PER_SHUFFLE % len(batches)]
+        if step >= self.decision_weight_until * self.steps:
+            return examples
+        decisions = set(tokenizer.convert_tokens_to_ids([f"▁{word}" for word in DECISIONS]))
+        return [_weighted(e, decisions, self.decision_weight) for e in examples]
+
+
+def _weighted(example: Example, decisions: set[int], weight: float) -> Example:
+    weights = tuple(weight if i in decisions else 1.0 for i in example.response_ids)
+    return Example(example.prompt_ids, example.response_ids, weights)
+
+
+@lru_cache(maxsize=2)
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, tokens_per_step: int, hinted_share: float
+) -> list[list[Example]]:
+    """Batches of about `tokens_per_step` padded tokens, each of solutions of like length, in random order."""
+    rng = Random(seed)
+    pairs: list[tuple[str, str]] = []
+    drawn = 0
+    while drawn < tokens:
+        pairs.append(draw_example(rng, hinted_share))
+        drawn += len(pairs[-1][0].split()) + len(pairs[-1][1].split()) + 1
+    prompts, responses = (tokenizer([p[i] for p in pairs], add_special_tokens=False).input_ids for i in (0, 1))
+    end = tokenizer.eos_token_id
+    examples = [Example(tuple(p), (*r, end)) for p, r in zip(prompts, responses, strict=True)]
+    examples.sort(key=lambda e: e.size)
+    batches: list[list[Example]] = [[]]
+    for example in examples:
+        if batches[-1] and (len(batches[-1]) + 1) * example.size > tokens_per_step:
+            batches.append([])
+        batches[-1].append(example)
+    rng.shuffle(batches)
+    return batches
+
+
+def draw_example(rng: Random, hinted_share: float) -> tuple[str, str]:
+    """Prompt and solution as text. With a hint, the plan is the one whose solution comes closest to it."""
+    problem = mini_task.draw_sum(rng)
+    if rng.random() >= hinted_share:
+        checks = mini_task.draw_checks(rng, problem.level)
+        return f"<user> {problem.text}<assistant>", f" {mini_task.solve(rng, problem, checks)}"
+    hint = rng.choice([n for n in budget_grid() if SHORTEST_HINT <= n <= LONGEST_HINT])
+    solution = mini_task.solve(rng, problem, mini_task.checks_for(problem.level, hint))
+    return f"<user> {problem.text}{BudgetFormat().prefill(hint)}<assistant>", f" {solution}"

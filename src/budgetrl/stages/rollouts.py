@@ -1,0 +1,105 @@
+"""What GRPO makes of a batch of graded completions: rewards, advantages, experience, numbers to log."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+
+from budgetrl.budget.metrics import batch_metrics
+from budgetrl.policy.codec import TextCodec
+from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rollout.collect import Sample
+from budgetrl.stages.generation import Row, completion_row
+from budgetrl.training.advantages import equal_share, group_advantages
+from budgetrl.training.algorithm import Algorithm
+from budgetrl.training.batching import minibatches
+from budgetrl.training.policy_step import Experience
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The completions [P][G] of one rollout with their rewards; `experience` is flat, prompt by prompt."""
+
+    samples_PG: Sequence[Sequence[Sample]]
+    parts_P: Sequence[Parts]
+    """The parts of each group's rewards, G numbers each."""
+    rewards_PG: Sequence[Sequence[float]]
+    experience: list[Experience]
+    coefficients: dict[str, float]
+    """Where the reward's schedules stand, such as alpha."""
+
+    @staticmethod
+    def of(
+        samples_PG: Sequence[Sequence[Sample]],
+        shape: Shape,
+        progress: float,
+        algorithm: Algorithm,
+        codec: TextCodec,
+    ) -> "Rollout":
+        """Reward every group, and turn rewards into advantages."""
+        outcomes_PG = [[sample.outcome for sample in group] for group in samples_PG]
+        rewards_PG = [shape(group, progress) for group in outcomes_PG]
+        advantages_PG = group_advantages(rewards_PG, algorithm.normalise_std, algorithm.std_floor)
+        experience = [
+            _experience(sample, advantage, codec)
+            for group, advantages in zip(samples_PG, advantages_PG, strict=True)
+            for sample, advantage in zip(group, advantages, strict=True)
+        ]
+        parts_P = [shape.parts(group, progress) for group in outcomes_PG]
+        return Rollout(samples_PG, parts_P, rewards_PG, experience, shape.schedule(progress))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written."""
+        return sum(len(e.completion_ids) for e in self.experience)
+
+    def minibatches(self, count: int) -> list[slice]:
+        """Slices of `experience` of whole groups, one for each optimiser step."""
+        size = len(self.samples_PG[0])
+        return [slice(part.start * size, part.stop * size) for part in minibatches(len(self.samples_PG), count)]
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The rollout's line in metrics.jsonl."""
+        samples = [sample for group in self.samples_PG for sample in group]
+        verdicts = [sample.verdict for sample in samples]
+        parts = {
+            f"reward/{name}": fmean(value for parts in self.parts_P for value in parts[name])
+            for name in self.parts_P[0]
+        }
+        return {
+            "reward": fmean(reward for group in self.rewards_PG for reward in group),
+            **parts,
+            **batch_metrics(sample.outcome for sample in samples),
+            **self.coefficients,
+            "groups_equal": equal_share(self.rewards_PG),
+            "b_max_finite": fmean(not math.isinf(group[0].outcome.b_max) for group in self.samples_PG),
+            "verify/timeouts": fmean(verdict.timed_out for verdict in verdicts),
+            "verify/unparsed": fmean(not (verdict.parsed or verdict.timed_out) for verdict in verdicts),
+        }
+
+    def rows(self, step: int, limit: int) -> list[Row]:
+        """The first `limit` completions as rows of completions.jsonl, with their reward and its parts."""
+        rows = [
+            {
+                "step": step,
+                **completion_row(sample),
+                "reward": rewards[n],
+                **{f"reward/{name}": values[n] for name, values in parts.items()},
+            }
+            for group, rewards, parts in zip(self.samples_PG, self.rewards_PG, self.parts_P, strict=True)
+            for n, sample in enumerate(group)
+        ]
+        return rows[:limit]
+
+
+def _experience(sample: Sample, advantage: float, codec: TextCodec) -> Experience:
+    field = codec.budget_field(sample.response_ids, prefilled=len(sample.prompt.prefix_ids))
+    return Experience(
+        prompt_ids=sample.prompt.all_ids,
+        completion_ids=sample.completion.token_ids,
+        logprobs=sample.completion.logprobs,
+        advantage=advantage,
+        budget_field=field,
+    )

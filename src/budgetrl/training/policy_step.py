@@ -1,0 +1,189 @@
+"""One optimiser step on completions and their advantages: micro-batches, log-probabilities, loss, update."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from budgetrl.policy.module import PolicyModule
+from budgetrl.training.algorithm import Algorithm
+from budgetrl.training.batching import Batch, Indices, collate, plan_ranks
+from budgetrl.training.engine import ZeroEngine
+from budgetrl.training.losses import (
+    LossMetrics,
+    kl_penalty,
+    loss_metrics,
+    policy_loss,
+    spread,
+    token_weights,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """One completion to learn from. Positions count its own tokens; the prompt is not trained on."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Of the completion tokens, under the policy that wrote them, as its rollout engine reports them."""
+    advantage: float
+    budget_field: range
+    """Positions of the tokens that decide the budget; empty where there are none."""
+
+    @property
+    def size(self) -> int:
+        """Tokens of prompt and completion."""
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class Update:
+    """How this optimiser step is made."""
+
+    algorithm: Algorithm
+    lr: float
+    budget_entropy: float
+    """Coefficient of the entropy bonus on the budget field."""
+    tokens_per_device: int
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A micro-batch with what its loss needs, one entry per completion token [N]."""
+
+    batch: Batch
+    advantages: Tensor
+    weights: Tensor
+    rollout_logprobs: Tensor
+    old_logprobs: Tensor | None
+    entropy_at: Tensor
+
+
+class PolicyStep:
+    """Steps an engine by the policy gradient. `reference` is the frozen policy of the KL penalty, or None."""
+
+    def __init__(self, engine: ZeroEngine, reference: PolicyModule | None = None) -> None:
+        self.engine, self.reference = engine, reference
+        self.world = engine.world
+
+    def logprobs(self, experience: Sequence[Experience], tokens_per_device: int) -> list[Tensor]:
+        """The engine's own log-probabilities of each completion's tokens, on every rank.
+
+        Needed as `old` when a rollout serves several optimiser steps; with one step, old is current.
+        """
+        mine: dict[int, Tensor] = {}
+        with torch.no_grad():
+            for part in self._plan(experience, tokens_per_device):
+                lengths = [len(experience[i].completion_ids) for i in part]
+                values, _ = self.engine(_collate([experience[i] for i in part]))
+                mine.update(zip(part, values.cpu().split(lengths), strict=True) if part else ())
+        known = {i: value for share in self.world.gather(mine) for i, value in share.items()}
+        return [known[i] for i in range(len(experience))]
+
+    def __call__(
+        self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None = None
+    ) -> dict[str, float]:
+        """One optimiser step on the whole global batch, which every rank passes; returns its metrics."""
+        shares = self._shares(experience, update, old)
+        by_batch = {id(share.batch): share for share in shares}
+        tally = _Tally()
+        loss, norm = self.engine.step(
+            [share.batch for share in shares],
+            lambda batch: self._loss_share(by_batch[id(batch)], update, len(experience), tally),
+            update.lr,
+        )
+        tokens = sum(len(e.completion_ids) for e in experience)
+        total = sum(self.world.gather(tally), _Tally())
+        return {"loss": loss, "grad_norm": norm, "lr": update.lr, **total.means(tokens, len(experience))}
+
+    def _loss_share(self, share: _Share, update: Update, completions: int, tally: "_Tally") -> Tensor:
+        """This micro-batch's part of the loss: weighted policy loss and KL, less the entropy bonus."""
+        algorithm = update.algorithm
+        logprobs, entropies = self.engine(share.batch, share.entropy_at)
+        old = logprobs.detach() if share.old_logprobs is None else share.old_logprobs.to(logprobs.device)
+        advantages, weights = share.advantages.to(logprobs.device), share.weights.to(logprobs.device)
+        clips = algorithm.clip_low, algorithm.clip_high
+        loss = policy_loss(logprobs, old, advantages, *clips)
+        if self.reference is not None:
+            with torch.no_grad():
+                batch = share.batch.to(logprobs.device)
+                nowhere = torch.empty(0, dtype=torch.long, device=logprobs.device)
+                reference, _ = self.reference(batch.input_ids, batch.rows, batch.columns, nowhere)
+            kl = kl_penalty(logprobs, reference, algorithm.kl_estimator)
+            loss = loss + algorithm.kl_coefficient * kl
+            tally.kl += (kl_penalty(logprobs.detach(), reference, "k3") * weights).sum().item()
+        tally.add(loss_metrics(logprobs, old, advantages, *clips), old.cpu(), share.rollout_logprobs, entropies)
+        return (loss * weights).sum() - update.budget_entropy * entropies.sum() / completions
+
+    def _plan(self, experience: Sequence[Experience], tokens_per_device: int) -> list[Indices]:
+        return plan_ranks([e.size for e in experience], tokens_per_device, self.world.size)[self.world.rank]
+
+    def _shares(
+        self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None
+    ) -> list[_Share]:
+        weights = token_weights([len(e.completion_ids) for e in experience], update.algorithm.loss_level)
+        return [
+            _share([experience[i] for i in part], [weights[i] for i in part], [old[i] for i in part] if old else None)
+            for part in self._plan(experience, update.tokens_per_device)
+        ]
+
+
+def _collate(experience: Sequence[Experience]) -> Batch:
+    return collate((e.prompt_ids, e.completion_ids) for e in experience)
+
+
+def _share(experience: Sequence[Experience], weights: Sequence[float], old: Sequence[Tensor] | None) -> _Share:
+    lengths = [len(e.completion_ids) for e in experience]
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    fields = [start + i for start, e in zip(starts, experience, strict=True) for i in e.budget_field]
+    return _Share(
+        batch=_collate(experience),
+        advantages=spread([e.advantage for e in experience], lengths),
+        weights=spread(weights, lengths),
+        rollout_logprobs=torch.tensor([value for e in experience for value in e.logprobs]),
+        old_logprobs=torch.cat(list(old)) if old else None,
+        entropy_at=torch.tensor(fields, dtype=torch.long),
+    )
+
+
+@dataclass
+class _Tally:
+    """Sums over the micro-batches of one rank, then over ranks."""
+
+    clipping: LossMetrics = LossMetrics()
+    kl: float = 0.0
+    mismatch: float = 0.0
+    mismatch_max: float = 0.0
+    surprise: float = 0.0
+    budget_entropy: float = 0.0
+
+    def add(self, clipping: LossMetrics, old: Tensor, rollout: Tensor, entropies: Tensor) -> None:
+        difference = (old - rollout).abs()
+        self.clipping += clipping
+        self.mismatch += difference.sum().item()
+        self.mismatch_max = max(self.mismatch_max, difference.max().item() if len(old) else 0.0)
+        self.surprise -= rollout.sum().item()
+        self.budget_entropy += entropies.sum().item()
+
+    def __add__(self, other: "_Tally") -> "_Tally":
+        return _Tally(
+            self.clipping + other.clipping,
+            self.kl + other.kl,
+            self.mismatch + other.mismatch,
+            max(self.mismatch_max, other.mismatch_max),
+            self.surprise + other.surprise,
+            self.budget_entropy + other.budget_entropy,
+        )
+
+    def means(self, tokens: int, completions: int) -> dict[str, float]:
+        """`entropy` is estimated from the drawn tokens; `mismatch` compares trainer and rollout log-probabilities."""
+        return {
+            **self.clipping.means(),
+            "kl": self.kl,
+            "mismatch": self.mismatch / tokens,
+            "mismatch_max": self.mismatch_max,
+            "entropy": self.surprise / tokens,
+            "budget_entropy": self.budget_entropy / completions,
+        }

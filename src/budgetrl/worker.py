@@ -1,0 +1,133 @@
+"""One rank: read the frozen config of a run folder and run its stage. `python -m budgetrl.worker <run folder>`.
+
+Ranks never compose a configuration. Exit codes: 0 done, 1 failed, 2 wrong input found late, 130 interrupted,
+143 stopped as told after saving.
+"""
+
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.seeds import derive_seed
+from budgetrl.config import Config, read_config, to_mapping
+from budgetrl.report.report import write_report
+from budgetrl.run.folder import RunFolder
+from budgetrl.run.progress import Progress
+from budgetrl.run.stop import Stop, Stopped
+from budgetrl.run.tracking import Tracker
+from budgetrl.stages.base import Context
+from budgetrl.training.distributed import World
+
+
+def main() -> None:
+    """Run a rank and leave the process."""
+    _follow_lifeline()
+    _adopt_slurm_rank()
+    stop = Stop()
+    stop.listen()
+    code = _guarded(Path(sys.argv[1]), stop)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: after a failure, closing down the communication would wait for ranks that are gone.
+    os._exit(code)
+
+
+def run_rank(path: Path, config: Config, stop: Stop) -> None:
+    """Run the stage on this rank; the leading one writes result.json at the end."""
+    world = World.join()
+    seed_everything(config.seed, world.rank)
+    folder = RunFolder(path, writes=world.leads)
+    with Tracker.start(config.tracking, path, to_mapping(config), world.rank) as tracker:
+        ctx = Context(world, folder, tracker, Progress(shown=world.leads), stop)
+        result = config.stage.run(config.job(), ctx)
+        tracker.log_result(result)
+        if world.leads and config.stage.reported:
+            _report(path, result, ctx)
+    world.barrier()
+    folder.write_result(result)
+
+
+def _report(path: Path, result: dict[str, float], ctx: Context) -> None:
+    report = write_report(path, result)
+    ctx.tracker.log_figures({figure.stem: figure for figure in sorted((path / "figures").glob("*.png"))})
+    ctx.say(f"report: {report}")
+
+
+def seed_everything(seed: int, rank: int) -> None:
+    """Seed the global generators, different on each rank. What must not depend on ranks has seeds of its own."""
+    value = derive_seed(seed, "rank", rank)
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    torch.manual_seed(value)
+
+
+def _guarded(path: Path, stop: Stop) -> int:
+    """Run the rank; any end becomes an exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        config = read_config(path / "config.yaml")
+        _keep_own_log(config, path)
+        run_rank(path, config, stop)
+    except Stopped:
+        return 143
+    except KeyboardInterrupt:
+        return 130
+    except RequestError as error:
+        sys.stderr.write(f"budgetrl: {error}\n")
+        return 2
+    except Exception:
+        logging.exception("the run failed")
+        return 1
+    return 0
+
+
+def _keep_own_log(config: Config, path: Path) -> None:
+    """DeepSpeed's launcher mixes the ranks' output: all but the first write to their own file."""
+    rank = int(os.environ.get("RANK", "0"))
+    if config.launch.name == "deepspeed" and rank > 0:
+        log = RunFolder(path).log(rank)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
+
+
+def _adopt_slurm_rank() -> None:
+    """Below srun, SLURM says which rank this is."""
+    if "RANK" not in os.environ and "SLURM_PROCID" in os.environ and "MASTER_ADDR" in os.environ:
+        for ours, theirs in _SLURM_VARIABLES.items():
+            os.environ[ours] = os.environ[theirs]
+
+
+_SLURM_VARIABLES = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
+
+
+def _follow_lifeline() -> None:
+    """Die when the parent does, however it does. The pipe is at its end once nobody holds it open for writing."""
+    path = os.environ.get("BUDGETRL_LIFELINE")
+    if path is None:
+        return
+    try:
+        pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # would otherwise wait for a parent that is gone
+    except FileNotFoundError:
+        os._exit(143)
+    os.set_blocking(pipe, True)
+    threading.Thread(target=_die_with, args=(pipe,), daemon=True).start()
+
+
+def _die_with(pipe: int) -> None:
+    os.read(pipe, 1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

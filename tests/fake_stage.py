@@ -1,0 +1,40 @@
+"""A stage of a user's own, without a model, that ends in whichever way it is told to."""
+
+from dataclasses import dataclass
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.run.stop import Stopped
+from budgetrl.stages.base import Context, Job, Stage
+
+OVERRIDES = ["stage=fake", "tracking=none"]
+YAML = "name: fake_stage.FakeStage\nends: well\nsteps: 3\ndatasets: []\n"
+
+
+@dataclass(frozen=True)
+class FakeStage(Stage):
+    """Its name is an import path, as that of any stage from outside budgetrl."""
+
+    name: str = "fake_stage.FakeStage"
+    ends: str = "well"
+    steps: int = 3
+    datasets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: must be 1 or more, got {self.steps}")
+
+    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+        return {"steps": self.steps}
+
+    def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        if self.ends == "crash":
+            raise ArithmeticError("out of numbers")
+        if self.ends == "bad row":
+            raise RequestError("data.jsonl, line 3: no answer")
+        if self.ends == "stopped":
+            raise Stopped
+        if self.ends == "interrupted":
+            raise KeyboardInterrupt
+        for step in range(1, self.steps + 1):
+            ctx.folder.append_metrics({"step": step, "loss": 1 / step})
+        return {f"{job.dataset.name}/accuracy": 0.5}

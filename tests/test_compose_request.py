@@ -1,0 +1,141 @@
+"""What a command line comes to: everything wrong is one line before anything is created."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import fake_stage
+import pytest
+
+from budgetrl import compose
+from budgetrl.compose import check_request
+from budgetrl.config import Config, ConfigError
+
+REWARD = '''
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.shape import Parts, Shape
+
+
+@dataclass(frozen=True)
+class Short(Shape):
+    name: str = "my_rewards.Short"
+    weight: float = 1.0
+
+    def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        return {"short": [-self.weight * outcome.length for outcome in group]}
+'''
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and beside it a folder of the user's own options."""
+    here, own = tmp_path / "here", tmp_path / "own"
+    for folder in (here, own / "stage", own / "reward"):
+        folder.mkdir(parents=True)
+    (own / "stage" / "fake.yaml").write_text(fake_stage.YAML)
+    monkeypatch.chdir(here)
+    return own
+
+
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Collects the configurations that are checked."""
+    seen: list[Config] = []
+    monkeypatch.setattr(compose, "check", lambda config: seen.append(config))
+    return seen
+
+
+def request(own: Path, *overrides: str) -> list[str]:
+    return ["--config-dir", str(own), *fake_stage.OVERRIDES, *overrides]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["reward.rb=-0.1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
+        (["stge=grpo"], "stge: there is no such key; did you mean stage?"),
+        (["reward=budget_gaus"], "reward: there is no option 'budget_gaus'; did you mean budget_gauss?"),
+        (["+reward.new=1"], "reward.new: there is no such key; did you mean reward.name?"),
+        (["++reward.rb=1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
+        (["+new.key=1"], "new: there is no such key; there are algorithm,"),
+        (["seed=1.5"], "seed: Value '1.5'"),
+        (["reward.r_b=7"], "reward.r_b: 7.0"),
+        (["stage.steps=0"], "stage.steps: must be 1 or more, got 0"),
+        (["dataset=jsonl"], "dataset.path: "),
+        (["~reward"], "reward.name: must be given"),
+        (["seed"], "seed: cannot be read as key=value"),
+        (["seed=1,2"], "seed: seed=1,2 is a sweep and needs -m; a list is written in brackets, seed=[...]"),
+        (["stage.datasets=[gsm8]"], "stage.datasets: no dataset option or .jsonl file is 'gsm8'; did you mean gsm8k?"),
+        (["-m", "seed=1,x"], "seed: Value 'x'"),
+        (["-m", "reward=budget_gauss,accuracy", "reward.width=0.5"], "reward.width: there is no such key"),
+        (["-m", "launch.ranks=1,2"], "run.dir: the jobs 'launch.ranks=1' and 'launch.ranks=2' would share the folder"),
+        (["-m", "run.dir=x", "seed=1,2"], "run.dir: the jobs 'seed=1' and 'seed=2' would share the folder x"),
+    ],
+)
+def test_a_wrong_request_is_one_line_that_names_the_key(own: Path, overrides: Sequence[str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_request(request(own, *overrides))
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_folder_of_options_must_exist() -> None:
+    with pytest.raises(ConfigError, match="--config-dir: there is no folder nowhere"):
+        check_request(["--config-dir", "nowhere"])
+
+
+def test_a_sweep_is_every_combination_below_the_sweep_folder(own: Path, composed: list[Config]) -> None:
+    check_request(request(own, "-m", "seed=range(2)", "reward.r_b=-0.1,-0.2", "hydra.sweep.dir=sweeps/a"))
+    points = [(c.seed, c.reward.r_b, c.run.root) for c in composed]  # pyright: ignore[reportAttributeAccessIssue]
+    assert points == [(s, r, "sweeps/a") for s in (0, 1) for r in (-0.1, -0.2)]
+
+
+def test_of_a_large_sweep_each_value_is_checked(
+    own: Path, composed: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compose, "MOST_JOBS_CHECKED", 3)
+    check_request(request(own, "-m", "seed=1,2,3", "reward.r_b=-0.1,-0.2"))
+    points = [(c.seed, c.reward.r_b) for c in composed]  # pyright: ignore[reportAttributeAccessIssue]
+    assert points == [(1, -0.1), (2, -0.2), (3, -0.2)]
+
+
+def test_a_reward_of_the_users_own(own: Path, composed: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    (own / "reward" / "short.yaml").write_text("name: my_rewards.Short\nweight: 2.0\n")
+    (own / "my_rewards.py").write_text(REWARD)
+    monkeypatch.syspath_prepend(str(own))
+    check_request(request(own, "reward=short", "reward.weight=3"))
+    assert composed[0].reward.weight == 3.0  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ConfigError, match="reward.wight: there is no such key; did you mean reward.weight"):
+        check_request(request(own, "reward=short", "reward.wight=3"))
+
+
+def test_the_users_options_come_before_ours(own: Path, composed: list[Config]) -> None:
+    (own / "reward" / "accuracy.yaml").write_text("name: budget_gauss\n")
+    check_request(request(own, "reward=accuracy"))
+    assert composed[0].reward.name == "budget_gauss"
+
+
+def test_evaluation_data_sets_by_name_by_file_and_the_runs_own(own: Path, composed: list[Config]) -> None:
+    check_request(request(own, "dataset.limit=5", "stage.datasets=[mini,gsm8k,some/exam.jsonl]"))
+    sets = composed[0].eval_datasets
+    assert list(sets) == ["mini", "gsm8k", "exam"]
+    assert sets["mini"].limit == 5
+    assert sets["exam"].eval_path == "some/exam.jsonl"
+
+
+def test_every_experiment_composes(repo: Path, composed: list[Config]) -> None:
+    names = [path.stem for path in (repo / "conf" / "experiment").glob("*.yaml")]
+    assert names
+    for name in names:
+        check_request([f"experiment={name}", "model.path=some-model", "dataset.path=some.jsonl"])
+    assert len(composed) == len(names)
+
+
+def test_every_stage_composes(repo: Path, composed: list[Config]) -> None:
+    names = [path.stem for path in (repo / "conf" / "stage").glob("*.yaml")]
+    for name in names:
+        check_request([f"stage={name}"])
+    assert [config.stage.name for config in composed] == names

@@ -1,0 +1,189 @@
+"""The typed configuration: what it accepts, what it says of what it refuses, and what makes two runs the same."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from omegaconf import OmegaConf
+
+from budgetrl import config as config_module
+from budgetrl.config import (
+    ConfigError,
+    LaunchSpec,
+    flatten,
+    identity,
+    load_config,
+    read_config,
+    read_mapping,
+    run_dir,
+    run_name,
+    to_mapping,
+    to_yaml,
+)
+
+Mapping = dict[str, Any]
+
+
+@pytest.fixture
+def mapping() -> Mapping:
+    return {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "budget_cosine"}}
+
+
+def changed(mapping: Mapping, key: str, value: Any) -> Mapping:
+    """A copy with a dotted key set, whether it is there or not."""
+    new = copy.deepcopy(mapping)
+    node = new
+    *above, last = key.split(".")
+    for part in above:
+        node = node.setdefault(part, {})
+    node[last] = value
+    return new
+
+
+def test_what_is_written_reads_back_the_same(mapping: Mapping, tmp_path: Path) -> None:
+    full = changed(mapping, "eval_datasets.other", {"name": "other", "limit": 3})
+    config = load_config(changed(full, "stage.datasets", ["other"]))
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert read_config(tmp_path / "config.yaml") == config
+    assert load_config(to_mapping(config)) == config
+
+
+def test_lists_become_the_tuples_that_were_declared(mapping: Mapping) -> None:
+    config = load_config(changed(mapping, "stage.datasets", ["a", "b"]))
+    assert config.stage.datasets == ("a", "b")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_small_numbers_stay_numbers(mapping: Mapping, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("lr: 1e-5\n")
+    assert read_mapping(path) == {"lr": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("sed", 1, "sed: there is no such key; did you mean seed?"),
+        ("reward.rb", -0.1, "reward.rb: there is no such key; did you mean reward.r_b?"),
+        ("stage.stepz", 3, "stage.stepz: there is no such key; did you mean stage.steps?"),
+        ("dataset.fields.problm", "q", "dataset.fields.problm: there is no such key; did you mean dataset.fields.problem?"),
+        ("eval_datasets.x.limt", 3, "eval_datasets.x.limt: there is no such key; did you mean eval_datasets.x.limit?"),
+        ("seed", 1.5, "seed: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("reward.r_b", "much", "reward.r_b: Value 'much' of type 'str' could not be converted to Float"),
+        ("reward.r_b", None, "reward.r_b: Incompatible value 'None' for field of type 'float'"),
+        ("rollout", 3, "rollout: must be a group of keys, got 3"),
+        ("model.path", "???", "model.path: a value must be given"),
+        ("reward.r_b", 0.5, "reward.r_b"),
+        ("stage.steps", 0, "stage.steps: must be 1 or more, got 0"),
+        ("zero.stage", 4, "zero.stage: must be 0, 1, 2 or 3, got 4"),
+        ("zero.offload_parameters", True, "zero.offload_parameters: needs stage 3"),
+        ("launch.ranks", 0, "launch.ranks: must be at least 1, got 0"),
+        ("launch.name", "slrum", "launch.name: 'slrum' is not a launcher; did you mean slurm?"),
+        ("tracking.mode", "onlin", "tracking.mode"),
+        ("mode", "dri", "mode: must be run or dry, got 'dri'; did you mean dry?"),
+        ("reward.name", "budget_gaus", "reward.name: there is no reward 'budget_gaus'; did you mean budget_gauss"),
+        ("stage.name", "grp", "stage.name: no stage is called 'grp'"),
+        ("stage.name", None, "stage.name: must be given"),
+    ],
+)
+def test_refusals_are_one_line_that_names_the_key(mapping: Mapping, key: str, value: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(changed(mapping, key, value))
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("mode", "dry", True),
+        ("run.root", "elsewhere", True),
+        ("launch.ranks", 4, True),
+        ("tracking.name", "none", True),
+        ("rollout.batch_size", 7, True),
+        ("seed", 1, False),
+        ("zero.stage", 3, False),
+        ("stage.steps", 4, False),
+        ("reward.r_b", -0.1, False),
+        ("eval_datasets.x.limit", 4, False),
+    ],
+)
+def test_identity_is_what_results_depend_on(mapping: Mapping, key: str, value: Any, same: bool) -> None:
+    before, after = load_config(mapping), load_config(changed(mapping, key, value))
+    assert (identity(to_mapping(before)) == identity(to_mapping(after))) is same
+    assert (run_name(before) == run_name(after)) is same
+
+
+def test_the_folder_follows_from_the_run_unless_it_is_given(mapping: Mapping) -> None:
+    config = load_config(changed(mapping, "model.name", "my/model 7B"))
+    assert run_name(config).startswith("fake_stage.FakeStage-my_model_7B-mini-budget_cosine-s0-")
+    assert run_dir(config) == Path("runs") / run_name(config)
+    assert run_dir(load_config(changed(mapping, "run.dir", "there"))) == Path("there")
+
+
+def test_a_job_has_all_that_a_stage_may_see(mapping: Mapping) -> None:
+    config = load_config(changed(mapping, "seed", 7))
+    assert (config.job().seed, config.job().reward) == (7, config.reward)
+
+
+def test_ranks_on_several_machines(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("# ours\na slots=4\nb slots=2\n")
+    assert LaunchSpec(name="deepspeed", hostfile=str(hosts)).total_ranks() == 6
+    assert LaunchSpec(name="deepspeed", hostfile=str(hosts), ranks=2).total_ranks() == 4
+    assert LaunchSpec(name="slurm", nodes=3, ranks=8).total_ranks() == 24
+    assert LaunchSpec(ranks=3).total_ranks() == 3
+    hosts.write_text("a slots=4\nb\n")
+    with pytest.raises(ConfigError, match=r"launch\.hostfile: .*line 2"):
+        LaunchSpec(name="deepspeed", hostfile=str(hosts)).total_ranks()
+    with pytest.raises(ConfigError, match=r"launch\.hostfile: there is no file"):
+        LaunchSpec(name="deepspeed", hostfile="nowhere").total_ranks()
+
+
+def part_class(group: str, name: str) -> type:
+    """The dataclass of a group's option."""
+    chosen: dict[str, Callable[[str], type]] = config_module._CHOSEN
+    return chosen[group](name) if group in chosen else config_module._PARTS[group]
+
+
+def field_names(part: type, above: str = "") -> set[str]:
+    """Dotted names of all fields, those of nested dataclasses included."""
+    hints, names = get_type_hints(part), set()
+    for field in dataclasses.fields(part):
+        inner = hints[field.name]
+        path = f"{above}{field.name}"
+        names |= field_names(inner, f"{path}.") if dataclasses.is_dataclass(inner) else {path}
+    return names
+
+
+def raw(path: Path) -> Mapping:
+    """A file's content, interpolations left as they are."""
+    return OmegaConf.to_container(OmegaConf.load(path))  # pyright: ignore[reportReturnType]
+
+
+def option(path: Path) -> Mapping:
+    """An option's content, laid over the options of its own group that its defaults list names."""
+    node = raw(path)
+    bases = [entry for entry in node.pop("defaults", []) if "@" not in entry and entry != "_self_"]
+    for base in bases:
+        node = {**option(path.with_name(f"{base}.yaml")), **node}
+    return node
+
+
+def parts_of_their_own(path: Path) -> set[str]:
+    """Keys of an option that are filled by other options: `grpo@grpo`."""
+    entries = raw(path).get("defaults", [])
+    return {entry.partition("@")[2] for entry in entries if "@" in entry}
+
+
+def test_every_option_lists_exactly_the_fields_of_its_class(repo: Path) -> None:
+    """The YAML files are the documentation of what can be set."""
+    options = [path for path in (repo / "conf").glob("*/*.yaml") if path.parent.name != "experiment"]
+    assert len(options) > 20
+    for path in options:
+        node, elsewhere = option(path), parts_of_their_own(path)
+        names = field_names(part_class(path.parent.name, node.get("name", "")))
+        listed, expected = ({k for k in keys if k.partition(".")[0] not in elsewhere} for keys in (flatten(node), names))
+        assert listed == expected, path

@@ -1,0 +1,329 @@
+"""Reports: what stands in them is what the run folder holds, and what is not there is left out and named."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import synthetic_run
+from budgetrl.report import figures, tables
+from budgetrl.report.reading import Estimate, Results, read_run
+from budgetrl.report.report import write_comparison, write_report
+
+LARGEST_FIGURE = 150_000
+"""Bytes. A report of a dozen figures can be mailed, or put in a repository."""
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline run with its report."""
+    path = synthetic_run.pipeline_run(
+        tmp_path_factory.mktemp("runs") / "story", problems=28, samples=2, steps=40
+    )
+    write_report(path)
+    return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed but not rendered, which takes most of the time."""
+
+    def touch(figure: object, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(figures, "save", touch)
+
+
+def _text(folder: Path) -> str:
+    return (folder / "report.md").read_text()
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [folder / link for link in re.findall(r"!\[.+?\]\((.+?)\)", _text(folder))]
+
+
+def _headings(folder: Path) -> list[str]:
+    return re.findall(r"^## (.*)$", _text(folder), re.MULTILINE)
+
+
+# Whole reports
+
+
+def test_a_pipelines_report_has_every_section(pipeline: Path) -> None:
+    assert _headings(pipeline) == [
+        "Before and after",
+        "By level",
+        "Are budgets kept?",
+        "Does a budget of yours control the length?",
+        "Training",
+        "On the way",
+        "An example",
+        "Settings",
+        "Use the model",
+        "Run it again",
+    ]
+
+
+def test_the_headline_says_what_changed(pipeline: Path) -> None:
+    result = json.loads((pipeline / "result.json").read_text())
+    before, after = result["initial/mini/length"], result["trained/mini/length"]
+    shorter, error = 100 * result["mini/compression"], 100 * result["mini/compression_se"]
+    better, better_error = 100 * result["mini/accuracy_change"], 100 * result["mini/accuracy_change_se"]
+    assert (
+        f"**{after:.0f} tokens instead of {before:.0f} ({shorter:.0f} % shorter, SE {error:.1f}) "
+        f"at {100 * result['trained/mini/accuracy']:.1f} % accuracy "
+        f"({better:+.1f} points, SE {better_error:.1f}).**"
+    ) in _text(pipeline)
+
+
+def test_every_picture_in_a_report_is_there_and_of_modest_size(pipeline: Path) -> None:
+    pictures = _pictures(pipeline)
+    assert [path.stem for path in pictures] == ["by_level", "budget_length", "length_control", "training"]
+    assert sorted(pictures) == sorted((pipeline / "figures").iterdir())
+    for path in pictures:
+        assert path.stat().st_size < LARGEST_FIGURE
+        with Image.open(path) as image:
+            assert 600 < image.width < 1400
+            assert image.convert("L").getextrema() != (255, 255)
+
+
+def test_the_report_leads_to_the_model_and_the_command(pipeline: Path) -> None:
+    checkpoint = pipeline / "grpo" / "checkpoints" / "last"
+    assert f"vllm serve {checkpoint}" in _text(pipeline)
+    assert f"sh {pipeline / 'launch.sh'}" in _text(pipeline)
+    (snippet,) = re.findall(r"```python\n(.*?)```", _text(pipeline), re.DOTALL)
+    compile(snippet, "snippet", "exec")
+
+
+def test_the_example_is_one_problem_answered_rightly_before_and_after(pipeline: Path) -> None:
+    section = _text(pipeline).split("## An example")[1].split("## Settings")[0]
+    problem, before, after = re.findall(r"~~~~~text\n(.*?)\n~~~~~", section, re.DOTALL)
+    assert problem.endswith("?")
+    assert before.startswith("plan")
+    assert after.startswith("<budget>")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_evaluations_report_has_a_table_and_figures(tmp_path: Path) -> None:
+    synthetic_run.evaluate_run(tmp_path / "run", problems=14)
+    write_report(tmp_path / "run")
+    accuracy = read_run(tmp_path / "run").result.get("mini/accuracy")
+    assert f"| accuracy | {tables.quantity('accuracy', accuracy)} |" in _text(tmp_path / "run")
+    assert [path.stem for path in _pictures(tmp_path / "run")] == [
+        "by_level",
+        "budget_length",
+        "length_control",
+    ]
+    assert "28 completions of 14 problems" in _text(tmp_path / "run")
+    assert "Use the model" not in _headings(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_training_runs_headline_compares_its_ends(tmp_path: Path) -> None:
+    synthetic_run.grpo_run(tmp_path / "run", steps=30)
+    rows = read_run(tmp_path / "run").metrics
+    first, last = (np.mean([row["length"] for row in part]) for part in (rows[:10], rows[-10:]))
+    write_report(tmp_path / "run")
+    assert "In 30 steps: accuracy from" in _text(tmp_path / "run")
+    assert f"length from {first:.0f} to {last:.0f} tokens" in _text(tmp_path / "run")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_several_data_sets_have_sections_and_figures_of_their_own(tmp_path: Path) -> None:
+    run = synthetic_run.evaluate_run(tmp_path / "run", problems=14)
+    result = json.loads((run / "result.json").read_text())
+    other = {key.replace("mini/", "other/", 1): value for key, value in result.items()}
+    (run / "result.json").write_text(json.dumps(result | other))
+    write_report(run)
+    assert {"By level: mini", "By level: other"} <= set(_headings(run))
+    assert {"by_level_mini", "by_level_other", "budget_length_mini"} <= {p.stem for p in _pictures(run)}
+    assert "- Are budgets kept?: other: no completion" in _text(run)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("grpo/metrics.jsonl", "Training: "),
+        ("trained/completions.jsonl", "Are budgets kept?: no completion"),
+        ("initial/completions.jsonl", "An example: no problem"),
+        ("result.json", "Before and after: result.json"),
+        ("launch.sh", "Run it again: launch.sh is missing"),
+        ("cold_start/result.json", ""),
+    ],
+)
+def test_what_is_missing_is_left_out_and_said(
+    missing: str, said: str, pipeline: Path, tmp_path: Path
+) -> None:
+    run = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12)
+    (run / missing).unlink()
+    write_report(run)
+    assert ("- " + said in _text(run)) if said else "## Left out" not in _text(run)
+    assert set(_headings(run)) <= {*_headings(pipeline), "Left out"}
+
+
+def test_nothing_but_a_folder_makes_a_report_of_what_is_missing(tmp_path: Path) -> None:
+    write_report(tmp_path)
+    assert _headings(tmp_path) == ["Left out"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_numbers_in_hand_stand_in_for_a_result_not_written_yet(tmp_path: Path) -> None:
+    run = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12)
+    write_report(run)
+    expected = _text(run)
+    result = json.loads((run / "result.json").read_text())
+    (run / "result.json").unlink()
+    write_report(run, result)
+    assert _text(run) == expected
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_comparison_shows_where_runs_differ_and_what_came_out(tmp_path: Path) -> None:
+    one = synthetic_run.evaluate_run(tmp_path / "a" / "run", problems=7, samples=1)
+    two = synthetic_run.evaluate_run(tmp_path / "b" / "run", problems=14, samples=1)
+    (two / "config.yaml").write_text((two / "config.yaml").read_text().replace("r_b: -0.4", "r_b: -0.2"))
+    (tmp_path / "broken").mkdir()
+    write_comparison([one, two, tmp_path / "broken"], tmp_path / "out")
+    text = _text(tmp_path / "out")
+    assert re.search(r"\| run \|.* `reward\.r_b` \|", text)
+    for name, path in (("a/run", one), ("b/run", two)):
+        accuracy = tables.quantity("accuracy", read_run(path).result.get("mini/accuracy"))
+        assert re.search(rf"\| {name} \| - \| {re.escape(accuracy)} \|", text)
+    assert "- broken: the run has no results." in text
+    assert [path.exists() for path in _pictures(tmp_path / "out")] == [True]
+
+
+# Tables
+
+
+@given(st.lists(st.lists(st.text("ab|\n", max_size=5), min_size=3, max_size=3), max_size=4))
+def test_no_cell_breaks_a_table_apart(rows: list[list[str]]) -> None:
+    lines = tables.markdown(["x", "y", "z"], rows).split("\n")
+    assert len(lines) == len(rows) + 2
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 4 for line in lines)
+
+
+def test_a_change_is_the_paired_one_where_there_is_one() -> None:
+    initial = Results({"accuracy": 0.96, "accuracy_se": 0.01, "format": 1.0, "length": 100.0})
+    trained = Results({"accuracy": 0.95, "accuracy_se": 0.01, "format": 0.99, "length": 40.0})
+    changes = Results({"accuracy_change": -0.01, "accuracy_change_se": 0.004, "compression": 0.6})
+    table = tables.before_after(initial, trained, changes)
+    assert "| accuracy | 96.0 ± 1.0 % | 95.0 ± 1.0 % | -1.0 ± 0.4 points |" in table
+    assert "| length, tokens | 100.0 | 40.0 | 60.0 % shorter |" in table
+    assert "| well formed | 100.0 % | 99.0 % | -1.0 points |" in table
+    assert "budget" not in table
+
+
+def test_data_sets_are_told_from_their_levels_and_budgets() -> None:
+    keys = [
+        "mini/accuracy",
+        "mini/level_2/accuracy",
+        "mini/budget_24/accuracy",
+        "gsm8k/accuracy",
+        "mini/length",
+    ]
+    results = Results(dict.fromkeys(keys, 0.5))
+    assert results.datasets() == ["mini", "gsm8k"]
+    assert results.below("mini").levels() == [2]
+
+
+def test_a_number_without_a_value_is_absent() -> None:
+    assert Results({"length": None}).get("length") is None
+    assert Results({"length": 2.0, "length_se": None}).get("length") == Estimate(2.0)
+
+
+# Figures
+
+
+def _training_rows(**columns: Sequence[Any]) -> list[dict[str, Any]]:
+    values = zip(*columns.values(), strict=True)
+    return [
+        {"step": step, **dict(zip(columns, row, strict=True))} for step, row in enumerate(values, start=1)
+    ]
+
+
+def _titles(figure: Any) -> list[str]:
+    return [ax.get_title("left") for ax in figure.axes]
+
+
+def test_only_logged_metrics_have_a_panel() -> None:
+    figure = figures.training_curves(_training_rows(reward=[1, 2], loss=[3, 4], budget=[None, None]))
+    assert _titles(figure) == ["Reward"]
+    assert _titles(figures.training_curves(_training_rows(loss=[3, 4]))) == ["Loss"]
+    assert figures.training_curves([]) is None
+
+
+def test_a_curve_goes_through_the_logged_values_and_over_gaps() -> None:
+    figure = figures.training_curves(_training_rows(alpha=[1.0, None, 0.5, 0.25]))
+    assert figure is not None
+    (line,) = figure.axes[0].lines
+    assert np.array(line.get_xydata()).tolist() == [[1, 1.0], [3, 0.5], [4, 0.25]]
+
+
+def test_evaluations_are_points_with_their_errors_in_the_panels_unit() -> None:
+    rows = _training_rows(accuracy=[0.5, 0.6])
+    rows[1] |= {"eval/held/out/accuracy": 0.7, "eval/held/out/accuracy_se": 0.05}
+    figure = figures.training_curves(rows)
+    assert figure is not None
+    (bars,) = figure.axes[0].containers
+    (segment,) = bars.lines[2][0].get_segments()
+    assert np.allclose(segment, [[2, 65], [2, 75]])
+    assert figure.legends[0].get_texts()[0].get_text() == "held-out problems of held/out"
+
+
+def test_levels_show_means_and_errors_of_each_model() -> None:
+    model = {"level_1/accuracy": 0.5, "level_1/accuracy_se": 0.1, "level_3/accuracy": 1.0}
+    figure = figures.by_level({"initial": Results(model), "trained": Results({"level_3/accuracy": 0.5})})
+    assert figure is not None
+    initial, trained = figure.axes[0].containers
+    assert np.array(initial.lines[0].get_ydata()).tolist() == [50, 100]
+    assert np.allclose(initial.lines[2][0].get_segments()[0][:, 1], [40, 60])
+    assert np.allclose(trained.lines[0].get_xdata(), 1, atol=0.1)
+    assert figures.by_level({"": Results({"accuracy": 0.5})}) is None
+
+
+@settings(max_examples=15)  # each composes a figure
+@given(st.lists(st.tuples(st.integers(1, 30_000), st.integers(0, 30_000)), max_size=20))
+def test_every_completion_with_a_budget_is_in_a_cell(pairs: list[tuple[int, int]]) -> None:
+    rows: list[dict[str, Any]] = [{"budget": budget, "length": length} for budget, length in pairs]
+    figure = figures.budget_against_length([*rows, {"budget": None, "length": 5}])
+    drawn = [pair for pair in pairs if pair[1] > 0]
+    if not drawn:
+        assert figure is None
+        return
+    assert figure is not None
+    counts = [cells.get_array() for cells in figure.axes[0].collections]
+    assert [np.sum(count) for count in counts if count is not None] == [len(drawn)]
+
+
+def test_control_is_the_mean_over_problems() -> None:
+    lengths = {"a": [10, 10, 10], "b": [40]}
+    rows = [
+        {"problem_id": problem, "prefilled": 20, "level": 1, "length": length}
+        for problem, values in lengths.items()
+        for length in values
+    ]
+    figure = figures.length_control([*rows, {"problem_id": "c", "prefilled": None, "level": 1, "length": 99}])
+    assert figure is not None
+    (bars,) = figure.axes[0].containers
+    assert np.array(bars.lines[0].get_xydata()).tolist() == [[20, 25]]
+    assert np.allclose(bars.lines[2][0].get_segments()[0][:, 1], [10, 40])
+    assert figures.length_control([]) is None
+
+
+def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
+    rows = [{"budget": 10, "length": 9}, {"budget": 20, "length": 30}]
+    for name in ("one.png", "two.png"):
+        figure = figures.budget_against_length(rows)
+        assert figure is not None
+        figures.save(figure, tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

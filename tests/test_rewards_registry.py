@@ -1,0 +1,81 @@
+"""Names of rewards: built-in, the user's own, and misspelt."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.budget_gauss import BudgetGauss
+from budgetrl.rewards.registry import shape_class
+
+OWN_REWARDS = """
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.shape import Parts, Shape
+
+
+@dataclass(frozen=True)
+class Short(Shape):
+    weight: float = 0.01
+
+    def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        return {"length": [-self.weight * outcome.length for outcome in group]}
+
+
+class NotOne:
+    pass
+"""
+
+
+@pytest.fixture
+def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "rewards.py").write_text(OWN_REWARDS)
+    (package / "needy.py").write_text("import a_library_that_is_not_there\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    for module in [name for name in sys.modules if name.split(".")[0] == "own_package"]:
+        del sys.modules[module]
+
+
+def test_a_built_in_by_name_and_by_path() -> None:
+    assert shape_class("budget_gauss") is BudgetGauss
+    assert shape_class("budgetrl.rewards.budget_gauss.BudgetGauss") is BudgetGauss
+
+
+@pytest.mark.usefixtures("own_package")
+def test_the_users_own_reward() -> None:
+    short = shape_class("own_package.rewards.Short")(name="own_package.rewards.Short")
+    assert short([Outcome(True, True, length=100)], progress=0) == [-1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("budget_cosin", r"^name: there is no reward 'budget_cosin'; did you mean budget_cosine"),
+        ("shape", r"^name: there is no reward 'shape'"),
+        ("self_budgeter", r"^name: there is no reward 'self_budgeter'"),
+        ("", r"^name: there is no reward ''.*there are: accuracy, budget_cosine, budget_gauss"),
+        (".short", r"^name: there is no reward '.short'"),
+        ("own_package.rewards.Shart", r"^name: own_package.rewards has no class 'Shart'; did you mean Short"),
+        ("own_package.rewards.NotOne", r"^name: own_package.rewards.NotOne is not a reward"),
+        ("budgetrl.rewards.shape.Shape", r"^name: .* is not a reward"),
+        ("own_package.reward.Short", r"^name: cannot import .*no module 'own_package.reward'"),
+        ("no_such_package.rewards.Short", r"^name: cannot import .*no module 'no_such_package'"),
+    ],
+)
+@pytest.mark.usefixtures("own_package")
+def test_what_is_no_reward_is_refused_with_the_nearest_name(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        shape_class(name)
+
+
+@pytest.mark.usefixtures("own_package")
+def test_a_library_the_users_module_lacks_is_named_as_it_is() -> None:
+    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):
+        shape_class("own_package.needy.Short")
