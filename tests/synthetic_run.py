@@ -49,14 +49,15 @@ def pipeline_run(path: Path, problems: int = 140, samples: int = 4, steps: int =
 
 
 def grpo_run(path: Path, steps: int = 180) -> Path:
-    """A finished GRPO run with its last checkpoint."""
+    """A finished GRPO run with its checkpoints."""
     rows = [_training_row(step, steps) for step in range(1, steps + 1)]
     _common(path, "grpo", {"mini/accuracy": 0.96, "mini/accuracy_se": 0.006, "mini/length": 38.0})
     _jsonl(path / "metrics.jsonl", rows)
     draws = random.Random(1)
     samples = [_completion(draws, i, trained=i > 20) | {"step": 4 * i + 1, "reward": 0.5} for i in range(40)]
     _jsonl(path / "completions.jsonl", samples)
-    (path / "checkpoints" / "last").mkdir(parents=True)
+    for name in ("best", "last"):
+        (path / "checkpoints" / name).mkdir(parents=True)
     return path
 
 

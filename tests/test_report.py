@@ -255,11 +255,22 @@ def _titles(figure: Any) -> list[str]:
     return [ax.get_title("left") for ax in figure.axes]
 
 
+def _error_bars(figure: Any) -> list[Any]:
+    """Of the first panel; `.lines` are the line, the caps and the bars of each."""
+    return figure.axes[0].containers
+
+
 def test_only_logged_metrics_have_a_panel() -> None:
     figure = figures.training_curves(_training_rows(reward=[1, 2], loss=[3, 4], budget=[None, None]))
     assert _titles(figure) == ["Reward"]
     assert _titles(figures.training_curves(_training_rows(loss=[3, 4]))) == ["Loss"]
     assert figures.training_curves([]) is None
+
+
+def test_a_divergence_that_is_switched_off_has_no_panel() -> None:
+    rows = _training_rows(alpha=[1, 1], kl=[0.0, 0.0])
+    assert _titles(figures.training_curves(rows)) == ["Tightness alpha"]
+    assert len(_titles(figures.training_curves([*rows, {"step": 3, "kl": 0.1}]))) == 2
 
 
 def test_a_curve_goes_through_the_logged_values_and_over_gaps() -> None:
@@ -274,7 +285,7 @@ def test_evaluations_are_points_with_their_errors_in_the_panels_unit() -> None:
     rows[1] |= {"eval/held/out/accuracy": 0.7, "eval/held/out/accuracy_se": 0.05}
     figure = figures.training_curves(rows)
     assert figure is not None
-    (bars,) = figure.axes[0].containers
+    (bars,) = _error_bars(figure)
     (segment,) = bars.lines[2][0].get_segments()
     assert np.allclose(segment, [[2, 65], [2, 75]])
     assert figure.legends[0].get_texts()[0].get_text() == "held-out problems of held/out"
@@ -284,7 +295,7 @@ def test_levels_show_means_and_errors_of_each_model() -> None:
     model = {"level_1/accuracy": 0.5, "level_1/accuracy_se": 0.1, "level_3/accuracy": 1.0}
     figure = figures.by_level({"initial": Results(model), "trained": Results({"level_3/accuracy": 0.5})})
     assert figure is not None
-    initial, trained = figure.axes[0].containers
+    initial, trained = _error_bars(figure)
     assert np.array(initial.lines[0].get_ydata()).tolist() == [50, 100]
     assert np.allclose(initial.lines[2][0].get_segments()[0][:, 1], [40, 60])
     assert np.allclose(trained.lines[0].get_xdata(), 1, atol=0.1)
@@ -314,7 +325,7 @@ def test_control_is_the_mean_over_problems() -> None:
     ]
     figure = figures.length_control([*rows, {"problem_id": "c", "prefilled": None, "level": 1, "length": 99}])
     assert figure is not None
-    (bars,) = figure.axes[0].containers
+    (bars,) = _error_bars(figure)
     assert np.array(bars.lines[0].get_xydata()).tolist() == [[20, 25]]
     assert np.allclose(bars.lines[2][0].get_segments()[0][:, 1], [10, 40])
     assert figures.length_control([]) is None

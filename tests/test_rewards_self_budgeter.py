@@ -135,11 +135,9 @@ def test_progress_is_a_share(progress: float) -> None:
     ("field", "changes"),
     [
         ("r_b", {"r_b": 0.1}),
-        ("r_b", {"r_b": -0.51}),
         ("correct_min", {"correct_min": 1.5}),
         ("correct_min", {"correct_min": -0.1}),
         ("wrong_min", {"wrong_min": 0.2}),
-        ("r_f", {"r_f": -0.8}),
         ("r_f", {"r_f": math.nan}),
         ("wrong_max", {"wrong_max": math.inf}),
         ("alpha_start", {"alpha_start": 0.0}),
@@ -169,3 +167,11 @@ def test_refused_settings_name_the_field(field: str, changes: dict[str, float | 
 )
 def test_settings_on_the_bound_are_taken(changes: dict[str, float | str]) -> None:
     BudgetCosine(**changes)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [({}, []), ({"r_b": -0.8}, ["reward.r_b", "reward.r_f"]), ({"r_f": -0.8}, ["reward.r_f"])],
+)
+def test_settings_across_the_papers_condition_are_noted(changes: dict[str, float], keys: list[str]) -> None:
+    assert [note.split()[0] for note in BudgetCosine(**changes).odd()] == keys

@@ -61,6 +61,8 @@ def test_draw_inverts_the_cdf() -> None:
     ids, logprobs = draw(logits, torch.tensor([0.001, 0.49, 0.51, 0.69, 0.71, 0.999]), 1.0)
     assert ids.tolist() == [0, 0, 1, 1, 3, 3]
     assert torch.allclose(logprobs, logits[0][ids], atol=1e-6)
+    ids, _ = draw(torch.zeros(1, 2), torch.tensor([0.5]), 1.0)
+    assert ids.tolist() == [1]  # an edge belongs to the token above it
 
 
 @given(st.integers(0, 2**31), st.sampled_from([0.3, 1.0, 2.5]))

@@ -45,6 +45,9 @@ def test_time_left_counts_only_what_this_process_did() -> None:
 
 def test_other_ranks_show_nothing() -> None:
     assert _lines(Clock(), LINE_EVERY_SECONDS, steps=3, shown=False) == []
+    out = io.StringIO()
+    Progress(shown=False, console=Console(file=out)).say("hello")
+    assert out.getvalue() == ""
 
 
 def test_a_terminal_gets_a_bar_and_messages_above_it() -> None:

@@ -20,6 +20,7 @@ def main() -> None:
         sys.path.insert(0, "")  # so that `budgetrl`, like `python -m budgetrl`, finds the user's own rewards
     try:
         compose.check_request(sys.argv[1:])
+        sys.argv[1:] = compose.overrides_first(sys.argv[1:])
         code = compose.run(start)
     except RequestError as error:
         _complain(error)

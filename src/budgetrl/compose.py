@@ -49,11 +49,21 @@ def check_request(argv: Sequence[str]) -> None:
     Raises:
         ConfigError: for the first thing that is wrong in any of them.
     """
-    args = get_args_parser().parse_args(list(argv))
+    args = get_args_parser().parse_intermixed_args(list(argv))
     if args.help or args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
         return
     with _searching(args):
         _check_jobs(args)
+
+
+def overrides_first(argv: Sequence[str]) -> list[str]:
+    """The same command line in the one order that Hydra can read: `a=1 -m b=2` fails there, `a=1 b=2 -m` does not.
+
+    >>> overrides_first(["stage=grpo", "-m", "seed=1,2"])
+    ['stage=grpo', 'seed=1,2', '-m']
+    """
+    overrides = get_args_parser().parse_intermixed_args(list(argv)).overrides
+    return [*overrides, *(word for word in argv if word not in overrides)]
 
 
 def run(start: Callable[[Config], int]) -> int:
@@ -67,21 +77,22 @@ def run(start: Callable[[Config], int]) -> int:
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=CONFIG_NAME)
     def job(cfg: DictConfig) -> float | None:
         settings = HydraConfig.get()
-        overrides = " ".join(settings.overrides.task)
-        if settings.mode == RunMode.MULTIRUN:
-            print(f"\njob {settings.job.num}: {overrides}", flush=True)
-        config = _config(cfg, settings, settings.mode == RunMode.MULTIRUN)
+        multirun = settings.mode == RunMode.MULTIRUN
+        label = f"job {len(codes) + 1} ({' '.join(settings.overrides.task)})"
+        if multirun:
+            sys.stdout.write(f"\n== {label}\n")
+        config = _config(cfg, settings, multirun)
         code = start(config)
         codes.append(code)
         if code in (130, 143):
             raise SystemExit(code)
         if code:
-            failed.append(f"job {settings.job.num} failed with exit code {code}: {overrides} ({run_dir(config)})")
+            failed.append(f"budgetrl: {label} failed with exit code {code}: {run_dir(config)}\n")
         return _objective(config, code)
 
     job()
     if len(codes) > 1 and failed:
-        print("\n".join(failed), file=sys.stderr)
+        sys.stderr.writelines(failed)
         return 1
     return max(codes, default=0)
 

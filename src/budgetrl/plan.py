@@ -19,7 +19,7 @@ def make_plan(config: Config) -> Plan:
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
         "memory on each rank": _memory_section(config, ranks),
-        "odd": [*config.stage.odd(config.job()), *_odd(config, ranks)],
+        "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
     }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.seeds import derive_seed
@@ -72,6 +73,7 @@ def seed_everything(seed: int, rank: int) -> None:
 
 def _guarded(path: Path, stop: Stop) -> int:
     """Run the rank; any end becomes an exit code."""
+    disable_progress_bar()  # transformers' own, for loading and writing: they drown what is going on
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = read_config(path / "config.yaml")

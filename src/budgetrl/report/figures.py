@@ -64,6 +64,8 @@ class Curve:
     scale: float = 1.0
     noisy: bool = True
     """False for a schedule, which needs no smoothing."""
+    zero_is_off: bool = False
+    """True if a metric that is always 0 was switched off, and need not be shown."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ PANELS = (
             Curve("truncated", "cut off", 100),
         ),
     ),
-    Panel("KL to the reference, nats per token", (Curve("kl", "KL"),)),
+    Panel("KL to the reference, nats per token", (Curve("kl", "KL", zero_is_off=True),)),
     Panel("Loss", (Curve("loss", "loss"),)),
 )
 """In reading order. Left out: panels without a logged metric, and the loss where there is a reward."""
@@ -117,7 +119,7 @@ def _styled(draw: Callable[P, T]) -> Callable[P, T]:
 @_styled
 def training_curves(rows: Sequence[Row]) -> "Figure | None":
     """Small multiples over steps: each step thin, the running mean bold, evaluations as points."""
-    panels = [panel for panel in PANELS if any(_series(rows, curve)[0].size for curve in panel.curves)]
+    panels = [panel for panel in PANELS if any(_is_logged(rows, curve) for curve in panel.curves)]
     if any(panel.title == "Reward" for panel in panels):
         panels = [panel for panel in panels if panel.title != "Loss"]
     if not panels:
@@ -164,7 +166,7 @@ def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
         budgets, lengths, gridsize=HEXAGONS, xscale="log", yscale="log", mincnt=1, cmap="viridis",
         norm="log", extent=(*np.log10([low, high]), *np.log10([low, high])), linewidths=0.2, zorder=3,
     )  # fmt: skip
-    cells.set_clim(1, max(2, np.max(cells.get_array())))
+    cells.set_clim(1, max(2, np.max(np.asarray(cells.get_array()))))
     _plain_log_axis(figure.colorbar(cells, ax=ax, label="completions", shrink=0.85).ax.yaxis)
     ax.set(
         xlim=(low, high), ylim=(low, high), xlabel="budget the model wrote, tokens", ylabel="length, tokens"
@@ -246,8 +248,17 @@ def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[
             )
     ax.set_title(panel.title, pad=19)
     ax.set_xlabel("step")
+    if panel.title.endswith("%"):
+        _limit_to_shares(ax)
     if several:
         _legend_above(ax)
+
+
+def _limit_to_shares(ax: "Axes") -> None:
+    """At least five points of range, so that what does not move looks it, and no more than there can be."""
+    low, high = ax.get_ylim()
+    spare = max(0.0, 5 - (high - low)) / 2
+    ax.set_ylim(max(low - spare, -2), min(high + spare, 102))
 
 
 def _draw_evaluations(ax: "Axes", rows: Sequence[Row], key: str, scale: float, **style: Any) -> None:
@@ -312,6 +323,11 @@ def _error_line(
     values = [scale * estimate.value for estimate in estimates]
     errors = [scale * (estimate.error or 0.0) for estimate in estimates]
     ax.errorbar(at, values, yerr=errors, markersize=4.5, capsize=2, elinewidth=1, **style)
+
+
+def _is_logged(rows: Sequence[Row], curve: Curve) -> bool:
+    _, values = _series(rows, curve)
+    return bool(values.any()) if curve.zero_is_off else values.size > 0
 
 
 def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:

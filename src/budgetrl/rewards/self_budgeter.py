@@ -28,8 +28,8 @@ class SelfBudgeter(Shape):
     and wrong ones longer. All of this is the paper's (arXiv 2505.11274, section 3 on the reward, its
     Formulas 1, 2, 5 and 6); `alpha_end_at` and the defaults of alpha are ours, found on the mini task.
 
-    The bands must not let a wrong answer outscore a correct one, whatever the budgets
-    (correct_min + r_b >= wrong_max, the paper's condition), nor a malformed one a well-formed one.
+    Bands in which a wrong answer can outscore a correct one are refused. A penalty r_b so large that one
+    can across budgets (the paper wants correct_min + r_b >= wrong_max) is noted in the plan.
 
     Limits: b_max is infinite where the initial model was wrong, so nothing presses on the budgets of
     problems it cannot solve. While alpha is large the budget may drift away from the length.
@@ -81,6 +81,16 @@ class SelfBudgeter(Shape):
             "adherence": [self._adherence(outcome, alpha) for outcome in group],
         }
 
+    def odd(self) -> list[str]:
+        """The paper's condition correct_min + r_b >= wrong_max, and malformed below everything else."""
+        notes = []
+        room = self.wrong_max - self.correct_min
+        if self.r_b < room - SLACK:
+            notes.append(f"reward.r_b is below {room:g}: a wrong answer can outscore a correct one above b_max")
+        if self.r_f > (worst := self.wrong_min + self.r_b) + SLACK:
+            notes.append(f"reward.r_f is above {worst:g}: a malformed response can outscore a wrong one above b_max")
+        return notes
+
     def schedule(self, progress: float) -> dict[str, float]:
         return {"alpha": self.alpha(progress)}
 
@@ -121,18 +131,6 @@ class SelfBudgeter(Shape):
             "correct_min",
             f"{self.correct_min} lets a wrong answer outscore a correct one; it must be at least wrong_max "
             f"({self.wrong_max})",
-        )
-        require(
-            self.r_b >= room - SLACK,
-            "r_b",
-            f"{self.r_b} lets a wrong answer outscore a correct one whose budget is above b_max "
-            f"(correct_min + r_b must be at least wrong_max); give {room:g} or more, or move the bands apart",
-        )
-        worst = self.wrong_min + self.r_b
-        require(
-            self.r_f <= worst + SLACK,
-            "r_f",
-            f"{self.r_f} is above the worst well-formed reward; give wrong_min + r_b = {worst:g} or less",
         )
 
     def _check_schedule(self) -> None:

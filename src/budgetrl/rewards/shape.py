@@ -35,3 +35,7 @@ class Shape(ABC):
     def schedule(self, progress: float) -> dict[str, float]:
         """Coefficients that move during training, for the log (such as alpha)."""
         return {}
+
+    def odd(self) -> list[str]:
+        """What works but looks unintended, one line each, beginning with the dotted key."""
+        return []

@@ -1,0 +1,25 @@
+"""Put the mini checkpoints of two runs into the package, as float16: `ship.py <pretrain run> <cold_start run>`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from budgetrl.policy.mini import CHECKPOINTS
+
+
+def ship(run: Path, name: str) -> None:
+    """Copy `checkpoints/last` of a run to the package's checkpoint `name`."""
+    source, target = run / "checkpoints" / "last", CHECKPOINTS / "mini" / name
+    shutil.rmtree(target, ignore_errors=True)
+    AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    size = (target / "model.safetensors").stat().st_size
+    print(f"{target}: {size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    ship(Path(sys.argv[1]), "base")
+    ship(Path(sys.argv[2]), "cold_start")

@@ -1,0 +1,80 @@
+"""What came out of a run, in one sentence."""
+
+from collections.abc import Iterator, Sequence
+
+from budgetrl.report import tables
+from budgetrl.report.reading import Estimate, Row, Run
+
+ENDS = 10
+"""Training steps averaged at either end, where a run's start and end are put in words."""
+
+
+def headline(run: Run) -> str:
+    if run.stage == "pipeline":
+        return " ".join(_pipeline_headlines(run))
+    if run.stage == "evaluate":
+        return " ".join(_evaluation_headline(run, dataset) for dataset in run.result.datasets())
+    return _training_headline(run)
+
+
+def _pipeline_headlines(run: Run) -> Iterator[str]:
+    datasets = run.result.below("trained").datasets()
+    for dataset in datasets:
+        numbers = run.result.numbers
+        before, after = numbers.get(f"initial/{dataset}/length"), numbers.get(f"trained/{dataset}/length")
+        accuracy = numbers.get(f"trained/{dataset}/accuracy")
+        if before is None or after is None or accuracy is None:
+            continue
+        shorter = _percentage(run.result.get(f"{dataset}/compression"), "shorter", "longer")
+        better = _points(run.result.get(f"{dataset}/accuracy_change"))
+        where = f"{dataset}: " if len(datasets) > 1 else ""
+        right = f"{100 * accuracy:.1f} % accuracy{better}"
+        yield f"{where}{after:.0f} tokens instead of {before:.0f}{shorter} at {right}."
+
+
+def _percentage(estimate: Estimate | None, less: str, more: str) -> str:
+    if estimate is None:
+        return ""
+    word = less if estimate.value >= 0 else more
+    return f" ({abs(100 * estimate.value):.0f} % {word}{_se(estimate)})"
+
+
+def _points(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f" ({100 * estimate.value:+.1f} points{_se(estimate)})"
+
+
+def _se(estimate: Estimate) -> str:
+    return "" if estimate.error is None else f", SE {100 * estimate.error:.1f}"
+
+
+def _evaluation_headline(run: Run, dataset: str) -> str:
+    results = run.result.below(dataset)
+    accuracy = tables.quantity("accuracy", results.get("accuracy"))
+    return f"{dataset}: {accuracy} right, in {tables.quantity('length', results.get('length'))} tokens."
+
+
+def _training_headline(run: Run) -> str:
+    """From the first steps to the last, in words."""
+    rows = run.metrics
+    changes = [
+        f"{name} from {_at(rows[:ENDS], key, scale, digits)} to {_at(rows[-ENDS:], key, scale, digits)}{unit}"
+        for key, name, scale, digits, unit in _HEADLINE_METRICS
+        if any(row.get(key) is not None for row in rows[:ENDS])
+        and any(row.get(key) is not None for row in rows[-ENDS:])
+    ]
+    if not changes:
+        return ""
+    return f"In {rows[-1]['step']} steps: {', '.join(changes)} (means of the first and last {ENDS} steps)."
+
+
+_HEADLINE_METRICS = (
+    ("accuracy", "accuracy", 100, 1, " %"),
+    ("length", "length", 1, 0, " tokens"),
+    ("budget", "budget", 1, 0, " tokens"),
+)
+"""Metric, its name, factor, decimals, unit. A run without any of them has only a loss: no headline."""
+
+
+def _at(rows: Sequence[Row], key: str, scale: float, digits: int) -> str:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return f"{scale * sum(values) / len(values):.{digits}f}"

@@ -1,0 +1,254 @@
+"""The sections of a report, one function each. One that cannot be written says why."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from budgetrl.report import figures, tables
+from budgetrl.report.reading import Results, Row, Run, read_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXCERPT_HEAD, EXCERPT_TAIL = 420, 180
+"""Characters of a completion that an example shows."""
+SETTINGS = ("seed", "model", "dataset", "stage", "reward", "algorithm", "rollout", "zero")
+"""Groups of the configuration that decide what comes out, or how fast."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A section that could not be written, and why."""
+
+    title: str
+    reason: str
+
+
+Part = Section | Gap
+
+
+def before_after(run: Run, trained: Run, dataset: str, models: Mapping[str, Results]) -> str:
+    """The table of one data set, initial model against trained."""
+    table = tables.before_after(models["initial"], models["trained"], run.result.below(dataset))
+    return f"{table}\n\n{_basis(trained.free(dataset))}"
+
+
+def evaluation(run: Run, datasets: Sequence[str]) -> str:
+    """The table of an evaluation, a column for each data set."""
+    table = tables.evaluation({dataset: run.result.below(dataset) for dataset in datasets})
+    return f"{table}\n\n{_basis([row for dataset in datasets for row in run.free(dataset)])}"
+
+
+def _basis(rows: Sequence[Row]) -> str:
+    """What the errors mean, and on how many completions the numbers rest."""
+    if not rows:
+        return ERRORS
+    problems = len({row["problem_id"] for row in rows})
+    return f"{ERRORS} {len(rows):,} completions of {problems:,} problems."
+
+
+ERRORS = "± is one standard error; samples of one problem count as one draw."
+
+
+def levels(run: Run, dataset: str, models: Mapping[str, Results], suffix: str) -> Part:
+    """Figure and table by level of one data set, for each of `models`. `suffix` tells data sets apart."""
+    title = f"By level{suffix}"
+    figure = figures.by_level(models)
+    if figure is None:
+        return Gap(title, "the problems have no levels")
+    picture = show(figure, run.path, "by_level", dataset, suffix, "Accuracy, length and budget by level")
+    return Section(title, f"{picture}\n\n{tables.by_level(models)}")
+
+
+def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Iterator[Part]:
+    """Whether budgets are kept, and whether they control the length; figures go to `run`."""
+    title = f"Are budgets kept?{suffix}"
+    figure = figures.budget_against_length(evaluated.free(dataset))
+    if figure is None:
+        yield Gap(title, "no completion has a budget of its own")
+    else:
+        picture = show(figure, run.path, "budget_length", dataset, suffix, "Length against budget")
+        yield Section(title, f"{picture}\n\n{_KEPT}")
+    title = f"Does a budget of yours control the length?{suffix}"
+    figure = figures.length_control(evaluated.controlled(dataset))
+    if figure is None:
+        yield Gap(title, "no completion began with a user's budget")
+    else:
+        alt = "Length obtained against budget pre-filled"
+        picture = show(figure, run.path, "length_control", dataset, suffix, alt)
+        yield Section(title, f"{picture}\n\n{_CONTROLLED}")
+
+
+_KEPT = "Each cell is coloured by the completions in it; on the dashed line the length is what was announced."
+_CONTROLLED = (
+    "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
+)
+
+
+def curves(run: Run, trained: Run) -> Part:
+    """The training curves of `trained`, in a figure of `run`."""
+    title = "Training"
+    figure = figures.training_curves(trained.metrics)
+    if figure is None:
+        return Gap(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to draw")
+    picture = show(figure, run.path, "training", "", "", "Training curves")
+    return Section(title, f"{picture}\n\nThin: each step. Bold: running mean.")
+
+
+def late_samples(run: Run) -> Part:
+    """Budgets against lengths at the end of training: the last fifth of the sampled completions."""
+    title = "Are budgets kept, late in training?"
+    rows = run.completions[-len(run.completions) // 5 :]
+    figure = figures.budget_against_length(rows)
+    if figure is None:
+        return Gap(title, "completions.jsonl is missing or has no budgets")
+    picture = show(figure, run.path, "budget_length", "", "", "Length against budget")
+    return Section(title, f"{picture}\n\n{_KEPT}")
+
+
+def on_the_way(run: Run) -> Part:
+    """What the cold start and the labels came to, in words."""
+    title = "On the way"
+    cold_start, label = (read_run(run.path / name).result for name in ("cold_start", "label"))
+    said = [
+        words.format(tables.quantity(metric, results.get(metric)))
+        for results, metric, words in (
+            (
+                cold_start,
+                "kept",
+                "{} of the initial model's completions were right and kept for the cold start.",
+            ),
+            (cold_start, "format", "After it, {} of the completions kept the format,"),
+            (cold_start, "match_50", "and {} had a length within 50 % of their budget."),
+            (label, "finite", "{} of the training problems have a reference length,"),
+            (label, "b_max", "{} tokens on average."),
+        )
+        if results.get(metric)
+    ]
+    return Section(title, " ".join(said)) if said else Gap(title, "cold_start/ and label/ have no results")
+
+
+def example(initial: Run, trained: Run) -> Part:
+    """The problem that was shortened most typically: both right, the ratio of lengths nearest the median."""
+    title = "An example"
+    before = {row["problem_id"]: row for row in initial.completions if row["correct"]}
+    after = {r["problem_id"]: r for r in trained.completions if r["correct"] and r.get("prefilled") is None}
+    ratios = {i: after[i]["length"] / max(1, before[i]["length"]) for i in after if i in before}
+    if not ratios:
+        return Gap(title, "no problem was answered rightly both before and after")
+    typical = sorted(ratios.items(), key=lambda item: (item[1], item[0]))[len(ratios) // 2][0]
+    return Section(title, _side_by_side(before[typical], after[typical]))
+
+
+def _side_by_side(before: Row, after: Row) -> str:
+    level = "" if before.get("level") is None else f" (level {before['level']})"
+    return "\n\n".join(
+        [
+            f"Problem{level}, answer {before['answer']}:",
+            _fenced(_excerpt(before["problem"])),
+            f"Initial model, {before['length']} tokens:",
+            _fenced(_excerpt(before["text"])),
+            f"Trained model, {after['length']} tokens, budget {after.get('budget') or tables.ABSENT}:",
+            _fenced(_excerpt(after["text"])),
+        ]
+    )
+
+
+def _excerpt(text: str) -> str:
+    """Beginning and end, in lines that fit a page."""
+    if len(text) > EXCERPT_HEAD + EXCERPT_TAIL:
+        left_out = len(text) - EXCERPT_HEAD - EXCERPT_TAIL
+        text = f"{text[:EXCERPT_HEAD]}\n[... {left_out:,} characters ...]\n{text[-EXCERPT_TAIL:]}"
+    lines = (line for long in text.strip().splitlines() for line in textwrap.wrap(long, 100) or [""])
+    return "\n".join(lines)
+
+
+def settings(run: Run) -> Part:
+    """The configuration, a row for each group."""
+    title = "Settings"
+    rows = [
+        row for group in SETTINGS if group in run.config for row in _setting_rows(group, run.config[group])
+    ]
+    if not rows:
+        return Gap(title, "config.yaml is missing")
+    return Section(title, tables.markdown(["group", "values"], rows, numbers=False))
+
+
+def _setting_rows(group: str, value: Any) -> Iterator[list[str]]:
+    """A row for a group, and one for each group inside it. Null and empty fields say nothing."""
+    if not isinstance(value, Mapping):
+        yield [f"`{group}`", str(value)]
+        return
+    given = {key: item for key, item in value.items() if item not in (None, "", [], {})}
+    plain = [f"{key} {item}" for key, item in given.items() if not isinstance(item, Mapping)]
+    yield [f"`{group}`", ", ".join(plain)]
+    for key, item in given.items():
+        if isinstance(item, Mapping):
+            yield from _setting_rows(f"{group}.{key}", item)
+
+
+def serving(run: Run) -> Part:
+    """How to load, prompt and serve the trained model."""
+    title = "Use the model"
+    checkpoint = _checkpoint(run)
+    if checkpoint is None:
+        return Gap(title, "there is no checkpoint")
+    wish = run.config.get("model", {}).get("budget_instruction") or ""
+    return Section(
+        title, _SERVING.format(checkpoint=checkpoint, question=repr("...\n\n" + wish if wish else "..."))
+    )
+
+
+def _checkpoint(run: Run) -> Path | None:
+    """The policy at the end of training, which is the one that was measured."""
+    folders = [run.path / stage / "checkpoints" / "last" for stage in ("grpo", "")]
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+_SERVING = """\
+`{checkpoint}` is an ordinary Hugging Face folder:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+path = "{checkpoint}"
+tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
+question = [{{"role": "user", "content": {question}}}]
+prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the budget comes before any thinking
+# prompt += "<budget>200</budget>"  # to set the budget yourself
+inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+output = model.generate(**inputs, max_new_tokens=4096)
+print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
+```
+
+To serve it: `vllm serve {checkpoint}`, then send prompts made as above to `/v1/completions`."""
+
+
+def again(run: Run) -> Part:
+    """The command that made the run."""
+    title = "Run it again"
+    if not (run.path / "launch.sh").exists():
+        return Gap(title, "launch.sh is missing")
+    return Section(title, f"`sh {run.path / 'launch.sh'}` starts this run with the same configuration.")
+
+
+def show(figure: "Figure", folder: Path, name: str, dataset: str, suffix: str, alt: str) -> str:
+    """Save a figure; returns the Markdown that shows it. `suffix`: its name says the data set, too."""
+    stem = f"{name}_{dataset}".replace("/", "_") if suffix else name
+    figures.save(figure, folder / "figures" / f"{stem}.png")
+    return f"![{alt}](figures/{stem}.png)"
+
+
+def _fenced(text: str) -> str:
+    return f"~~~~~text\n{text}\n~~~~~"

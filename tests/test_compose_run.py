@@ -1,0 +1,152 @@
+"""The whole way of the parent, from a command line to a frozen run folder, with the ranks left out."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import fake_stage
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+from budgetrl import __main__ as entry
+from budgetrl.config import Config, read_config
+from budgetrl.run.folder import RunFolder
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Instead of starting ranks, finishes each run, or fails where the seed is 13."""
+    seen: list[Config] = []
+
+    def launch(config: Config, folder: RunFolder) -> int:
+        seen.append(config)
+        if config.seed == 13:
+            return 1
+        if config.seed == 143:
+            return 143
+        folder.write_result({"mini/accuracy": config.seed / 10})
+        return 0
+
+    monkeypatch.setattr(entry, "launch", launch)
+    return seen
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: list[Config]) -> Run:
+    """Calls the entrypoint with a stage of the user's own, in an empty folder; gives back the exit code."""
+    (tmp_path / "own" / "stage").mkdir(parents=True)
+    (tmp_path / "own" / "stage" / "fake.yaml").write_text(fake_stage.YAML)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*argv: str) -> int:
+        words = ["budgetrl", "--config-dir", str(tmp_path / "own"), *fake_stage.OVERRIDES, *argv]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as caught:
+            entry.main()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code
+
+    return call
+
+
+def test_a_run_is_frozen_before_it_is_launched(
+    run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run.dir=there", "seed=3") == 0
+    there = RunFolder("there")
+    assert read_config(there.config) == launched[0]
+    assert json.loads(there.plan.read_text())["stage"] == {"steps": 3}
+    environment = json.loads(there.environment.read_text())
+    assert environment["seed"] == 3
+    assert "torch" in environment["versions"]
+    assert os.access(there.launch_script, os.X_OK)
+    assert "-m budgetrl.launch" in there.launch_script.read_text()
+    assert "ZeRO" in capsys.readouterr().out
+    assert {path.name for path in Path.cwd().iterdir()} == {"there"}
+
+
+def test_done_is_done_unfinished_is_resumed_and_another_config_is_refused(
+    run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("run.dir=there", "seed=13") == 1
+    assert run("run.dir=there", "seed=13", "launch.threads=1") == 1
+    assert len(launched) == 2
+    RunFolder("there").write_result({})
+    assert run("run.dir=there", "seed=13") == 0
+    assert len(launched) == 2
+    assert "already done: there/result.json" in capsys.readouterr().out
+    assert run("run.dir=there", "seed=14", "reward.r_b=-0.1") == 2
+    said = capsys.readouterr().err
+    assert said == "budgetrl: run.dir: there holds another run, which differs in reward.r_b (-0.4 there, -0.1 now), seed (13 there, 14 now)\n"
+    assert len(launched) == 2
+
+
+def test_dry_plans_and_stops(run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("mode=dry", "launch=slurm", "launch.lines=[module load cuda]") == 0
+    assert launched == []
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("fake_stage.FakeStage-mini-mini-budget_cosine-s0-")
+    assert {"config.yaml", "plan.json", "launch.sh", "slurm.sh"} <= {path.name for path in folder.iterdir()}
+    assert "module load cuda" in capsys.readouterr().out
+
+
+def test_slurm_without_sbatch_creates_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert run("launch=slurm") == 2
+    assert capsys.readouterr().err.startswith("budgetrl: launch: slurm needs sbatch")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_wrong_request_ends_with_2_and_one_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("reward.rb=1") == 2
+    assert capsys.readouterr().err == "budgetrl: reward.rb: there is no such key; did you mean reward.r_b?\n"
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_failed_job_does_not_end_a_sweep(
+    run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("-m", "seed=1,13,2", "hydra.sweep.dir=sweeps/a") == 1
+    assert [config.seed for config in launched] == [1, 13, 2]
+    assert len([path for path in Path("sweeps/a").iterdir() if path.is_dir()]) == 3
+    assert {path.name for path in Path.cwd().iterdir()} == {"sweeps"}
+    said = "budgetrl: job 2 (stage=fake tracking=none seed=13) failed with exit code 1: sweeps/a/"
+    assert said in capsys.readouterr().err
+
+
+def test_a_sweep_that_is_told_to_stop_stops(run: Run, launched: list[Config]) -> None:
+    assert run("-m", "seed=1,143,2") == 143
+    assert [config.seed for config in launched] == [1, 143]
+
+
+def test_a_sweeper_gets_the_objective(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    values: list[float] = []
+    sweep = BasicSweeper.sweep
+
+    def listen(self: BasicSweeper, arguments: list[str]) -> object:
+        jobs = sweep(self, arguments)
+        values.extend(job.return_value for job in jobs[0])
+        return jobs
+
+    monkeypatch.setattr(BasicSweeper, "sweep", listen)
+    assert run("-m", "seed=1,13", "run.objective=mini/accuracy") == 1
+    assert values == [0.1, pytest.approx(math.nan, nan_ok=True)]
+
+
+def test_help_fits_a_screen_and_shows_the_groups(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 35
+    assert max(map(len, text.splitlines())) <= 120
+    assert "reward: accuracy, budget_cosine, budget_gauss" in text
+    assert run("--cfg", "job") == 0
+    assert "r_b: -0.4" in capsys.readouterr().out
+    assert list(Path.cwd().iterdir()) == []
