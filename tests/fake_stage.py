@@ -1,6 +1,7 @@
 """A stage of a user's own, without a model, that ends in whichever way it is told to."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.run.stop import Stopped
@@ -18,6 +19,8 @@ class FakeStage(Stage):
     ends: str = "well"
     steps: int = 3
     datasets: tuple[str, ...] = ()
+
+    reported: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:

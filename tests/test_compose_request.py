@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import fake_stage
 import pytest
 
+import fake_stage
 from budgetrl import compose
 from budgetrl.compose import check_request
 from budgetrl.config import Config, ConfigError
 
-REWARD = '''
+REWARD = """
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Short(Shape):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         return {"short": [-self.weight * outcome.length for outcome in group]}
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -5,14 +5,15 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import fake_stage
 import pytest
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+import fake_stage
 from budgetrl import __main__ as entry
-from budgetrl.config import Config, read_config
+from budgetrl import compose
+from budgetrl.config import Config, ConfigError, read_config
 from budgetrl.run.folder import RunFolder
 
 Run = Callable[..., int]
@@ -82,8 +83,9 @@ def test_done_is_done_unfinished_is_resumed_and_another_config_is_refused(
     assert len(launched) == 2
     assert "already done: there/result.json" in capsys.readouterr().out
     assert run("run.dir=there", "seed=14", "reward.r_b=-0.1") == 2
-    said = capsys.readouterr().err
-    assert said == "budgetrl: run.dir: there holds another run, which differs in reward.r_b (-0.4 there, -0.1 now), seed (13 there, 14 now)\n"
+    differing = "reward.r_b (-0.4 there, -0.1 now), seed (13 there, 14 now)"
+    said = f"budgetrl: run.dir: there holds another run, which differs in {differing}\n"
+    assert capsys.readouterr().err == said
     assert len(launched) == 2
 
 
@@ -127,18 +129,14 @@ def test_a_sweep_that_is_told_to_stop_stops(run: Run, launched: list[Config]) ->
     assert [config.seed for config in launched] == [1, 143]
 
 
-def test_a_sweeper_gets_the_objective(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    values: list[float] = []
-    sweep = BasicSweeper.sweep
-
-    def listen(self: BasicSweeper, arguments: list[str]) -> object:
-        jobs = sweep(self, arguments)
-        values.extend(job.return_value for job in jobs[0])
-        return jobs
-
-    monkeypatch.setattr(BasicSweeper, "sweep", listen)
-    assert run("-m", "seed=1,13", "run.objective=mini/accuracy") == 1
-    assert values == [0.1, pytest.approx(math.nan, nan_ok=True)]
+def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:
+    assert run("seed=3", "run.dir=there", "run.objective=mini/accuracy") == 0
+    config = launched[0]
+    assert compose._objective(config, 0) == 0.3
+    assert math.isnan(compose._objective(config, 1) or 0)
+    assert compose._objective(replace(config, mode="dry"), 0) is None
+    with pytest.raises(ConfigError, match="run.objective: result.json has no mini/acuracy; did you mean mini/accuracy"):
+        compose._objective(replace(config, run=replace(config.run, objective="mini/acuracy")), 0)
 
 
 def test_help_fits_a_screen_and_shows_the_groups(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

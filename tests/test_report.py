@@ -24,9 +24,7 @@ LARGEST_FIGURE = 150_000
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline run with its report."""
-    path = synthetic_run.pipeline_run(
-        tmp_path_factory.mktemp("runs") / "story", problems=28, samples=2, steps=40
-    )
+    path = synthetic_run.pipeline_run(tmp_path_factory.mktemp("runs") / "story", problems=28, samples=2, steps=40)
     write_report(path)
     return path
 
@@ -112,6 +110,17 @@ def test_the_example_is_one_problem_answered_rightly_before_and_after(pipeline: 
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("change", [{"correct": False}, {"prefilled": 24}, {"dataset": "other"}])
+def test_an_example_is_of_free_right_answers_to_the_same_problem(change: dict[str, Any], tmp_path: Path) -> None:
+    run = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12)
+    completions = run / "trained" / "completions.jsonl"
+    rows = [json.loads(line) | change for line in completions.read_text().splitlines()]
+    completions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_report(run)
+    assert "An example" not in _headings(run)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_an_evaluations_report_has_a_table_and_figures(tmp_path: Path) -> None:
     synthetic_run.evaluate_run(tmp_path / "run", problems=14)
     write_report(tmp_path / "run")
@@ -160,9 +169,7 @@ def test_several_data_sets_have_sections_and_figures_of_their_own(tmp_path: Path
         ("cold_start/result.json", ""),
     ],
 )
-def test_what_is_missing_is_left_out_and_said(
-    missing: str, said: str, pipeline: Path, tmp_path: Path
-) -> None:
+def test_what_is_missing_is_left_out_and_said(missing: str, said: str, pipeline: Path, tmp_path: Path) -> None:
     run = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12)
     (run / missing).unlink()
     write_report(run)
@@ -246,9 +253,7 @@ def test_a_number_without_a_value_is_absent() -> None:
 
 def _training_rows(**columns: Sequence[Any]) -> list[dict[str, Any]]:
     values = zip(*columns.values(), strict=True)
-    return [
-        {"step": step, **dict(zip(columns, row, strict=True))} for step, row in enumerate(values, start=1)
-    ]
+    return [{"step": step, **dict(zip(columns, row, strict=True))} for step, row in enumerate(values, start=1)]
 
 
 def _titles(figure: Any) -> list[str]:

@@ -134,9 +134,7 @@ def test_order_and_company_change_nothing(qwen2: nn.Module) -> None:
     same([alone], [sum(whole, [])])
 
 
-def test_a_long_run_with_packing_and_a_growing_cache(
-    qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_run_with_packing_and_a_growing_cache(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "ROOM", 3)
     sampling = Sampling(200, stop_ids=(4,))
     prompts, seeds = prompts_of(*range(1, 25)), [[s, s + 100] for s in range(24)]
@@ -165,6 +163,18 @@ def test_small_prefill_chunks_and_unfused_weights(qwen2: nn.Module, monkeypatch:
     monkeypatch.setattr(native, "PREFILL_TOKENS", 20)
     monkeypatch.setattr(decoder, "FUSE_BYTES", 0)
     same(NativeEngine(qwen2, 9).generate(PROMPTS, SEEDS, SAMPLING), whole)
+
+
+def test_no_memory_is_read_before_it_is_written(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's deterministic mode fills uninitialised memory with NaN; chunks leave some of the padding alone."""
+    monkeypatch.setattr(native, "PREFILL_TOKENS", 20)
+    monkeypatch.setattr(cache, "ROOM", 3)
+    whole = NativeEngine(qwen2, 9).generate(PROMPTS, SEEDS, SAMPLING)
+    torch.use_deterministic_algorithms(True)
+    try:
+        same(NativeEngine(qwen2, 9).generate(PROMPTS, SEEDS, SAMPLING), whole)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_a_prompt_is_read_once_for_all_its_samples(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

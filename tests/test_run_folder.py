@@ -99,8 +99,7 @@ def test_a_child_lies_inside(folder: RunFolder) -> None:
 
 
 def test_a_run_is_started_once_at_a_time(folder: RunFolder) -> None:
-    with folder.lock():
-        with pytest.raises(RequestError, match="another process"), RunFolder(folder.path).lock():
-            pass
+    with folder.lock(), pytest.raises(RequestError, match="another process"), RunFolder(folder.path).lock():
+        pass
     with RunFolder(folder.path).lock():
         pass

@@ -43,9 +43,7 @@ def draw(axes: Axes, name: str) -> None:
     axes.text(2280, shape.r_f + 0.03, "malformed", ha="right", va="bottom")
     for low, verdict in ((shape.correct_min, "correct"), (shape.wrong_min, "wrong")):
         axes.text(2280, low - 0.03, verdict, ha="right", va="top")
-    axes.set(
-        title=TITLES[name], xlabel="length l (tokens), budget b = 1000", xlim=(0, 2300), ylim=(-1.1, 1.1)
-    )
+    axes.set(title=TITLES[name], xlabel="length l (tokens), budget b = 1000", xlim=(0, 2300), ylim=(-1.1, 1.1))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Tables of the mini experiment from its run folders: `summarise.py [runs/mini]` writes results.csv and prints Markdown.
+"""Table of the mini experiment: `summarise.py [runs/mini]` writes results.csv and prints Markdown.
 
 A number is the mean over seeds, its error the standard error of that mean (from the spread of the seeds).
 """

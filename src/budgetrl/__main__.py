@@ -36,13 +36,17 @@ def start(config: Config) -> int:
     try:
         refuse_if_changed(folder, config)
         if config.mode == "run":
-            if folder.finished:
+            if folder.finished and not config.stage.always_runs:
                 print(f"already done: {folder.result}")
                 return 0
             check_launcher(config.launch)
         with folder.lock():
             prepare(folder, config)
-            return launch(config, folder) if config.mode == "run" else 0
+            if config.mode == "dry":
+                return 0
+            if config.stage.always_runs:
+                folder.result.unlink(missing_ok=True)  # should this time fail, the last one's is no result
+            return launch(config, folder)
     except RequestError as error:
         _complain(error)
         return 2

@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def run(start: Callable[[Config], int]) -> int:
         label = f"job {len(codes) + 1} ({' '.join(settings.overrides.task)})"
         if multirun:
             sys.stdout.write(f"\n== {label}\n")
-        config = _config(cfg, settings, multirun)
+        config = _config(cfg, settings.sweep.dir if multirun else None)
         code = start(config)
         codes.append(code)
         if code in (130, 143):
@@ -98,33 +98,35 @@ def run(start: Callable[[Config], int]) -> int:
 
 
 def _check_jobs(args: Namespace) -> None:
-    given = [_parse(text) for text in args.overrides]
-    plain = [o.input_line for o in given if not o.is_sweep_override()]
+    given = {text: _parse(text) for text in args.overrides}
+    plain = [text for text, o in given.items() if not o.is_sweep_override()]
     cfg = _compose(args, plain, return_hydra_config=True)
     settings = cfg.hydra
     multirun = args.multirun or settings.mode == RunMode.MULTIRUN
-    sweeps = [o for o in given if o.is_sweep_override()]
+    sweeps = {text: o for text, o in given.items() if o.is_sweep_override()}
     if sweeps and not multirun:
-        key, line = sweeps[0].key_or_group, sweeps[0].input_line
-        raise ConfigError(f"{key}: {line} is a sweep and needs -m; a list is written in brackets, {key}=[...]")
+        text, key = next((text, o.key_or_group) for text, o in sweeps.items())
+        raise ConfigError(f"{key}: {text} is a sweep and needs -m; a list is written in brackets, {key}=[...]")
+    sweep_dir = settings.sweep.dir if multirun else None
     if multirun and settings.sweeper.get("params"):
-        sweeps += [_parse(f"{key}={values}") for key, values in settings.sweeper.params.items()]
+        more = [f"{key}={values}" for key, values in settings.sweeper.params.items()]
+        sweeps |= {text: _parse(text) for text in more}
     if not sweeps:
-        _config(cfg, settings, multirun)
+        _config(cfg, sweep_dir)
         return
     folders: dict[Path, str] = {}
     for swept in _combinations(sweeps):
-        config = _config(_compose(args, [*plain, *swept]), settings, multirun)
+        config = _config(_compose(args, [*plain, *swept]), sweep_dir)
         label = " ".join(swept)
         if (other := folders.setdefault(run_dir(config), label)) != label:
             raise ConfigError(f"run.dir: the jobs {other!r} and {label!r} would share the folder {run_dir(config)}")
 
 
-def _config(cfg: DictConfig, settings: DictConfig, multirun: bool) -> Config:
-    """The checked configuration of one composed job; `settings` are Hydra's own."""
-    mapping = to_plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
-    if multirun:
-        mapping["run"]["root"] = settings.sweep.dir
+def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
+    """The checked configuration of one composed job, which lies below `sweep_dir` if it is one of a sweep."""
+    mapping = to_plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    if sweep_dir is not None:
+        mapping["run"]["root"] = sweep_dir
     mapping["eval_datasets"] = _eval_datasets(mapping)
     config = load_config(mapping)
     if problems := check(config):
@@ -151,9 +153,9 @@ def _dataset(name: str) -> dict[str, Any]:
     return to_plain(hydra.compose(f"dataset/{name}"))["dataset"]
 
 
-def _combinations(sweeps: Sequence[Override]) -> list[tuple[str, ...]]:
+def _combinations(sweeps: Mapping[str, Override]) -> list[tuple[str, ...]]:
     """The jobs of a sweep as override strings: all combinations, or if those are too many, each value once."""
-    choices = [_values(sweep) for sweep in sweeps if not sweep.is_interval_sweep()]
+    choices = [_values(text, sweep) for text, sweep in sweeps.items() if not sweep.is_interval_sweep()]
     jobs = list(itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED + 1))
     if len(jobs) <= MOST_JOBS_CHECKED:
         return jobs
@@ -161,8 +163,8 @@ def _combinations(sweeps: Sequence[Override]) -> list[tuple[str, ...]]:
     return [tuple(values[min(i, len(values) - 1)] for values in choices) for i in range(longest)]
 
 
-def _values(sweep: Override) -> list[str]:
-    key = sweep.input_line.split("=", 1)[0]
+def _values(text: str, sweep: Override) -> list[str]:
+    key = text.split("=", 1)[0]
     return [f"{key}={value}" for value in sweep.sweep_string_iterator()]
 
 
@@ -231,7 +233,7 @@ def _objective(config: Config, code: int) -> float | None:
         return None
     if code:
         return float("nan")
-    result = RunFolder(run_dir(config)).read_result()
-    if config.run.objective not in result:
-        raise ConfigError(f"run.objective: result.json has no {config.run.objective}; {nearest(config.run.objective, result)}")
-    return result[config.run.objective]
+    key, result = config.run.objective, RunFolder(run_dir(config)).read_result()
+    if key not in result:
+        raise ConfigError(f"run.objective: result.json has no {key}; {nearest(key, result)}")
+    return result[key]

@@ -209,7 +209,8 @@ def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
-        flat.update(flatten(value, f"{above}{key}.") if isinstance(value, Mapping) and value else {f"{above}{key}": value})
+        path = f"{above}{key}"
+        flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value})
     return flat
 
 

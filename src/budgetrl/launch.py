@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -77,15 +77,14 @@ def _local_ranks(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> 
     ranks = spec.ranks_per_machine()
     shared = {**rank_environment(spec), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    return [
-        Child(f"rank {r}", worker_command(folder), shared | {"RANK": str(r), "LOCAL_RANK": str(r)}, folder.log(r), r == 0)
-        for r in range(ranks)
-    ]
+    own = [shared | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
+    return [Child(f"rank {r}", worker_command(folder), own[r], folder.log(r), shown=r == 0) for r in range(ranks)]
 
 
 def _deepspeed_launcher(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
     environment = {**rank_environment(spec), **extra}
-    return [Child("deepspeed", deepspeed_command(spec, folder), environment, folder.log(0), True, True)]
+    command = deepspeed_command(spec, folder)
+    return [Child("deepspeed", command, environment, folder.log(0), shown=True, has_ranks_below=True)]
 
 
 def deepspeed_command(spec: LaunchSpec, folder: RunFolder) -> list[str]:
@@ -217,7 +216,7 @@ class Supervisor:
 
 @contextmanager
 def _started(child: Child) -> Iterator[subprocess.Popen[bytes]]:
-    """A running child, killed at the end. In a session of its own: the terminal's Ctrl-C reaches it through us alone."""
+    """A running child, killed at the end; in a session of its own: the terminal's Ctrl-C reaches only us."""
     child.log.parent.mkdir(parents=True, exist_ok=True)
     with open(child.log, "ab", buffering=0) as log, ExitStack() as stack:
         out = stack.enter_context(_tee(log)) if child.shown else log.fileno()
@@ -278,10 +277,8 @@ def _pump(source: int, log: BinaryIO) -> None:
 
 
 def _signal(pid: int, signum: int, whole_group: bool) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it may be gone already
         (os.killpg if whole_group else os.kill)(pid, signum)
-    except ProcessLookupError:
-        pass  # it is gone already
 
 
 def _group_alive(pid: int) -> bool:
@@ -350,11 +347,12 @@ def submit(folder: RunFolder) -> int:
 
 def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
     """The content of launch.sh, which starts exactly this run again."""
+    made_by = shlex.join(["budgetrl", *argv]).replace("\n", " ")  # a comment is one line
     return "\n".join(
         [
             "#!/bin/sh",
             "# Starts this run again from its config.yaml: resumed if it is unfinished, left alone if it is done.",
-            f"# It was made by: {shlex.join(['budgetrl', *argv])}",
+            f"# It was made by: {made_by}",
             f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
             f"exec {shlex.join([sys.executable, '-m', 'budgetrl.launch', str(folder.path.absolute())])}",
             "",

@@ -5,7 +5,7 @@ the last character of a tag can share a token with what follows it.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,10 +116,18 @@ class TextCodec:
         return range(first, min(self._token_at(ids, match.end()) + 1, len(ids)))
 
     def _token_at(self, ids: Sequence[int], position: int) -> int:
-        """Index of the first token that begins at or after a character position of the decoded text."""
+        """Index of the first token that begins at or after a character position of the decoded text.
+
+        A character may take several tokens, such as an emoji; the later ones begin no character.
+        """
         if position == 0:
             return 0
-        return bisect_left(range(len(ids)), position, key=lambda i: len(self.decode(ids[:i])))
+
+        def end(count: int) -> int:
+            return len(self.decode(ids[:count]))
+
+        beyond = bisect_right(range(len(ids) + 1), position, key=end)
+        return beyond - 1 if end(beyond - 1) == position else beyond
 
     def _thinking_length(self, ids: Sequence[int], text: str, body_start: int) -> int | None:
         end = text.find(_THINK_END)

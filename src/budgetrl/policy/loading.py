@@ -50,9 +50,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     return AutoTokenizer.from_pretrained(path, revision=revision)
 
 
-def make_codec(
-    tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: PreTrainedModel | None = None
-) -> TextCodec:
+def make_codec(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: PreTrainedModel | None = None) -> TextCodec:
     """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
 
     Raises ValueError for a tokenizer without any end token.

@@ -78,9 +78,7 @@ class Panel:
 
 PANELS = (
     Panel("Reward", (Curve("reward", "reward"),)),
-    Panel(
-        "Accuracy and format, %", (Curve("accuracy", "accuracy", 100), Curve("format", "well formed", 100))
-    ),
+    Panel("Accuracy and format, %", (Curve("accuracy", "accuracy", 100), Curve("format", "well formed", 100))),
     Panel("Length and budget, tokens", (Curve("length", "length"), Curve("budget", "budget"))),
     Panel(
         "Length within x % of budget, %",
@@ -168,9 +166,7 @@ def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
     )  # fmt: skip
     cells.set_clim(1, max(2, np.max(np.asarray(cells.get_array()))))
     _plain_log_axis(figure.colorbar(cells, ax=ax, label="completions", shrink=0.85).ax.yaxis)
-    ax.set(
-        xlim=(low, high), ylim=(low, high), xlabel="budget the model wrote, tokens", ylabel="length, tokens"
-    )
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel="budget the model wrote, tokens", ylabel="length, tokens")
     _legend_below(figure, ax)
     _plain_log_ticks(ax)
     return figure
@@ -185,15 +181,11 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
     figure, (ax,) = _grid(1, 1, width=5.2, height=4.0)
     budgets = sorted({budget for by_budget in cells.values() for budget in by_budget})
     ax.plot(budgets, budgets, color=BLACK, linestyle="--", linewidth=1, zorder=5, label="as asked")
-    for (level, by_budget), colour in zip(
-        sorted(cells.items(), key=_level_order), _ramp(len(cells)), strict=True
-    ):
+    for (level, by_budget), colour in zip(sorted(cells.items(), key=_level_order), _ramp(len(cells)), strict=True):
         label = "all problems" if level is None else f"level {level}"
         estimates = {budget: _mean(by_problem) for budget, by_problem in sorted(by_budget.items())}
         _error_line(ax, list(estimates), list(estimates.values()), color=colour, marker="o", label=label)
-    ax.set(
-        xscale="log", yscale="log", xlabel="budget pre-filled, tokens", ylabel="mean length obtained, tokens"
-    )
+    ax.set(xscale="log", yscale="log", xlabel="budget pre-filled, tokens", ylabel="mean length obtained, tokens")
     _plain_log_ticks(ax)
     figure.legend(loc="outside right upper")
     return figure
@@ -243,9 +235,7 @@ def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[
         values = _running_mean(values) if curve.noisy else values
         ax.plot(steps, values, color=colour, label=curve.label if several else None)
         for dataset, marker in markers.items():
-            _draw_evaluations(
-                ax, rows, f"eval/{dataset}/{curve.key}", curve.scale, color=colour, marker=marker
-            )
+            _draw_evaluations(ax, rows, f"eval/{dataset}/{curve.key}", curve.scale, color=colour, marker=marker)
     ax.set_title(panel.title, pad=19)
     ax.set_xlabel("step")
     if panel.title.endswith("%"):
@@ -262,9 +252,7 @@ def _limit_to_shares(ax: "Axes") -> None:
 
 
 def _draw_evaluations(ax: "Axes", rows: Sequence[Row], key: str, scale: float, **style: Any) -> None:
-    found = [
-        (row["step"], Estimate(row[key], row.get(f"{key}_se"))) for row in rows if row.get(key) is not None
-    ]
+    found = [(row["step"], Estimate(row[key], row.get(f"{key}_se"))) for row in rows if row.get(key) is not None]
     steps, estimates = [step for step, _ in found], [estimate for _, estimate in found]
     _error_line(ax, steps, estimates, scale, linestyle="none", markeredgecolor="white", zorder=4, **style)
 
@@ -297,9 +285,7 @@ def _draw_bands(ax: "Axes", low: float, high: float) -> None:
     ends = np.array([low, high])
     for share, shade in ((0.5, "#eeeeee"), (0.25, "#d9d9d9")):
         label = f"within {share:.0%} of the budget".replace("%", " %")
-        ax.fill_between(
-            ends, (1 - share) * ends, (1 + share) * ends, color=shade, linewidth=0, label=label, zorder=1
-        )
+        ax.fill_between(ends, (1 - share) * ends, (1 + share) * ends, color=shade, linewidth=0, label=label, zorder=1)
     ax.plot(ends, ends, color=BLACK, linewidth=1, linestyle="--", label="length = budget", zorder=2)
 
 

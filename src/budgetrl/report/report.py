@@ -101,9 +101,7 @@ def _differences(runs: Mapping[str, Run]) -> Part:
     title = "What differs"
     if not varying:
         return Gap(title, "the configurations are the same, or missing")
-    rows = [
-        [name, *(str(values.get(key, tables.ABSENT)) for key in varying)] for name, values in flat.items()
-    ]
+    rows = [[name, *(str(values.get(key, tables.ABSENT)) for key in varying)] for name, values in flat.items()]
     return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
 
 

@@ -90,9 +90,7 @@ def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Itera
 
 
 _KEPT = "Each cell is coloured by the completions in it; on the dashed line the length is what was announced."
-_CONTROLLED = (
-    "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
-)
+_CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
 
 
 def curves(run: Run, trained: Run) -> Part:
@@ -141,13 +139,18 @@ def on_the_way(run: Run) -> Part:
 def example(initial: Run, trained: Run) -> Part:
     """The problem that was shortened most typically: both right, the ratio of lengths nearest the median."""
     title = "An example"
-    before = {row["problem_id"]: row for row in initial.completions if row["correct"]}
-    after = {r["problem_id"]: r for r in trained.completions if r["correct"] and r.get("prefilled") is None}
-    ratios = {i: after[i]["length"] / max(1, before[i]["length"]) for i in after if i in before}
+    before, after = _right_by_problem(initial), _right_by_problem(trained)
+    ratios = {key: after[key]["length"] / max(1, before[key]["length"]) for key in after if key in before}
     if not ratios:
         return Gap(title, "no problem was answered rightly both before and after")
     typical = sorted(ratios.items(), key=lambda item: (item[1], item[0]))[len(ratios) // 2][0]
     return Section(title, _side_by_side(before[typical], after[typical]))
+
+
+def _right_by_problem(run: Run) -> dict[tuple[str, str], Row]:
+    """A right completion of each problem of each data set, with a budget of the model's own if any."""
+    right = (row for row in run.completions if row["correct"] and row.get("prefilled") is None)
+    return {(row.get("dataset", ""), row["problem_id"]): row for row in right}
 
 
 def _side_by_side(before: Row, after: Row) -> str:
@@ -176,9 +179,7 @@ def _excerpt(text: str) -> str:
 def settings(run: Run) -> Part:
     """The configuration, a row for each group."""
     title = "Settings"
-    rows = [
-        row for group in SETTINGS if group in run.config for row in _setting_rows(group, run.config[group])
-    ]
+    rows = [row for group in SETTINGS if group in run.config for row in _setting_rows(group, run.config[group])]
     if not rows:
         return Gap(title, "config.yaml is missing")
     return Section(title, tables.markdown(["group", "values"], rows, numbers=False))
@@ -204,9 +205,7 @@ def serving(run: Run) -> Part:
     if checkpoint is None:
         return Gap(title, "there is no checkpoint")
     wish = run.config.get("model", {}).get("budget_instruction") or ""
-    return Section(
-        title, _SERVING.format(checkpoint=checkpoint, question=repr("...\n\n" + wish if wish else "..."))
-    )
+    return Section(title, _SERVING.format(checkpoint=checkpoint, question=repr("...\n\n" + wish if wish else "...")))
 
 
 def _checkpoint(run: Run) -> Path | None:

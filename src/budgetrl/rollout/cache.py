@@ -37,14 +37,15 @@ class Cache:
         self._limit = self._used + limit
         self._starts = self._used - torch.tensor(lengths).to(layout.device)
         self._columns = min(self._limit, self._used + ROOM)
-        self._keys = [self._empty() for _ in range(layout.layers)]
-        self._values = [self._empty() for _ in range(layout.layers)]
+        self._keys = [self._blank() for _ in range(layout.layers)]
+        self._values = [self._blank() for _ in range(layout.layers)]
         self._bias = self._padding_bias() if min(lengths) < max(lengths) else None
 
-    def _empty(self) -> Tensor:
+    def _blank(self) -> Tensor:
+        """Zeros, because the bias can hide a row's padding but not a NaN in it."""
         layout = self._layout
         shape = (self._rows, layout.heads, self._columns, layout.size)
-        return torch.empty(shape, dtype=layout.dtype, device=layout.device)
+        return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
 
     def _padding_bias(self) -> Tensor:
         """[rows, 1, 1, columns], added to attention scores: hides each row's padding.
@@ -110,7 +111,7 @@ class Cache:
         self._columns = min(self._limit, int(self._columns * GROWTH))
         for stores in (self._keys, self._values):
             for layer, old in enumerate(stores):
-                stores[layer] = self._empty()
+                stores[layer] = self._blank()
                 stores[layer][:, :, : self._used] = old[:, :, : self._used]
         self._bias = None if self._bias is None else self._padding_bias()
 

@@ -66,6 +66,8 @@ class Stage(ABC):
 
     reported: ClassVar[bool] = True
     """Whether report.md and figures are made from the run folder at the end."""
+    always_runs: ClassVar[bool] = False
+    """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
 
     @abstractmethod
     def plan(self, job: Job, ranks: int) -> dict[str, object]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from statistics import fmean
 
 from budgetrl.budget.checks import require_range
 from budgetrl.budget.errors import RequestError
@@ -143,9 +142,7 @@ def _example(row: Row) -> Example:
     return Example(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
 
 
-def _batch_at(
-    examples: Sequence[Example], batches: Sequence[Sequence[int]], seed: int, step: int
-) -> list[Example]:
+def _batch_at(examples: Sequence[Example], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Example]:
     epoch, position = divmod(step, len(batches))
     order = Random(derive_seed(seed, "cold start", epoch)).sample(range(len(batches)), len(batches))
     return [examples[i] for i in batches[order[position]]]

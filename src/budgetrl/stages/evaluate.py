@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.format import FORMATS
@@ -24,6 +25,10 @@ from budgetrl.stages.generation import (
     seeds_for,
     work_through,
 )
+
+
+TABLE_ROWS = 200
+"""Completions in the tracker's table; completions.jsonl has all."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Evaluate(Stage):
                     result |= _summary(name, budget, written)
                     rows += written
         ctx.folder.rewrite(ctx.folder.completions, rows)
+        ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
         return result
 
     def _write(
@@ -115,8 +121,10 @@ def _summary(name: str, budget: int | None, rows: Sequence[Row]) -> dict[str, fl
 
 def verification_rates(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
     """Shares of answers that could not be read, and that could not be checked in time."""
-    unparsed = sum(not row["parsed"] and not row["timed_out"] for row in rows)
-    return {"verify/unparsed": unparsed / len(rows), "verify/timeouts": sum(bool(r["timed_out"]) for r in rows) / len(rows)}
+    return {
+        "verify/unparsed": fmean(not (row["parsed"] or row["timed_out"]) for row in rows),
+        "verify/timeouts": fmean(bool(row["timed_out"]) for row in rows),
+    }
 
 
 def _sets(job: Job) -> Mapping[str, DatasetSpec]:

@@ -145,7 +145,9 @@ class Grpo(Stage):
                     if self._due(step, self.eval_every):
                         metrics |= self._examine(step, policy, engine, held_out, collector, sampling, loop, job)
                     if self._due(step, self.log_every):
-                        ctx.folder.append_completions(rollout.rows(step, COMPLETIONS_LOGGED))
+                        rows = rollout.rows(step, COMPLETIONS_LOGGED)
+                        ctx.folder.append_completions(rows)
+                        ctx.tracker.log_completions(rows, step)
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
         saved.save_policy("last", policy, engine, model_card(job, ctx.folder.path.name))
@@ -208,7 +210,7 @@ class Grpo(Stage):
         if result["reward"] > loop.extra.get("best", -math.inf):
             loop.extra |= {"best": result["reward"]}
             loop.saved.save_policy("best", policy, engine, model_card(job, loop.ctx.folder.path.name))
-        brief = {key: value for key, value in result.items() if "level_" not in key and not key.endswith("_se")}
+        brief = {key: value for key, value in result.items() if not key.startswith("level_")}
         return {f"eval/{job.dataset.name}/{key}": value for key, value in brief.items()}
 
 

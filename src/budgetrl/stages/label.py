@@ -12,8 +12,8 @@ from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
 from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.run.folder import read_rows
 from budgetrl.rollout.engine import Sampling
+from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,

@@ -57,10 +57,10 @@ class Pipeline(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        return [line.replace("stage.", f"stage.{name}.", 1) for name, s in self._parts().items() for line in s.check(job)]
+        return [_inside(name, line) for name, part in self._parts().items() for line in part.check(job)]
 
     def odd(self, job: Job) -> list[str]:
-        return [line.replace("stage.", f"stage.{name}.", 1) for name, s in self._parts().items() for line in s.odd(job)]
+        return [_inside(name, line) for name, part in self._parts().items() for line in part.odd(job)]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         folder = ctx.folder.path
@@ -87,11 +87,18 @@ _SHARED = {
 """Keys that a pipeline has at its top, because scripts and people set them often."""
 
 
+def _inside(name: str, line: str) -> str:
+    """A part's remark about its keys, as a remark about the pipeline's."""
+    return line.replace("stage.", f"stage.{name}.")
+
+
 def _run_part(name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
     """Run one part in its folder, unless that is done; its numbers, under its name."""
     inner = ctx.child(name)
     ctx.world.barrier()
-    if not inner.folder.finished:
+    if inner.folder.finished:
+        inner.tracker.replay(read_rows(inner.folder.metrics) if inner.folder.metrics.exists() else [])
+    else:
         ctx.say(f"== {name}")
         result = stage.run(job, inner)
         ctx.world.barrier()

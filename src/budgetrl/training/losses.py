@@ -82,9 +82,7 @@ def spread(values: Sequence[float], lengths: Sequence[int]) -> Tensor:
     >>> spread([0.5, -1.0], [2, 1]).tolist()
     [0.5, 0.5, -1.0]
     """
-    return torch.tensor(values, dtype=torch.float32).repeat_interleave(
-        torch.tensor(lengths, dtype=torch.long)
-    )
+    return torch.tensor(values, dtype=torch.float32).repeat_interleave(torch.tensor(lengths, dtype=torch.long))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """One optimiser step on completions and their advantages: micro-batches, log-probabilities, loss, update."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -120,9 +120,7 @@ class PolicyStep:
     def _plan(self, experience: Sequence[Experience], tokens_per_device: int) -> list[Indices]:
         return plan_ranks([e.size for e in experience], tokens_per_device, self.world.size)[self.world.rank]
 
-    def _shares(
-        self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None
-    ) -> list[_Share]:
+    def _shares(self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None) -> list[_Share]:
         weights = token_weights([len(e.completion_ids) for e in experience], update.algorithm.loss_level)
         return [
             _share([experience[i] for i in part], [weights[i] for i in part], [old[i] for i in part] if old else None)
@@ -152,7 +150,7 @@ def _share(experience: Sequence[Experience], weights: Sequence[float], old: Sequ
 class _Tally:
     """Sums over the micro-batches of one rank, then over ranks."""
 
-    clipping: LossMetrics = LossMetrics()
+    clipping: LossMetrics = field(default_factory=LossMetrics)
     kl: float = 0.0
     mismatch: float = 0.0
     mismatch_max: float = 0.0

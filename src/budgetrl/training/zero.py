@@ -23,7 +23,9 @@ class ZeroSpec:
         if self.offload_optimizer and self.stage == 0:
             raise ValueError("offload_optimizer: needs stage 1, 2 or 3, which cut the optimiser's state up")
         if self.offload_parameters and self.stage != 3:
-            raise ValueError(f"offload_parameters: needs stage 3, which cuts the weights up; this is stage {self.stage}")
+            raise ValueError(
+                f"offload_parameters: needs stage 3, which cuts the weights up; this is stage {self.stage}"
+            )
 
 
 def deepspeed_config(zero: ZeroSpec, bf16: bool, gradient_clipping: float) -> dict[str, Any]:

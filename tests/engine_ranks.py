@@ -1,0 +1,113 @@
+"""Every ZeRO stage on one and on two ranks, on fixed synthetic experience: what test_training_engine.py looks at.
+
+`python engine_ranks.py <folder>` writes <ranks>/<stage>.json there, and a checkpoint beside each.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from forked import import_what_ranks_need, run_ranks
+from transformers import LlamaForCausalLM
+
+from budgetrl.policy import module
+from budgetrl.policy.loading import Policy, make_codec
+from budgetrl.policy.mini import make_model, make_tokenizer
+from budgetrl.policy.module import PolicyModule
+from budgetrl.policy.spec import ModelSpec
+from budgetrl.training.algorithm import Algorithm
+from budgetrl.training.checkpoints import Checkpoints
+from budgetrl.training.distributed import World
+from budgetrl.training.engine import ZeroEngine
+from budgetrl.training.optim import Optimiser
+from budgetrl.training.policy_step import Experience, PolicyStep, Update
+from budgetrl.training.zero import STAGES, ZeroSpec
+
+STEPS, SAVED_AFTER = 5, 2
+LENGTHS = (58, 3, 5, 9, 2, 17, 8)
+"""Of the completions: the first one alone weighs more than all others, so two ranks have uneven numbers."""
+TOKENS_PER_DEVICE = 30
+TEMPERATURE = 0.9
+ALGORITHM = Algorithm(kl_coefficient=0.1, kl_estimator="k3")
+OPTIMISER = Optimiser(lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, gradient_clipping=0.05)
+BUDGET_ENTROPY = 0.02
+
+
+def initial_model(seed: int = 0) -> LlamaForCausalLM:
+    return make_model(len(make_tokenizer()), seed)
+
+
+def experience() -> list[Experience]:
+    """Completions of tokens and log-probabilities drawn at random: far enough from the policy's to be clipped."""
+    rng = Random(0)
+    return [
+        Experience(
+            prompt_ids=tuple(rng.randrange(8, 150) for _ in range(rng.randint(1, 6))),
+            completion_ids=tuple(rng.randrange(2, 150) for _ in range(length)),
+            logprobs=tuple(rng.uniform(-5.6, -4.6) for _ in range(length)),
+            advantage=rng.uniform(-1, 2),
+            budget_field=range(1, 3) if i % 2 else range(0),
+        )
+        for i, length in enumerate(LENGTHS)
+    ]
+
+
+def learning_rate(step: int) -> float:
+    return OPTIMISER.lr * (1 - step / 10)
+
+
+class Training:
+    """A policy in training at one ZeRO stage."""
+
+    def __init__(self, stage: int, folder: Path, world: World) -> None:
+        tokenizer = make_tokenizer()
+        model = initial_model()
+        self.policy = Policy(model, make_codec(tokenizer, ModelSpec()))
+        reference = PolicyModule(initial_model(seed=1), TEMPERATURE).requires_grad_(False).eval()
+        self.engine = ZeroEngine(PolicyModule(model, TEMPERATURE), ZeroSpec(stage), OPTIMISER, world)
+        self.step = PolicyStep(self.engine, reference)
+        self.saved = Checkpoints(folder, world)
+        self.data = experience()
+        self.old = [torch.tensor(e.logprobs) for e in self.data]
+
+    def run(self, first: int, last: int) -> list[dict[str, float]]:
+        """The metrics of steps `first` to `last`, counted from 0, the last one not included."""
+        updates = [Update(ALGORITHM, learning_rate(s), BUDGET_ENTROPY, TOKENS_PER_DEVICE) for s in range(first, last)]
+        return [self.step(self.data, update, self.old) for update in updates]
+
+    def logprobs(self) -> list[list[float]]:
+        return [values.tolist() for values in self.step.logprobs(self.data, TOKENS_PER_DEVICE)]
+
+
+def train(folder: Path) -> None:
+    """One rank: every stage in turn, each trained, saved half-way, resumed, and saved for use."""
+    module.LOGITS_PER_CHUNK = 16 * len(make_tokenizer())
+    world = World.join()
+    for stage in STAGES:
+        training = Training(stage, folder / f"stage{stage}", world)
+        metrics = training.run(0, SAVED_AFTER)
+        training.saved.save_state(SAVED_AFTER, training.engine, {"extra": {}})
+        metrics += training.run(SAVED_AFTER, STEPS)
+        training.saved.save_policy("last", training.policy, training.engine, "card")
+        found: dict[str, Any] = {"metrics": metrics, "logprobs": training.logprobs()}
+        training.engine.close()
+        resumed = Training(stage, folder / f"stage{stage}", world)
+        resumed.saved.load_state(SAVED_AFTER, resumed.engine)
+        found["resumed"] = resumed.run(SAVED_AFTER, STEPS)
+        found["resumed_logprobs"] = resumed.logprobs()
+        resumed.engine.close()
+        if world.leads:
+            (folder / f"{stage}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    import_what_ranks_need()
+    for ranks in (1, 2):
+        folder = Path(sys.argv[1]) / str(ranks)
+        folder.mkdir(parents=True)
+        codes = run_ranks(ranks, partial(train, folder), folder / "log")
+        assert set(codes) == {0}, (folder / "log.0").read_text()[-3000:]

@@ -1,0 +1,150 @@
+"""What the launchers are told: environments, command lines, the sbatch script, and starting a folder again."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from budgetrl import launch
+from budgetrl.budget.errors import RequestError
+from budgetrl.config import Config, LaunchSpec, load_config, to_yaml
+from budgetrl.run.folder import RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "my run")
+
+
+@pytest.fixture(autouse=True)
+def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight cores, no GPU, nothing set by the user."""
+    monkeypatch.setattr(launch, "count_cores", lambda: 8)
+    monkeypatch.setattr(launch, "count_gpus", lambda: 0)
+    monkeypatch.setattr("budgetrl.config.count_gpus", lambda: 0)
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_PROCID", *launch.CPU_MALLOC):
+        monkeypatch.delenv(name, raising=False)
+
+
+def config(**spec: Any) -> Config:
+    return load_config(
+        {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}, "launch": spec, "mode": "run"}
+    )
+
+
+def test_local_ranks_know_each_other(folder: RunFolder) -> None:
+    first, second = launch._local_ranks(LaunchSpec(ranks=2), folder, {"X": "y"})
+    assert first.command[1:] == ["-m", "budgetrl.worker", str(folder.path)]
+    assert [(c.environment["RANK"], c.environment["LOCAL_RANK"], c.shown) for c in (first, second)] == [
+        ("0", "0", True),
+        ("1", "1", False),
+    ]
+    for child in (first, second):
+        assert child.environment["WORLD_SIZE"] == child.environment["LOCAL_WORLD_SIZE"] == "2"
+        assert child.environment["MASTER_ADDR"] == "127.0.0.1"
+        assert child.environment["X"] == "y"
+    assert first.environment["MASTER_PORT"] == second.environment["MASTER_PORT"]
+    assert second.log == folder.path / "logs" / "rank1.log"
+
+
+def test_cores_are_shared_out_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch.rank_environment(LaunchSpec(ranks=3))["OMP_NUM_THREADS"] == "2"
+    assert launch.rank_environment(LaunchSpec(ranks=99))["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert "OMP_NUM_THREADS" not in launch.rank_environment(LaunchSpec(ranks=3))
+    assert launch.rank_environment(LaunchSpec(ranks=3, threads=4))["OMP_NUM_THREADS"] == "4"
+
+
+def test_malloc_is_tuned_on_cpus_alone_and_only_where_the_user_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch.CPU_MALLOC.items() <= launch.rank_environment(LaunchSpec()).items()
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
+    assert "MALLOC_TOP_PAD_" not in launch.rank_environment(LaunchSpec())
+    monkeypatch.setattr(launch, "count_gpus", lambda: 2)
+    assert not launch.CPU_MALLOC.keys() & launch.rank_environment(LaunchSpec())
+
+
+@pytest.mark.parametrize(
+    ("spec", "visible", "devices"),
+    [
+        ({"ranks": 2}, None, ["--num_gpus", "2"]),
+        ({}, None, ["--num_gpus", "1"]),
+        ({"ranks": 2}, "3,5,7", ["--include", "localhost:3,5"]),
+        ({"hostfile": "hosts"}, "3,5", ["--hostfile", "hosts"]),
+        ({"hostfile": "hosts", "ranks": 4}, None, ["--hostfile", "hosts", "--num_gpus", "4"]),
+    ],
+)
+def test_deepspeeds_launcher_is_told_the_devices(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], visible: str | None, devices: list[str]
+) -> None:
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    command = launch.deepspeed_command(LaunchSpec(name="deepspeed", **spec), folder)
+    assert "--no_local_rank" in command
+    port = command.index("--master_port")
+    assert command[port + 2 :] == [*devices, "--module", "budgetrl.worker", str(folder.path)]
+
+
+def test_the_sbatch_script(folder: RunFolder, tmp_path: Path) -> None:
+    spec = LaunchSpec(
+        name="slurm", nodes=2, ranks=4, partition="gpu", time="01:00:00", lines=["module load cuda", "#SBATCH --mem=0"]
+    )
+    lines = launch.slurm_script(spec, folder).splitlines()
+    head, body = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert head[0] == "#!/bin/bash"
+    assert all(line.startswith("#SBATCH --") for line in head[1:])  # sbatch reads no options after a command
+    for option in ("nodes=2", "ntasks-per-node=4", "gpus-per-node=4", "partition=gpu", "time=01:00:00", "mem=0"):
+        assert f"#SBATCH --{option}" in head
+    assert not [line for line in head if "account" in line or "cpus-per-task" in line]
+    assert body[0] == "module load cuda"
+    assert re.fullmatch(rf"srun .*rank%t\.log' \S+ -m budgetrl.worker '{folder.path}'", body[-1])
+    script = tmp_path / "slurm.sh"
+    script.write_text("\n".join(lines))
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_submitting_says_what_sbatch_says(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text('#!/bin/sh\necho "Submitted $1"\nexit $CODE\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("CODE", "0")
+    launch.check_launcher(config(name="slurm", ranks=1).launch)
+    assert launch.launch(config(name="slurm", ranks=1), folder) == 0
+    assert f"Submitted {folder.path / 'slurm.sh'}" in capsys.readouterr().err
+    monkeypatch.setenv("CODE", "3")
+    assert launch.submit(folder) == 1
+
+
+def test_slurm_needs_sbatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RequestError, match="sbatch"):
+        launch.check_launcher(LaunchSpec(name="slurm", ranks=1))
+
+
+def test_the_launch_script_is_sound_shell(folder: RunFolder, tmp_path: Path) -> None:
+    script = tmp_path / "launch.sh"
+    script.write_text(launch.launch_script(folder, ["stage=grpo", "stage.datasets=[a, b]", "evil=\n rm"]))
+    subprocess.run(["sh", "-n", script], check=True)
+    lines = script.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")][-1].endswith(f"-m budgetrl.launch '{folder.path}'")
+    assert len([line for line in lines if not line.startswith("#")]) == 2  # nothing of the request is run
+
+
+def test_a_folder_is_started_again_unless_it_is_done(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Config] = []
+    monkeypatch.setattr(launch, "launch", lambda config, folder: seen.append(config) or 0)
+    folder.create()
+    folder.config.write_text(to_yaml(config(threads=1)))
+    assert launch.relaunch(folder.path) == 0
+    assert seen == [config(threads=1)]
+    folder.write_result({})
+    assert launch.relaunch(folder.path) == 0
+    assert len(seen) == 1
+    assert "already done" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""Ranks live and die together. The ranks here are small scripts; what counts is who hears what, and who is left."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from budgetrl import launch, worker
+from budgetrl.launch import Child, Supervisor
+
+READY = "import signal, sys, time; "
+NAP = "print('ready', flush=True); time.sleep(60)"
+SAVES = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGINT, signal.SIG_IGN); "
+INTERRUPTIBLE = "signal.signal(signal.SIGINT, lambda *_: sys.exit(130)); "
+
+Ranks = Callable[..., list[Child]]
+
+
+@pytest.fixture
+def ranks(tmp_path: Path) -> Ranks:
+    """A child for each script, the first one shown."""
+
+    def make(*scripts: str) -> list[Child]:
+        return [
+            Child(f"rank {r}", [sys.executable, "-c", READY + script], {}, tmp_path / f"rank{r}.log", shown=r == 0)
+            for r, script in enumerate(scripts)
+        ]
+
+    return make
+
+
+def when_ready(children: list[Child], *signals: int) -> threading.Thread:
+    """Sends signals to this process once all children have said that they are ready."""
+
+    def wait_and_send() -> None:
+        while not all(child.log.exists() and "ready" in child.log.read_text() for child in children):
+            time.sleep(0.02)
+        for signum in signals:
+            os.kill(os.getpid(), signum)
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=wait_and_send)
+    thread.start()
+    return thread
+
+
+def test_all_done_is_0_and_rank_0_is_shown_and_kept(ranks: Ranks, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    children = ranks("print('\\rstep 1\\rstep 2')", "print('other')")
+    assert Supervisor(children, 5).run() == 0
+    assert capfdbinary.readouterr().out == b"\rstep 1\rstep 2\n"
+    assert children[0].log.read_bytes() == b"\rstep 1\rstep 2\n"
+    assert children[1].log.read_text() == "other\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "how"),
+    [
+        ("sys.exit('no more numbers')", 1, "ended with exit code 1"),
+        ("print('no more numbers'); sys.exit(2)", 2, "ended with exit code 2"),
+        ("print('no more numbers', flush=True); signal.raise_signal(9)", 1, "was killed by SIGKILL; out of memory?"),
+    ],
+)
+def test_a_dead_rank_ends_the_run_at_once(
+    ranks: Ranks, capfd: pytest.CaptureFixture[str], script: str, code: int, how: str
+) -> None:
+    started = time.monotonic()
+    assert Supervisor(ranks(DEAF + NAP, script), 50).run() == code
+    assert time.monotonic() - started < 30
+    assert re.search(rf"rank 1 {re.escape(how)}; the end of .*rank1\.log:\n  no more numbers", capfd.readouterr().err)
+
+
+def test_only_the_end_of_a_long_log_is_shown(ranks: Ranks, capfd: pytest.CaptureFixture[str]) -> None:
+    Supervisor(ranks("pass", "print(*range(100), sep='\\n'); sys.exit(1)"), 5).run()
+    assert capfd.readouterr().err.splitlines()[1:] == [f"  {i}" for i in range(80, 100)]
+
+
+@pytest.mark.parametrize(
+    ("signum", "script", "code"),
+    [
+        (signal.SIGTERM, SAVES, 143),
+        (signal.SIGTERM, "", 143),  # before the rank listens, the signal kills it
+        (signal.SIGINT, INTERRUPTIBLE, 130),
+    ],
+)
+def test_signals_reach_every_rank(ranks: Ranks, signum: int, script: str, code: int) -> None:
+    children = ranks(script + NAP, script + NAP)
+    sender = when_ready(children, signum)
+    assert Supervisor(children, 50).run() == code
+    sender.join()
+
+
+def test_a_rank_that_saves_slowly_is_waited_for(ranks: Ranks, tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    slowly = f"open({str(saved)!r}, 'w').close()"
+    slow = f"signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.7), {slowly}, sys.exit(143))); "
+    children = ranks(SAVES + NAP, slow + NAP)
+    sender = when_ready(children, signal.SIGTERM)
+    assert Supervisor(children, 50).run() == 143
+    sender.join()
+    assert saved.exists()
+
+
+def test_ranks_that_do_not_stop_are_killed_after_the_grace_time(
+    ranks: Ranks, capfd: pytest.CaptureFixture[str]
+) -> None:
+    children = ranks(DEAF + NAP, SAVES + NAP)
+    sender = when_ready(children, signal.SIGTERM)
+    assert Supervisor(children, 0.5).run() == 143
+    sender.join()
+    assert "killed before it could save" in capfd.readouterr().err
+
+
+def test_a_second_signal_does_not_wait(ranks: Ranks) -> None:
+    children = ranks(DEAF + NAP)
+    sender = when_ready(children, signal.SIGINT, signal.SIGINT)
+    assert Supervisor(children, 50).run() == 130
+    sender.join()
+
+
+def test_a_rank_that_was_told_to_stop_by_others_ends_the_run_with_143(ranks: Ranks) -> None:
+    assert Supervisor(ranks(SAVES + "time.sleep(0.3); sys.exit(143)", "sys.exit(143)"), 50).run() == 143
+
+
+def test_the_handlers_of_before_are_back_afterwards(ranks: Ranks) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    Supervisor(ranks("pass"), 5).run()
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_what_a_rank_started_ends_with_it(ranks: Ranks, tmp_path: Path) -> None:
+    started = tmp_path / "pid"
+    spawn = "import subprocess; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+    Supervisor(ranks(f"{spawn}open({str(started)!r}, 'w').write(str(p.pid))"), 5).run()
+    assert gone(int(started.read_text()))
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from budgetrl import launch
+script = "import time; from budgetrl.worker import _follow_lifeline as f; f(); print('ready', flush=True); time.sleep(60)"
+with launch._lifeline() as lifeline:
+    logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
+    rank = [sys.executable, "-c", script], {launch.LIFELINE: str(lifeline)}
+    launch.Supervisor([launch.Child("", *rank, log, False) for log in logs], 5).run()
+"""
+
+
+def test_ranks_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    logs = [tmp_path / f"rank{r}.log" for r in range(2)]
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)])
+    while not all(log.exists() and "ready" in log.read_text() for log in logs):
+        assert parent.poll() is None
+        time.sleep(0.05)
+    pids = [int(pid) for pid in subprocess.check_output(["pgrep", "-P", str(parent.pid)]).split()]
+    assert len(pids) == 2
+    parent.kill()
+    parent.wait()
+    assert all(map(gone, pids))
+
+
+def gone(pid: int, within: float = 20) -> bool:
+    """Whether a process ends in time; one that nobody has collected yet counts as ended."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        try:
+            if " Z " in re.sub(r"\(.*\)", "", Path(f"/proc/{pid}/stat").read_text()):
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_lifeline_that_is_gone_ends_a_rank_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(launch.LIFELINE, "/nowhere/lifeline")
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="143"):
+        worker._follow_lifeline()

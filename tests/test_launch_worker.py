@@ -1,0 +1,99 @@
+"""A rank: how each end of a stage becomes an exit code, and one run through real processes."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import fake_stage
+from budgetrl import worker
+from budgetrl.config import load_config, to_yaml
+from budgetrl.run.folder import RunFolder, read_rows
+from budgetrl.run.stop import Stop
+from budgetrl.training.distributed import World
+
+
+@pytest.fixture
+def run_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, RunFolder]]:
+    """Runs the fake stage to one of its ends, as a given rank of two that need not talk to each other."""
+
+    def run(ends: str, rank: int = 0) -> tuple[int, RunFolder]:
+        monkeypatch.setattr(World, "join", lambda: World(rank, 1, torch.device("cpu")))
+        stage = {"name": "fake_stage.FakeStage", "ends": ends}
+        config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "tracking": {"name": "none"}})
+        (tmp_path / "config.yaml").write_text(to_yaml(config))
+        return worker._guarded(tmp_path, Stop()), RunFolder(tmp_path)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("well", 0), ("crash", 1), ("bad row", 2), ("interrupted", 130), ("stopped", 143)]
+)
+def test_how_a_stage_ends_is_how_the_rank_ends(run_rank: Callable, ends: str, code: int) -> None:
+    given, folder = run_rank(ends)
+    assert given == code
+    assert folder.finished is (code == 0)
+
+
+def test_wrong_input_is_one_line_and_a_crash_has_a_traceback(
+    run_rank: Callable, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run_rank("bad row")
+    assert capsys.readouterr().err == "budgetrl: data.jsonl, line 3: no answer\n"
+    with caplog.at_level(logging.ERROR):
+        run_rank("crash")
+    assert "out of numbers" in caplog.text
+    assert "fake_stage.py" in caplog.text
+
+
+def test_only_the_leading_rank_writes(run_rank: Callable) -> None:
+    code, folder = run_rank("well", rank=1)
+    assert code == 0
+    assert {path.name for path in folder.path.iterdir()} == {"config.yaml"}
+
+
+def test_srun_says_which_rank_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"MASTER_ADDR": "node1", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "")  # so that they are taken away again afterwards
+        monkeypatch.delenv(name)
+    worker._adopt_slurm_rank()
+    assert [os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")] == ["5", "1", "8"]
+
+
+def test_every_rank_has_random_numbers_of_its_own() -> None:
+    def draw(seed: int, rank: int) -> float:
+        worker.seed_everything(seed, rank)
+        return torch.rand(1).item()
+
+    assert draw(1, 0) == draw(1, 0)
+    assert len({draw(1, 0), draw(1, 1), draw(2, 0)}) == 3
+
+
+@pytest.mark.slow
+def test_two_real_ranks_from_the_command_line(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "own" / "stage").mkdir(parents=True)
+    (tmp_path / "own" / "stage" / "fake.yaml").write_text(fake_stage.YAML)
+    command = [sys.executable, "-m", "budgetrl", "--config-dir", "own", *fake_stage.OVERRIDES]
+    path = os.pathsep.join([str(repo / "src"), str(repo / "tests"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, "launch.ranks=2", "run.dir=there"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = RunFolder(tmp_path / "there")
+    assert folder.read_result() == {"mini/accuracy": 0.5}
+    assert [row["step"] for row in read_rows(folder.metrics)] == [1, 2, 3]
+    assert folder.log(0).exists()
+    assert folder.log(1).exists()

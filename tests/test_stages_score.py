@@ -1,0 +1,363 @@
+"""Rewards for rows that exist already: as published, in groups, graded, and refused where they are wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from budgetrl import __main__ as entry
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.records import Outcome
+from budgetrl.config import Config
+from budgetrl.data.spec import DatasetSpec
+from budgetrl.policy.spec import ModelSpec
+from budgetrl.rewards.accuracy import Accuracy
+from budgetrl.rewards.budget_cosine import BudgetCosine
+from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rollout.engine import RolloutSpec
+from budgetrl.run.folder import RunFolder, read_rows
+from budgetrl.run.progress import Progress
+from budgetrl.run.stop import Stop, Stopped
+from budgetrl.run.tracking import Tracker
+from budgetrl.stages.base import Context, Job
+from budgetrl.stages.score import Score
+from budgetrl.training.algorithm import Algorithm
+from budgetrl.training.distributed import World
+from budgetrl.training.zero import ZeroSpec
+
+Row = dict[str, Any]
+
+BUDGET = 1000
+R_B = -0.4
+COSINE = {
+    0.1: {
+        899: (0.5, -0.5),
+        900: (1.0, -0.5),
+        950: (0.9268, -0.4268),
+        1000: (0.75, -0.25),
+        1050: (0.5732, -0.0732),
+        1100: (0.5, 0.0),
+        1101: (0.5, -0.5),
+    },
+    0.2: {900: (0.9268, -0.4268), 1100: (0.5732, -0.0732)},
+    1.0: {500: (0.9268, -0.4268)},
+    6.0: {500: (0.7826, -0.2826), 3000: (0.625, -0.125), 7000: (0.5, 0.0), 7001: (0.5, -0.5)},
+}
+"""alpha, length, rewards of a correct and of a wrong answer with a budget of 1000 that is within b_max."""
+TIGHT = BudgetCosine(alpha_start=0.1, alpha_schedule="constant")
+
+
+def outcome(**changes: object) -> Row:
+    return {"problem_id": "p", "well_formed": True, "correct": True, "budget": 100, "length": 90, **changes}
+
+
+def completion(**changes: object) -> Row:
+    return {"problem_id": "p", "completion": r"3 = \boxed{ 3 }", "answer": "3", **changes}
+
+
+def write(rows: Sequence[Row]) -> str:
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "rows.jsonl"
+
+
+def vectors(alpha: float) -> tuple[list[Row], list[float]]:
+    """Rows for every length, verdict and b_max of the table, and their rewards."""
+    rows, rewards = [], []
+    for length, correct, b_max in product(COSINE[alpha], (True, False), (None, BUDGET, BUDGET - 1)):
+        rows.append(outcome(correct=correct, budget=BUDGET, length=length, b_max=b_max))
+        rewards.append(COSINE[alpha][length][0 if correct else 1] + (R_B if b_max == BUDGET - 1 else 0.0))
+    return rows, rewards
+
+
+def job(reward: Shape = TIGHT, model: ModelSpec | None = None) -> Job:
+    parts = DatasetSpec(), reward, Algorithm(), RolloutSpec(), ZeroSpec()
+    return Job(0, model or ModelSpec(), *parts)
+
+
+def context(rank: int = 0) -> Context:
+    """A rank of a run in the folder `run`, in this process."""
+    world = World(rank, rank + 1, torch.device("cpu"))
+    return Context(world, RunFolder("run", world.leads), Tracker(), Progress(shown=False), Stop())
+
+
+def score(rows: Sequence[Row], job: Job, **options: Any) -> tuple[list[Row], dict[str, float]]:
+    """What the stage writes for rows, and its result."""
+    result = Score(input=write(rows), **options).run(job, context())
+    return read_rows(Path("run/scores.jsonl")), result
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Calls the entrypoint, with the rank in this process; gives back the exit code."""
+
+    def launch(config: Config, folder: RunFolder) -> int:
+        folder.write_result(config.stage.run(config.job(), context()))
+        return 0
+
+    def call(*argv: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["budgetrl", "stage=score", "tracking=none", "run.dir=run", *argv])
+        with pytest.raises(SystemExit) as caught:
+            entry.main()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code
+
+    monkeypatch.setattr(entry, "launch", launch)
+    return call
+
+
+@pytest.mark.parametrize("alpha", COSINE)
+def test_the_published_cosine(command: Callable[..., int], alpha: float) -> None:
+    rows, rewards = vectors(alpha)
+    schedule = [f"reward.alpha_start={alpha}", "reward.alpha_schedule=constant"]
+    assert command(f"stage.input={write(rows)}", "reward=budget_cosine", *schedule) == 0
+    assert [row["reward"] for row in read_rows(Path("run/scores.jsonl"))] == pytest.approx(rewards, abs=5e-5)
+
+
+@pytest.mark.slow
+def test_from_the_shell_with_a_rank_of_its_own() -> None:
+    rows, rewards = vectors(0.1)
+    stage = ["stage=score", f"stage.input={write(rows)}", "stage.output=new/out.jsonl"]
+    reward = ["reward=budget_cosine", "reward.alpha_start=0.1", "reward.alpha_schedule=constant"]
+    words = [sys.executable, "-m", "budgetrl", *stage, *reward, "tracking=none", "run.dir=run", "launch.ranks=2"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["reward"] for row in read_rows(Path("new/out.jsonl"))] == pytest.approx(rewards, abs=5e-5)
+    result = RunFolder("run").read_result()
+    assert result["rows"] == len(rows)
+    assert result["reward"] == pytest.approx(sum(rewards) / len(rows), abs=5e-5)
+    assert not Path("run/report.md").exists()
+
+
+def test_edited_input_is_scored_anew_and_a_failure_leaves_no_old_result(command: Callable[..., int]) -> None:
+    words = [f"stage.input={write([outcome()])}", "reward=accuracy"]
+    assert command(*words) == 0
+    assert RunFolder("run").read_result()["accuracy"] == 1.0
+    write([outcome(correct=False)])
+    assert command(*words) == 0
+    assert RunFolder("run").read_result()["accuracy"] == 0.0
+    assert [row["correct"] for row in read_rows(Path("run/scores.jsonl"))] == [False]
+    assert command(*words, "mode=dry") == 0
+    assert RunFolder("run").finished
+    write([outcome(correct="no")])
+    assert command(*words) == 2
+    assert not RunFolder("run").finished
+
+
+def test_without_input_nothing_is_made(
+    command: Callable[..., int], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command() == 2
+    said = "budgetrl: stage.input: must be given, as a JSONL file of completions or outcomes\n"
+    assert capsys.readouterr().err == said
+    assert list(here.iterdir()) == []
+
+
+def test_what_the_options_cannot_be() -> None:
+    rows = write([outcome()])
+    assert Score(input=rows).check(job()) == []
+    assert Score(input="gone.jsonl").check(job()) == ["stage.input: there is no file gone.jsonl"]
+    itself = [f"stage.output: ./{rows} is the input itself; name another file"]
+    assert Score(input=rows, output=f"./{rows}").check(job()) == itself
+    other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget"
+    assert Score(input=rows, format="plain").check(job()) == [other]
+    assert Score(input=rows, format="plain").check(job(Accuracy())) == []
+    with pytest.raises(ValueError, match="progress: 1.5 is not a number from 0 to 1"):
+        Score(input=rows, progress=1.5)
+    with pytest.raises(ValueError, match="format: 'free' is not one of plain, budget"):
+        Score(input=rows, format="free")
+
+
+def test_the_shipped_options_are_the_defaults(repo: Path) -> None:
+    from budgetrl.config import read_mapping
+
+    defaults = {key: getattr(Score(), key) for key in ("name", "input", "output", "progress", "format")}
+    assert read_mapping(repo / "conf" / "stage" / "score.yaml") == defaults
+
+
+def test_rows_come_back_with_parts_defaults_and_what_else_they_held() -> None:
+    given = outcome(b_max=80, note="mine", answer=None, reward=7.0, **{"reward/old": 7.0})
+    (row,), _ = score([given], job())
+    assert row == {
+        **outcome(b_max=80, note="mine", answer=None),
+        "level": None,
+        "truncated": False,
+        "thinking_length": None,
+        "reward": pytest.approx(0.6),
+        "reward/format": 0.0,
+        "reward/budget_penalty": R_B,
+        "reward/adherence": pytest.approx(1.0),
+    }
+
+
+def test_the_schedule_stands_where_progress_says() -> None:
+    falling = BudgetCosine(alpha_start=1.0, alpha_end=0.1, alpha_end_at=1.0)
+    rows = [outcome(length=100), outcome(length=50)]
+    for progress, alpha, rewards in ((0.0, 1.0, [0.75, 0.9268]), (1.0, 0.1, [0.75, 0.5])):
+        scored, _ = score(rows, job(falling), progress=progress)
+        assert [row["reward"] for row in scored] == pytest.approx(rewards, abs=5e-5)
+        assert Score(progress=progress).plan(job(falling), 1)["alpha"] == pytest.approx(alpha)
+
+
+@dataclass(frozen=True)
+class Ranked(Shape):
+    """A reward that looks at the whole group: the place of a length among its problem's."""
+
+    def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        lengths = sorted(outcome.length for outcome in group)
+        return {"rank": [float(lengths.index(outcome.length)) for outcome in group]}
+
+
+def test_rows_of_a_problem_are_a_group_wherever_they_stand() -> None:
+    shuffled = [("a", 30), (7, 5), ("a", 10), ("b", 99), ("7", 6), ("a", 20)]
+    scored, result = score([outcome(problem_id=name, length=length) for name, length in shuffled], job(Ranked()))
+    assert [(row["problem_id"], row["length"]) for row in scored] == [(str(n), length) for n, length in shuffled]
+    assert [row["reward"] for row in scored] == [2.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    assert result["groups"] == 3
+
+
+def test_the_result_holds_the_metrics_of_an_evaluation() -> None:
+    rows = [
+        outcome(problem_id="a", level=1),
+        outcome(problem_id="b", level=2, length=300, correct=False),
+        outcome(problem_id="b", level=2, length=60, correct=False, well_formed=False, budget=None),
+    ]
+    _, result = score(rows, job())
+    wanted = {"reward": -0.5 / 3, "reward/format": -1 / 3, "accuracy": 1 / 3, "format": 2 / 3, "length": 150}
+    wanted |= {"budget": 100, "match_10": 1 / 3, "level_1/accuracy": 1, "level_2/accuracy": 0}
+    wanted |= {"rows": 3, "groups": 2}
+    assert {key: result[key] for key in wanted} == pytest.approx(wanted)
+    assert "verify/unparsed" not in result
+
+
+def test_a_completion_is_read_measured_and_graded() -> None:
+    """With the tokenizer that the mini model has; the outcomes around show that both kinds mix."""
+    text = r"<budget> 16</budget><solution> 3 = ok \boxed{ 3 }</solution>"
+    rows = [
+        outcome(problem_id="q"),
+        completion(completion=text, answer=3, b_max=12, level=1),
+        completion(completion=text, answer="4"),
+        completion(completion=text, truncated=True),
+        completion(),
+        outcome(problem_id="q"),
+    ]
+    scored, result = score(rows, job())
+    assert [row["problem_id"] for row in scored] == ["q", "p", "p", "p", "p", "q"]
+    keys = ("well_formed", "correct", "budget", "length", "reward/budget_penalty")
+    assert [tuple(row[key] for key in keys) for row in scored[1:5]] == [
+        (True, True, 16, 6, R_B),
+        (True, False, 16, 6, 0.0),
+        (False, True, 16, 6, 0.0),
+        (False, True, None, 5, 0.0),
+    ]
+    assert (scored[1]["b_max"], scored[1]["level"], scored[3]["truncated"]) == (12, 1, True)
+    assert result["verify/unparsed"] == 0.0
+
+
+@pytest.mark.parametrize(("shift", "accuracy"), [(0, 1.0), (1, 0.0)])
+def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
+    shared_dir: Path, shift: int, accuracy: float
+) -> None:
+    with (shared_dir / "data" / "gsm8k_train.jsonl").open() as file:
+        problems = [json.loads(line) for line in islice(file, 100)]
+    texts = [f"{p['solution']}\n#### {int(p['answer']) + shift}" for p in problems]
+    rows = [
+        completion(problem_id=p["id"], completion=text, answer=p["answer"])
+        for p, text in zip(problems, texts, strict=True)
+    ]
+    model = ModelSpec(name="hf", path=str(shared_dir / "tokenizers" / "deepseek-r1-distill-qwen"))
+    _, result = score(rows, job(Accuracy(), model), format="plain")
+    assert (result["accuracy"], result["reward"], result["format"]) == (accuracy, accuracy, 1.0)
+    assert 70 < result["length"] < 150
+    assert "budget" not in result
+
+
+def test_in_the_plain_format_a_response_has_no_budget() -> None:
+    row = outcome()
+    del row["budget"]
+    (scored,), _ = score([row], job(Accuracy()), format="plain")
+    assert (scored["reward"], scored["budget"]) == (1.0, None)
+
+
+WHICH = "a row holds problem_id and either completion and answer, or well_formed, correct, budget and length"
+NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
+NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
+BAD_ROWS = [
+    ({}, f"problem_id: is missing; {WHICH}"),
+    (NO_LENGTH, f"length: is missing; {WHICH}"),
+    (NO_ANSWER, f"answer: is missing; {WHICH}"),
+    (completion(budget=9), "budget: stands beside a completion, which tells it too; leave out one of the two"),
+    (outcome(correct=1), "correct: must be true or false, not 1"),
+    (outcome(well_formed="yes"), 'well_formed: must be true or false, not "yes"'),
+    (outcome(truncated=None), "truncated: must be true or false, not null"),
+    (outcome(length=-1), "length: must be a number of tokens, not -1"),
+    (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
+    (outcome(length=True), "length: must be a number of tokens, not true"),
+    (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
+    (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
+    (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
+    (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),
+    (outcome(b_max=float("nan")), "b_max: must be a positive number, or null for infinite, not NaN"),
+    (outcome(level="hard"), 'level: must be a whole number, or null for none, not "hard"'),
+    (outcome(thinking_length=-2), "thinking_length: must be a number of tokens, or null for none, not -2"),
+    (outcome(problem_id=""), 'problem_id: must be a text or a whole number, not ""'),
+    (completion(completion=None), "completion: must be a text, not null"),
+    (completion(completion=["x" * 90]), f'completion: must be a text, not ["{"x" * 58}...'),
+    (completion(answer=" "), 'answer: must be a text or a number, not " "'),
+    (completion(answer=["3"]), 'answer: must be a text or a number, not ["3"]'),
+    (completion(answer=r"\left("), r'answer: "\\left(" is no value; mend it, or leave the row out'),
+    (
+        completion(completion="Natalia sold 3 clips."),
+        "completion: model.path=mini cannot write this text; name the model that wrote it",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "said"), BAD_ROWS, ids=[said.partition(";")[0] for _, said in BAD_ROWS])
+def test_a_bad_row_is_named_with_file_line_and_key(row: Row, said: str) -> None:
+    rows = [outcome(b_max=float("inf")), completion(), row, outcome()]
+    with pytest.raises(RequestError) as caught:
+        score(rows, job())
+    assert str(caught.value) == f"rows.jsonl, line 3: {said}"
+    assert not Path("run/scores.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"\n", "rows.jsonl: there is no row in it; give a row for each response"),
+        (b"\n[1]\n", "rows.jsonl, line 2: not a JSON object but [1]; each line is one JSON object"),
+        (b'{"problem_id": ', "rows.jsonl, line 1: not JSON (Expecting value"),
+        (b'{"problem_id": "\xff"}', "rows.jsonl, line 1: not JSON ("),
+    ],
+)
+def test_what_is_no_row_is_named_too(text: bytes, said: str) -> None:
+    Path("rows.jsonl").write_bytes(text)
+    with pytest.raises(RequestError) as caught:
+        Score(input="rows.jsonl").run(job(), context())
+    assert str(caught.value).startswith(said)
+
+
+def test_a_run_that_is_told_to_stop_stops() -> None:
+    ctx = context()
+    ctx.stop.request()
+    with pytest.raises(Stopped):
+        Score(input=write([completion()])).run(job(), ctx)
+
+
+def test_only_the_leading_rank_works() -> None:
+    assert Score(input="gone.jsonl").run(job(), context(rank=1)) == {}
+    assert not Path("run").exists()
