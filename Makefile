@@ -46,6 +46,13 @@ demo: install ## the whole story on the mini model: cold start, GRPO, evaluation
 	$(BIN)/python -m budgetrl run.dir=$(DEMO) launch.ranks=$(RANKS)
 	@echo "The report: $(DEMO)/report.md"
 
+.PHONY: mini-checkpoints
+mini-checkpoints: install ## make the shipped mini checkpoints anew (about 20 minutes of one core)
+	$(BIN)/python -m budgetrl stage=pretrain run.dir=runs/mini-base launch.threads=1 tracking=none
+	$(BIN)/python experiments/mini_checkpoints/ship.py runs/mini-base base
+	$(BIN)/python -m budgetrl stage=cold_start run.dir=runs/mini-cold-start launch.threads=1 tracking=none
+	$(BIN)/python experiments/mini_checkpoints/ship.py runs/mini-cold-start cold_start
+
 .PHONY: test
 test: install ## run the tests; ARGS='-m "not slow"' leaves out the long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

@@ -1,4 +1,4 @@
-"""Put the mini checkpoints of two runs into the package, as float16: `ship.py <pretrain run> <cold_start run>`."""
+"""Put a run's model into the package as a mini checkpoint, in float16: `ship.py <run> base|cold_start`."""
 
 import shutil
 import sys
@@ -21,5 +21,4 @@ def ship(run: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    ship(Path(sys.argv[1]), "base")
-    ship(Path(sys.argv[2]), "cold_start")
+    ship(Path(sys.argv[1]), sys.argv[2])
