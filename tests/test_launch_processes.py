@@ -146,7 +146,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from budgetrl import launch
-script = "import time; from budgetrl.worker import _follow_lifeline as f; f(); print('ready', flush=True); time.sleep(60)"
+script = "import time; from budgetrl import worker as w; w._follow_lifeline(); print('ready', flush=True); time.sleep(60)"
 with launch._lifeline() as lifeline:
     logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
     rank = [sys.executable, "-c", script], {launch.LIFELINE: str(lifeline)}

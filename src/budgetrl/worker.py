@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,8 @@ def seed_everything(seed: int, rank: int) -> None:
 
 def _guarded(path: Path, stop: Stop) -> int:
     """Run the rank; any end becomes an exit code."""
+    # DeepSpeed's own calls, at every step of ZeRO 3.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\..*is deprecated", FutureWarning)
     disable_progress_bar()  # transformers' own, for loading and writing: they drown what is going on
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:

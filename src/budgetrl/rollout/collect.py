@@ -38,6 +38,7 @@ class Collector:
     codec: TextCodec
     verifier: Verifier
     fmt: ResponseFormat
+    sampling: Sampling
     b_max: Mapping[str, float] = field(default_factory=dict)
     """Reference length by problem id; infinite where absent."""
 
@@ -45,12 +46,11 @@ class Collector:
         self,
         problems: Sequence[Problem],
         seeds: Sequence[Sequence[int]],
-        sampling: Sampling,
         budget: int | None = None,
     ) -> list[list[Sample]]:
         """One graded sample per problem and seed; with `budget`, that budget is pre-filled everywhere."""
         prompts = [self.codec.prompt(p.problem, self.fmt, budget) for p in problems]
-        completions = self.engine.generate([p.all_ids for p in prompts], seeds, sampling)
+        completions = self.engine.generate([p.all_ids for p in prompts], seeds, self.sampling)
         written = [
             (problem, prompt, completion)
             for problem, prompt, group in zip(problems, prompts, completions, strict=True)

@@ -21,7 +21,6 @@ from budgetrl.stages.generation import (
     collector_for,
     open_verifier,
     problems_of,
-    sampling_for,
     seeds_for,
     work_through,
 )
@@ -93,12 +92,11 @@ class ColdStart(Stage):
 
     def _sample(self, policy: Policy, verifier: Verifier, job: Job, ctx: Context) -> list[Row]:
         """The model's own completions of the training problems, a row each in samples.jsonl."""
-        collector = collector_for(policy, PlainFormat(), verifier, job)
-        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
+        collector = collector_for(policy, PlainFormat(), self, verifier, job)
         problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, seeds_for(job, self.name, share, self.samples), sampling)
+            groups = collector.collect(share, seeds_for(job, self.name, share, self.samples))
             return [[_row(sample, policy.codec) for sample in group] for group in groups]
 
         path = ctx.folder.path / "samples.jsonl"
@@ -116,10 +114,9 @@ class ColdStart(Stage):
             return {}
         policy = load_policy(job.model, BudgetFormat(), ctx.world.device)
         problems = problems_of(job.dataset, "eval", self.check_problems, verifier, ctx)
-        collector = collector_for(policy, BudgetFormat(), verifier, job)
-        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
+        collector = collector_for(policy, BudgetFormat(), self, verifier, job)
         share = ctx.world.share(problems)
-        groups = ctx.world.merge(collector.collect(share, seeds_for(job, "check", share, 1), sampling))
+        groups = ctx.world.merge(collector.collect(share, seeds_for(job, "check", share, 1)))
         metrics = summarise([[sample.outcome for sample in group] for group in groups])
         return {key: value for key, value in metrics.items() if not key.startswith("level_")}
 

@@ -12,7 +12,6 @@ from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.engine import Sampling
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,
@@ -21,11 +20,9 @@ from budgetrl.stages.generation import (
     open_verifier,
     outcomes_by_problem,
     problems_of,
-    sampling_for,
     seeds_for,
     work_through,
 )
-
 
 TABLE_ROWS = 200
 """Completions in the tracker's table; completions.jsonl has all."""
@@ -73,16 +70,15 @@ class Evaluate(Stage):
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = FORMATS[self.format]
         policy = load_policy(job.model, fmt, ctx.world.device)
-        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
         result: dict[str, float] = {}
         rows: list[Row] = []
         with open_verifier(ctx) as verifier:
-            collector = collector_for(policy, fmt, verifier, job)
+            collector = collector_for(policy, fmt, self, verifier, job)
             for name, spec in _sets(job).items():
                 problems = problems_of(spec, "eval", self.problems, verifier, ctx)
                 for budget in (None, *self.budgets):
                     some = problems if budget is None else problems[: self.budget_problems]
-                    written = self._write(name, budget, some, collector, sampling, job, ctx)
+                    written = self._write(name, budget, some, collector, job, ctx)
                     result |= _summary(name, budget, written)
                     rows += written
         ctx.folder.rewrite(ctx.folder.completions, rows)
@@ -95,14 +91,13 @@ class Evaluate(Stage):
         budget: int | None,
         problems: Sequence[Problem],
         collector: Collector,
-        sampling: Sampling,
         job: Job,
         ctx: Context,
     ) -> list[Row]:
         """A row per completion; kept in a file of its own until all of the evaluation is there."""
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), sampling, budget)
+            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), budget)
             return [[{"dataset": name, **completion_row(s)} for s in group] for group in groups]
 
         pass_name = "own budgets" if budget is None else f"budget {budget}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from budgetrl.budget.format import ResponseFormat
 from budgetrl.budget.records import Outcome, Problem
@@ -35,15 +35,19 @@ def open_verifier(ctx: Context) -> Iterator[Verifier]:
         yield verifier
 
 
-def collector_for(
-    policy: Policy, fmt: ResponseFormat, verifier: Verifier, job: Job, b_max: Mapping[str, float] | None = None
-) -> Collector:
-    """A collector that writes with a policy as the `rollout` group says."""
-    return Collector(make_engine(job.rollout, policy.model), policy.codec, verifier, fmt, b_max or {})
+class Generates(Protocol):
+    """A stage's own settings for what is written."""
+
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
 
 
-def sampling_for(policy: Policy, max_new_tokens: int, temperature: float) -> Sampling:
-    return Sampling(max_new_tokens, temperature, policy.codec.stop_ids)
+def collector_for(policy: Policy, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job) -> Collector:
+    """A collector that writes with a policy, as the stage and the `rollout` group say."""
+    sampling = Sampling(how.max_new_tokens, how.temperature, policy.codec.stop_ids)
+    return Collector(make_engine(job.rollout, policy.model), policy.codec, verifier, fmt, sampling)
 
 
 def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Verifier, ctx: Context) -> list[Problem]:

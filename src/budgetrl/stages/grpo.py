@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -14,14 +14,13 @@ from transformers import PreTrainedModel
 from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.metrics import summarise
-from budgetrl.budget.records import Problem
+from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.engine import Sampling
 from budgetrl.stages.base import Context, Job, Stage
-from budgetrl.stages.generation import collector_for, open_verifier, problems_of, sampling_for, seeds_for
+from budgetrl.stages.generation import collector_for, open_verifier, problems_of, seeds_for
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
 from budgetrl.stages.rollouts import Rollout
@@ -103,13 +102,12 @@ class Grpo(Stage):
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = FORMATS[self.format]
         policy = load_policy(job.model, fmt, ctx.world.device)
-        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
         with open_verifier(ctx) as verifier:
             pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
-            b_max = self._b_max(pool, collector_for(policy, fmt, verifier, job), sampling, job, ctx)
-            collector = collector_for(policy, fmt, verifier, job, b_max)
-            result = self._train(policy, pool, held_out, collector, sampling, job, ctx)
+            collector = collector_for(policy, fmt, self, verifier, job)
+            collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
+            result = self._train(policy, pool, held_out, collector, job, ctx)
         Checkpoints(ctx.folder.checkpoints, ctx.world).clear_state()
         return result
 
@@ -119,7 +117,6 @@ class Grpo(Stage):
         pool: Sequence[Problem],
         held_out: Sequence[Problem],
         collector: Collector,
-        sampling: Sampling,
         job: Job,
         ctx: Context,
     ) -> dict[str, float]:
@@ -128,13 +125,14 @@ class Grpo(Stage):
         engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimiser, ctx.world)
         saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
         loop, take_step = Loop(ctx, engine, saved, self.steps, self.save_every), PolicyStep(engine, reference)
+        examine = Examiner(held_out, collector, policy, loop, job)
         updates, done = job.algorithm.optimiser_steps_per_rollout, loop.resume()
         with ctx.progress.track(self.steps, "grpo", done) as bar:
             for first in range(done, self.steps, updates):
                 watch = Stopwatch()
                 problems = draw(pool, first * self.prompts_per_step, updates * self.prompts_per_step, job.seed)
                 with engine.whole_weights():
-                    samples_PG = self._write(problems, first, collector, sampling, job, ctx)
+                    samples_PG = self._write(problems, first, collector, job, ctx)
                 watch.lap("rollout")
                 rollout = Rollout.of(samples_PG, job.reward, self._progress(first), job.algorithm, collector.codec)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
@@ -143,7 +141,7 @@ class Grpo(Stage):
                     metrics = take_step(rollout.experience[span], update, old[span] if old else None)
                     metrics |= rollout.metrics | watch.lap("update", rollout.tokens)
                     if self._due(step, self.eval_every):
-                        metrics |= self._examine(step, policy, engine, held_out, collector, sampling, loop, job)
+                        metrics |= examine()
                     if self._due(step, self.log_every):
                         rows = rollout.rows(step, COMPLETIONS_LOGGED)
                         ctx.folder.append_completions(rows)
@@ -165,53 +163,55 @@ class Grpo(Stage):
         lr = learning_rate(step, self.steps, self.optimiser)
         return Update(job.algorithm, lr, job.algorithm.budget_entropy(self._progress(step)), self.tokens_per_device)
 
-    def _b_max(
-        self, pool: Sequence[Problem], collector: Collector, sampling: Sampling, job: Job, ctx: Context
-    ) -> Mapping[str, float]:
+    def _b_max(self, pool: Sequence[Problem], collector: Collector, job: Job, ctx: Context) -> Mapping[str, float]:
         """Reference lengths from the labels file, or asked of the model that is about to be trained."""
         if self.labels:
             return read_labels(Path(self.labels), pool)
-        rows = Label(format=self.format).label(pool, collector, sampling, job, ctx)
+        rows = Label(format=self.format).label(pool, collector, job, ctx)
         return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
 
     def _write(
-        self, problems: Sequence[Problem], step: int, collector: Collector, sampling: Sampling, job: Job, ctx: Context
+        self, problems: Sequence[Problem], step: int, collector: Collector, job: Job, ctx: Context
     ) -> list[list[Sample]]:
         """All ranks' completions [P][G] of the step, on every rank."""
         seeds = [
             [derive_seed(job.seed, "grpo", step, place, p.id, n) for n in range(self.group_size)]
             for place, p in enumerate(problems)
         ]
-        mine = collector.collect(ctx.world.share(problems), ctx.world.share(seeds), sampling)
-        return ctx.world.merge(mine)
+        return ctx.world.merge(collector.collect(ctx.world.share(problems), ctx.world.share(seeds)))
 
-    def _examine(
-        self,
-        step: int,
-        policy: Policy,
-        engine: ZeroEngine,
-        held_out: Sequence[Problem],
-        collector: Collector,
-        sampling: Sampling,
-        loop: Loop,
-        job: Job,
-    ) -> dict[str, float]:
-        """Metrics on held-out problems; keeps the policy as `checkpoints/best` if its reward is the highest yet.
 
-        The reward is that of the end of training, so that evaluations compare whatever alpha was then.
-        """
-        world = loop.ctx.world
-        share = world.share(held_out)
-        with engine.whole_weights():
-            groups = collector.collect(share, seeds_for(job, "examine", share, 1), sampling)
-        outcomes = [[sample.outcome for sample in group] for group in world.merge(groups)]
-        result = summarise(outcomes) | {"reward": fmean(r for group in outcomes for r in job.reward(group, 1.0))}
-        loop.extra["result"] = {f"{job.dataset.name}/{key}": value for key, value in result.items()}
-        if result["reward"] > loop.extra.get("best", -math.inf):
-            loop.extra |= {"best": result["reward"]}
-            loop.saved.save_policy("best", policy, engine, model_card(job, loop.ctx.folder.path.name))
-        brief = {key: value for key, value in result.items() if not key.startswith("level_")}
-        return {f"eval/{job.dataset.name}/{key}": value for key, value in brief.items()}
+@dataclass(frozen=True)
+class Examiner:
+    """Measures the policy in training on held-out problems, and keeps the best.
+
+    The reward it goes by is that of the end of training, so that evaluations compare whatever alpha was then.
+    """
+
+    problems: Sequence[Problem]
+    collector: Collector
+    policy: Policy
+    loop: Loop
+    job: Job
+
+    def __call__(self) -> dict[str, float]:
+        """Metrics under `eval/<data set>/`; writes `checkpoints/best` if the reward is the highest yet."""
+        outcomes = self._outcomes()
+        result = summarise(outcomes) | {"reward": fmean(r for group in outcomes for r in self.job.reward(group, 1.0))}
+        name, extra = self.job.dataset.name, self.loop.extra
+        extra["result"] = {f"{name}/{key}": value for key, value in result.items()}
+        if result["reward"] > extra.get("best", -math.inf):
+            extra["best"] = result["reward"]
+            card = model_card(self.job, self.loop.ctx.folder.path.name)
+            self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)
+        return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
+
+    def _outcomes(self) -> list[list[Outcome]]:
+        world = self.loop.ctx.world
+        share = world.share(self.problems)
+        with self.loop.engine.whole_weights():
+            groups = self.collector.collect(share, seeds_for(self.job, "examine", share, 1))
+        return [[sample.outcome for sample in group] for group in world.merge(groups)]
 
 
 COMPLETIONS_LOGGED = 16

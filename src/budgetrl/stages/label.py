@@ -12,7 +12,6 @@ from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
 from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.engine import Sampling
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
@@ -20,7 +19,6 @@ from budgetrl.stages.generation import (
     collector_for,
     open_verifier,
     problems_of,
-    sampling_for,
     seeds_for,
     work_through,
 )
@@ -56,19 +54,16 @@ class Label(Stage):
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = FORMATS[self.format]
         policy = load_policy(job.model, fmt, ctx.world.device)
-        sampling = sampling_for(policy, self.max_new_tokens, self.temperature)
         with open_verifier(ctx) as verifier:
             problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
-            rows = self.label(problems, collector_for(policy, fmt, verifier, job), sampling, job, ctx)
+            rows = self.label(problems, collector_for(policy, fmt, self, verifier, job), job, ctx)
         return label_metrics(rows)
 
-    def label(
-        self, problems: Sequence[Problem], collector: Collector, sampling: Sampling, job: Job, ctx: Context
-    ) -> list[Row]:
+    def label(self, problems: Sequence[Problem], collector: Collector, job: Job, ctx: Context) -> list[Row]:
         """A row for each problem, in the run's labels file."""
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, seeds_for(job, "label", share, self.samples), sampling)
+            groups = collector.collect(share, seeds_for(job, "label", share, self.samples))
             return [[_row(group, collector)] for group in groups]
 
         return work_through(problems, work, ctx.folder.path / LABELS, 1, "labelling", job, ctx)
