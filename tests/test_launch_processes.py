@@ -138,7 +138,7 @@ def test_the_handlers_of_before_are_back_afterwards(ranks: Ranks) -> None:
 def test_what_a_rank_started_ends_with_it(ranks: Ranks, tmp_path: Path) -> None:
     started = tmp_path / "pid"
     spawn = "import subprocess; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
-    Supervisor(ranks(f"{spawn}open({str(started)!r}, 'w').write(str(p.pid))"), 5).run()
+    Supervisor(ranks("pass", f"{spawn}open({str(started)!r}, 'w').write(str(p.pid))"), 5).run()
     assert gone(int(started.read_text()))
 
 
@@ -146,7 +146,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from budgetrl import launch
-script = "import time; from budgetrl import worker as w; w._follow_lifeline(); print('ready', flush=True); time.sleep(60)"
+script = "import time; from budgetrl import worker as w; w._follow_lifeline(); print('ready', flush=1); time.sleep(60)"
 with launch._lifeline() as lifeline:
     logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
     rank = [sys.executable, "-c", script], {launch.LIFELINE: str(lifeline)}

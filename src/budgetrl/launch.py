@@ -363,12 +363,13 @@ def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
 def relaunch(path: Path) -> int:
     """Start the run of a folder that has been prepared before. Returns the exit code."""
     folder = RunFolder(path)
-    if folder.finished:
+    config = read_config(folder.config)
+    if folder.finished and not config.stage.always_runs:
         _say(f"already done: {folder.result}")
         return 0
-    config = read_config(folder.config)
     check_launcher(config.launch)
     with folder.lock():
+        folder.result.unlink(missing_ok=True)
         return launch(config, folder)
 
 

@@ -89,7 +89,7 @@ class TextCodec:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of tokens, special ones included."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def read(self, response_ids: Sequence[int], fmt: ResponseFormat) -> Reading:
         """Read a whole response (pre-filled tokens first). An end token is taken off before counting."""

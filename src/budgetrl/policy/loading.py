@@ -39,10 +39,10 @@ def load_policy(spec: ModelSpec, fmt: ResponseFormat, device: torch.device) -> P
     path = resolve_path(spec, fmt)
     model = AutoModelForCausalLM.from_pretrained(
         path, revision=spec.revision, dtype=resolve_dtype(spec, device), attn_implementation="sdpa"
-    ).to(device)
+    )
+    model.to(device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     if spec.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.config.use_cache = False
     return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model))
 
 

@@ -45,7 +45,7 @@ class Cache:
         """Zeros, because the bias can hide a row's padding but not a NaN in it."""
         layout = self._layout
         shape = (self._rows, layout.heads, self._columns, layout.size)
-        return torch.empty(shape, dtype=layout.dtype, device=layout.device)
+        return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
 
     def _padding_bias(self) -> Tensor:
         """[rows, 1, 1, columns], added to attention scores: hides each row's padding.

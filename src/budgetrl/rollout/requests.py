@@ -20,9 +20,7 @@ class Request:
     """Index of its prompt in the call, and of its sample among the prompt's."""
 
 
-def batches(
-    prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], batch_size: int
-) -> list[list[Request]]:
+def batches(prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], batch_size: int) -> list[list[Request]]:
     """All requests in batches of at most `batch_size`, longest prompts first.
 
     Equal prompts end up next to each other. Longest first, so that a batch that is too large for the
@@ -96,9 +94,7 @@ def stop_table(stop_ids: Sequence[int], vocabulary: int, device: torch.device) -
     return table.to(device)
 
 
-def grouped(
-    done: Sequence[tuple[Request, Completion]], seeds: Sequence[Sequence[int]]
-) -> list[list[Completion]]:
+def grouped(done: Sequence[tuple[Request, Completion]], seeds: Sequence[Sequence[int]]) -> list[list[Completion]]:
     """Completions back in the order of the call: one list per prompt, one completion per seed."""
     by_place = {request.place: completion for request, completion in done}
     return [[by_place[p, s] for s in range(len(row))] for p, row in enumerate(seeds)]

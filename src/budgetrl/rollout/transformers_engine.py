@@ -65,9 +65,7 @@ def _write(model: Any, batch: Sequence[Request], sampling: Sampling) -> list[Com
         pad_token_id=0,
     )
     processors = LogitsProcessorList([draws])
-    model.generate(
-        input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors
-    )
+    model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=processors)
     return draws.tape.completions(stop_table(sampling.stop_ids, model.config.vocab_size, ids.device))
 
 

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -120,15 +120,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         RequestError: naming file and line, where any other line is not JSON.
     """
-    lines = path.read_text().splitlines(keepends=True)
+    *lines, last = path.read_text().split("\n")  # not splitlines: JSON text may hold other line separators
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
             raise RequestError(f"{path}, line {number}: not JSON ({error.msg})") from None
+    with suppress(json.JSONDecodeError):
+        rows += [json.loads(last)] if last else []
     return rows
 
 

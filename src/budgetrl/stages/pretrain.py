@@ -63,7 +63,8 @@ class Pretrain(Stage):
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         tokenizer = make_tokenizer(self.budget_style)
-        model = make_model(len(tokenizer), job.seed).to(ctx.world.device)
+        model = make_model(len(tokenizer), job.seed)
+        model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
         policy = Policy(model, make_codec(tokenizer, job.model))
         how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every)
         base = fit(policy, lambda step: self.examples(job.seed, step, tokenizer), how, job, ctx)
@@ -83,7 +84,7 @@ class Pretrain(Stage):
         examples = batches[step % BATCHES_PER_SHUFFLE % len(batches)]
         if step >= self.decision_weight_until * self.steps:
             return examples
-        decisions = set(tokenizer.convert_tokens_to_ids([f"▁{word}" for word in DECISIONS]))
+        decisions = {tokenizer.get_vocab()[f"▁{word}"] for word in DECISIONS}
         return [_weighted(e, decisions, self.decision_weight) for e in examples]
 
 
@@ -104,7 +105,7 @@ def _batches(
         pairs.append(draw_example(rng, hinted_share))
         drawn += len(pairs[-1][0].split()) + len(pairs[-1][1].split()) + 1
     prompts, responses = (tokenizer([p[i] for p in pairs], add_special_tokens=False).input_ids for i in (0, 1))
-    end = tokenizer.eos_token_id
+    end = tokenizer.get_vocab()["<eos>"]
     examples = [Example(tuple(p), (*r, end)) for p, r in zip(prompts, responses, strict=True)]
     examples.sort(key=lambda e: e.size)
     batches: list[list[Example]] = [[]]

@@ -4,14 +4,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain, zip_longest
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
-_MISSING = object()
 
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
 """Ranks wait for each other this long: one may still be writing a long completion."""
@@ -63,8 +61,8 @@ class World:
 
     def merge(self, items: Sequence[T]) -> list[T]:
         """Put the ranks' shares together again: the inverse of `share`."""
-        rows = zip_longest(*self.gather(list(items)), fillvalue=_MISSING)
-        return [item for item in chain.from_iterable(rows) if item is not _MISSING]
+        shares = self.gather(list(items))
+        return [shares[i % self.size][i // self.size] for i in range(sum(map(len, shares)))]
 
     def any(self, flag: bool) -> bool:
         """True on all ranks if it is true on one."""

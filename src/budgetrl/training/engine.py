@@ -34,18 +34,23 @@ class ZeroEngine:
         config = deepspeed_config(zero, bf16, optimiser.gradient_clipping)
         import deepspeed  # takes seconds, which the parent that only reads configurations should not wait for
 
-        self._whole = partial(deepspeed.zero.GatheredParameters, enabled=zero.stage == 3)
-        self._engine, *_ = deepspeed.initialize(model=module, optimizer=_adamw(module, optimiser), config=config)
+        self._cuts_weights = zero.stage == 3
+        self._whole = partial(deepspeed.zero.GatheredParameters, enabled=self._cuts_weights)
+        optimizer = _adamw(module, optimiser)
+        self._engine, self._optimizer, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config)
 
     def __call__(self, batch: Batch, entropy_at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-probabilities [N] of a micro-batch's completion tokens, and entropies [K] at some of them."""
         batch = batch.to(self.world.device)
         at = torch.empty(0, dtype=torch.long) if entropy_at is None else entropy_at
-        return self._engine(batch.input_ids, batch.rows, batch.columns, at.to(self.world.device))
+        chunks = self.module.chunks(len(batch.rows))
+        if self._cuts_weights:  # each run of the output layer gathers it, so ranks must run it equally often
+            chunks = max(self.world.gather(chunks))
+        return self._engine(batch.input_ids, batch.rows, batch.columns, at.to(self.world.device), chunks)
 
     def step(self, batches: Sequence[Batch], loss_share: LossShare, lr: float) -> tuple[float, float]:
         """One optimiser step at learning rate `lr`: the global loss and the gradient norm before clipping."""
-        for group in self._engine.optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = lr
         total = 0.0
         for i, batch in enumerate(batches):
