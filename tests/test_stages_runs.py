@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     starts = []
     for name, overrides in RUNS.items():
-        own = [f"stage.runs={root}/[lg]*"] if name == "report" else []
+        own = [f"stage.runs={root}/se*"] if name == "report" else []
         prepare(root / name, *overrides, *own)
         starts.append(Start(str(root / name), ranks=2 if name == "two_ranks" else 1))
     finish_all(starts, root)
@@ -206,8 +206,8 @@ def test_evaluate_counts_every_completion(runs: Path) -> None:
 
 
 def test_report_compares_runs(runs: Path) -> None:
-    assert result_of(runs / "report") == {"runs": 2}  # grpo and label
-    assert "grpo" in (runs / "report" / "report.md").read_text()
+    assert result_of(runs / "report") == {"runs": 2}  # sequence and several
+    assert "several" in (runs / "report" / "report.md").read_text()
 
 
 def test_a_finished_run_is_left_alone(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

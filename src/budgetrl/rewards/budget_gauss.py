@@ -33,8 +33,6 @@ class BudgetGauss(SelfBudgeter):
     """
 
     name: str = "budget_gauss"
-    alpha_end_at: float = 0.5
-    """Share of training after which alpha has reached alpha_end and is held there."""
     width: float = 2 / 3
     """Standard deviation of the Gaussian, in half-widths of the cosine's window (alpha b)."""
 

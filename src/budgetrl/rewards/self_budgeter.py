@@ -53,7 +53,7 @@ class SelfBudgeter(Shape):
     """Tightness once the schedule is over; not used by the constant schedule."""
     alpha_schedule: str = "linear"
     """How alpha falls: constant (stays at alpha_start), linear or cosine."""
-    alpha_end_at: float = 0.65
+    alpha_end_at: float = 0.5
     """Share of training after which alpha has reached alpha_end and is held there; 1 is the paper's."""
 
     needs_format = "budget"

@@ -29,15 +29,16 @@ LABELS = "labels.jsonl"
 @dataclass(frozen=True)
 class Label(Stage):
     """b_max is the model's own length where it was right, and infinite where it was wrong (the paper,
-    Formula 5). With several samples a problem, the shortest right one counts (ours)."""
+    Formula 5, with one sample a problem). Of several samples the shortest right one counts (ours): one
+    sample is often a long one, and then a long budget is not punished."""
 
     name: str = "label"
     format: str = "plain"
     """plain for a model before the cold start, budget for one after it."""
     problems: int | None = 1600
     """Most training problems; null for all."""
-    samples: int = 1
-    """Completions of each problem. The paper: 1."""
+    samples: int = 4
+    """Completions of each problem, the shortest right one of which counts. The paper: 1."""
     temperature: float = 1.0
     """0 is greedy. The paper does not say."""
     max_new_tokens: int = 420

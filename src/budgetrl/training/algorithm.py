@@ -41,7 +41,7 @@ class Algorithm:
     """Entropy bonus: loss -= c * mean over completions of the entropy of the budget field, in nats."""
     budget_entropy_end: float = 0.0
     """Where c ends; it falls linearly."""
-    budget_entropy_end_at: float = 0.65
+    budget_entropy_end_at: float = 0.85
     """Share of training at which c reaches its end value, to be held from there on."""
 
     def __post_init__(self) -> None:
