@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 import torch
-from forked import import_what_ranks_need, run_ranks
 from transformers import LlamaForCausalLM
 
 from budgetrl.policy import module
@@ -26,6 +25,7 @@ from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.optim import Optimiser
 from budgetrl.training.policy_step import Experience, PolicyStep, Update
 from budgetrl.training.zero import STAGES, ZeroSpec
+from forked import import_what_ranks_need, run_ranks
 
 STEPS, SAVED_AFTER = 5, 2
 LENGTHS = (58, 3, 5, 9, 2, 17, 8)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from forked import import_what_ranks_need, run_ranks
 
 HERE = Path(__file__).resolve().parent

@@ -78,9 +78,7 @@ def _evaluation(path: Path, problems: int, samples: int, trained: bool) -> list[
     return groups
 
 
-def _completion(
-    draws: random.Random, number: int, trained: bool, prefilled: int | None = None
-) -> dict[str, Any]:
+def _completion(draws: random.Random, number: int, trained: bool, prefilled: int | None = None) -> dict[str, Any]:
     level = LEVELS[number % len(LEVELS)]
     one_pass = 4 * level + 3
     passes = _passes(draws, one_pass, trained, prefilled)

@@ -117,9 +117,7 @@ def test_no_responses_are_an_error() -> None:
 
 def test_rank_correlations_are_over_well_formed_responses() -> None:
     rows = [(20, 25, 1), (30, 25, 1), (41, 40, 2), (90, 70, 3), (60, 80, 4)]
-    groups = [
-        [response(length, budget, level=level), replace(MALFORMED, level=9)] for length, budget, level in rows
-    ]
+    groups = [[response(length, budget, level=level), replace(MALFORMED, level=9)] for length, budget, level in rows]
     summary = summarise(groups)
     lengths, budgets, levels = zip(*rows, strict=True)
     assert summary["budget_level_rho"] == pytest.approx(spearmanr(budgets, levels)[0])
@@ -143,9 +141,7 @@ def simulate(generator: np.random.Generator, problems: int = 40, samples: int = 
         lengths = np.ceil(budgets * generator.lognormal(0, 0.2, size=samples)).astype(int)
         formed, correct = generator.random((2, samples)) < [[0.8], [skill]]
         rows = zip(formed, correct, lengths, budgets, strict=True)
-        groups.append(
-            [Outcome(bool(f), bool(c), int(length), int(b), level=int(level)) for f, c, length, b in rows]
-        )
+        groups.append([Outcome(bool(f), bool(c), int(length), int(b), level=int(level)) for f, c, length, b in rows])
     return groups
 
 
@@ -199,18 +195,12 @@ def test_metrics_are_finite_and_shares_are_shares(groups: list[list[Outcome]]) -
 def test_the_training_log_agrees_with_the_evaluation(groups: list[list[Outcome]]) -> None:
     summary, batch = summarise(groups), batch_metrics([outcome for group in groups for outcome in group])
     assert {key: value for key, value in summary.items() if key in batch} == pytest.approx(batch)
-    assert all(
-        "level_" in key.replace("budget_level", "") or key.endswith("_se")
-        for key in set(summary) - set(batch)
-    )
+    assert all("level_" in key.replace("budget_level", "") or key.endswith("_se") for key in set(summary) - set(batch))
 
 
 def named(lengths_PG: list[list[int]], correct_PG: list[list[bool]]) -> list[list[Outcome]]:
     return [
-        [
-            Outcome(True, c, length, problem_id=f"p{index}")
-            for length, c in zip(lengths, verdicts, strict=True)
-        ]
+        [Outcome(True, c, length, problem_id=f"p{index}") for length, c in zip(lengths, verdicts, strict=True)]
         for index, (lengths, verdicts) in enumerate(zip(lengths_PG, correct_PG, strict=True))
     ]
 
@@ -248,9 +238,7 @@ def test_errors_of_a_change_agree_with_the_spread_over_repeats() -> None:
         skill = generator.random((40, 1))
         verdicts = [generator.random((40, count)) < skill for count in (3, 2)]
         changes.append(
-            compare(
-                named(lengths.tolist(), verdicts[0].tolist()), named(shorter.tolist(), verdicts[1].tolist())
-            )
+            compare(named(lengths.tolist(), verdicts[0].tolist()), named(shorter.tolist(), verdicts[1].tolist()))
         )
     for key in ("compression", "accuracy_change"):
         spread = np.std([change[key] for change in changes], ddof=1)

@@ -41,9 +41,7 @@ def test_reads_all_fields(write: Write) -> None:
 
 def test_fields_may_have_other_names(write: Write) -> None:
     fields = Fields(id="key", problem="question", answer="gold", level="hardness", solution="worked")
-    spec = write(
-        {"key": 7, "question": " 1+1? ", "gold": 2, "hardness": "Level 4", "worked": "x"}, fields=fields
-    )
+    spec = write({"key": 7, "question": " 1+1? ", "gold": 2, "hardness": "Level 4", "worked": "x"}, fields=fields)
     assert load_problems(spec, "train").problems == [Problem("7", "1+1?", "2", 4, "mine", "x")]
 
 
@@ -131,9 +129,7 @@ def test_an_answer_that_cannot_be_cut_out_is_a_bad_row(write: Write, answer_from
 
 def test_a_misspelt_optional_field_is_an_error(write: Write) -> None:
     spec = write(row(level=3), row(2), fields=Fields(level="levle"))
-    with pytest.raises(
-        DataError, match=r"dataset\.fields\.level: no row of .* has 'levle'; .* answer, id, level"
-    ):
+    with pytest.raises(DataError, match=r"dataset\.fields\.level: no row of .* has 'levle'; .* answer, id, level"):
         load_problems(spec, "train")
 
 

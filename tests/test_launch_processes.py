@@ -121,7 +121,7 @@ def test_ranks_that_do_not_stop_are_killed_after_the_grace_time(
 def test_a_second_signal_does_not_wait(ranks: Ranks) -> None:
     children = ranks(DEAF + NAP)
     sender = when_ready(children, signal.SIGINT, signal.SIGINT)
-    assert Supervisor(children, 50).run() == 130
+    assert Supervisor(children, 500).run() == 130
     sender.join()
 
 

@@ -20,9 +20,7 @@ CHECKPOINTS = Path("src/budgetrl/policy/checkpoints")
 def wheel(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     out = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out], cwd=repo, check=True
-    )
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out], cwd=repo, check=True)
     return next(out.glob("budgetrl-*.whl"))
 
 

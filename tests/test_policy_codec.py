@@ -102,9 +102,7 @@ def test_a_character_of_several_tokens_is_whole(real: Load, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["grid", "digits", *REAL])
-def test_a_prefilled_prompt_is_a_prefix_of_the_target(
-    request: pytest.FixtureRequest, name: str
-) -> None:
+def test_a_prefilled_prompt_is_a_prefix_of_the_target(request: pytest.FixtureRequest, name: str) -> None:
     codec = mini(name) if name in ("grid", "digits") else request.getfixturevalue("real")(name)
     for budget in (1, 12, 131, 4096):
         given_ids = codec.prompt(QUESTION, BUDGET, budget).prefix_ids

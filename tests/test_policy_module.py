@@ -75,9 +75,7 @@ def test_values_and_gradients_are_those_of_the_full_softmax(
     assert rows_at_once.count(CHUNK) == 2 * (14 // CHUNK)  # once forward, once more in the backward pass
 
 
-def test_without_gradients_nothing_is_computed_twice(
-    model: Qwen2ForCausalLM, rows_at_once: list[int]
-) -> None:
+def test_without_gradients_nothing_is_computed_twice(model: Qwen2ForCausalLM, rows_at_once: list[int]) -> None:
     with torch.no_grad():
         chunked, _ = run(PolicyModule(model), collate(SEQUENCES))
     assert rows_at_once == [3, 3, 3, 3, 2, 4]

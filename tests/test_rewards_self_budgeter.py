@@ -42,18 +42,14 @@ def outcome(correct: bool, length: int, budget: int = 1000, b_max: float = math.
 
 @pytest.mark.parametrize(("alpha", "length", "correct", "wrong"), COSINE_VECTORS)
 @pytest.mark.parametrize(("b_max", "penalty"), [(math.inf, 0.0), (1000, 0.0), (999, -0.4)])
-def test_cosine_vectors(
-    alpha: float, length: int, correct: float, wrong: float, b_max: float, penalty: float
-) -> None:
+def test_cosine_vectors(alpha: float, length: int, correct: float, wrong: float, b_max: float, penalty: float) -> None:
     shape = constant(alpha)
     assert reward(shape, outcome(True, length, b_max=b_max)) == pytest.approx(correct + penalty, abs=5e-5)
     assert reward(shape, outcome(False, length, b_max=b_max)) == pytest.approx(wrong + penalty, abs=5e-5)
 
 
 @pytest.mark.parametrize(("budget", "alpha", "half_width"), [(100, 0.29, 29), (30, 0.1, 3), (10, 0.7, 7)])
-def test_edges_of_the_window_are_inside_whatever_the_rounding(
-    budget: int, alpha: float, half_width: int
-) -> None:
+def test_edges_of_the_window_are_inside_whatever_the_rounding(budget: int, alpha: float, half_width: int) -> None:
     shape = constant(alpha)
     assert reward(shape, outcome(True, budget - half_width, budget)) == pytest.approx(1.0)
     assert reward(shape, outcome(True, budget - half_width - 1, budget)) == 0.5

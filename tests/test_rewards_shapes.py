@@ -35,9 +35,7 @@ def test_the_built_in_rewards_are_found_by_module() -> None:
 
 @every_shape
 @given(group=groups, progress=progresses)
-def test_rewards_are_finite_and_the_sum_of_their_parts(
-    shape: Shape, group: list[Outcome], progress: float
-) -> None:
+def test_rewards_are_finite_and_the_sum_of_their_parts(shape: Shape, group: list[Outcome], progress: float) -> None:
     rewards, parts = shape(group, progress), shape.parts(group, progress)
     assert all(math.isfinite(reward) for reward in rewards)
     assert all(len(column) == len(group) for column in parts.values())

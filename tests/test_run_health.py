@@ -94,9 +94,7 @@ def test_rows_of_other_stages_are_not_judged_for_what_they_lack() -> None:
     assert _warnings({"step": step, "loss": 2.0} for step in range(50)) == {}
 
 
-_ROW = st.fixed_dictionaries(
-    {}, optional={key: st.none() | st.floats(0, 200) | st.just(math.nan) for key in HEALTHY}
-)
+_ROW = st.fixed_dictionaries({}, optional={key: st.none() | st.floats(0, 200) | st.just(math.nan) for key in HEALTHY})
 
 
 @given(st.lists(_ROW, max_size=40), st.integers(0, 40))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from many_runs import End, Start, log_of, prepare, read_rows, start_all, without_times
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from many_runs import Start, call_entrypoint, finish_all, prepare, read_rows, without_times
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -20,6 +19,7 @@ from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.policy.loading import make_codec
 from budgetrl.policy.mini import budget_grid
 from budgetrl.policy.spec import ModelSpec
+from many_runs import Start, call_entrypoint, finish_all, prepare, read_rows, without_times
 
 pytestmark = pytest.mark.slow
 
@@ -44,11 +44,15 @@ RUNS = {
 LEVELS = 7
 EVALUATION = {"accuracy", "format", "length", "budget", "match_50", "match_25", "match_10", "truncated"}
 STEP = {"step", "loss", "lr", "grad_norm", "time/tokens_per_second"}
-GRPO_STEP = STEP | EVALUATION | {
-    *("reward", "reward/format", "reward/budget_penalty", "reward/adherence", "alpha", "entropy", "budget_entropy"),
-    *("kl", "clip_fraction", "groups_equal", "b_max_finite", "verify/timeouts", "verify/unparsed"),
-    *("mismatch", "mismatch_max"),
-}
+GRPO_STEP = (
+    STEP
+    | EVALUATION
+    | {
+        *("reward", "reward/format", "reward/budget_penalty", "reward/adherence", "alpha", "entropy", "budget_entropy"),
+        *("kl", "clip_fraction", "groups_equal", "b_max_finite", "verify/timeouts", "verify/unparsed"),
+        *("mismatch", "mismatch_max"),
+    }
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import engine_ranks
 import pytest
 import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+import engine_ranks
+from budgetrl.training.batching import plan_ranks
+from budgetrl.training.policy_step import Experience
+from budgetrl.training.zero import STAGES
 from engine_ranks import (
     ALGORITHM,
     BUDGET_ENTROPY,
@@ -21,12 +27,6 @@ from engine_ranks import (
     TEMPERATURE,
     TOKENS_PER_DEVICE,
 )
-from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-
-from budgetrl.training.batching import plan_ranks
-from budgetrl.training.policy_step import Experience
-from budgetrl.training.zero import STAGES
 
 HERE = Path(__file__).resolve().parent
 every_cut = pytest.mark.parametrize(("ranks", "stage"), [(r, s) for r in (1, 2) for s in STAGES])
@@ -120,9 +120,7 @@ def test_the_other_metrics_do_not_depend_on_the_cut(found: Found, ranks: int, st
 
 
 @every_cut
-def test_a_checkpoint_gives_the_trainers_log_probabilities(
-    folder: Path, found: Found, ranks: int, stage: int
-) -> None:
+def test_a_checkpoint_gives_the_trainers_log_probabilities(folder: Path, found: Found, ranks: int, stage: int) -> None:
     path = folder / str(ranks) / f"stage{stage}" / "last"
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     assert len(AutoTokenizer.from_pretrained(path)) == model.config.vocab_size
@@ -137,5 +135,3 @@ def test_a_resumed_engine_goes_on_as_if_nothing_had_happened(found: Found, ranks
     run = found(ranks, stage)
     assert run["resumed"] == run["metrics"][SAVED_AFTER:]
     assert run["resumed_logprobs"] == run["logprobs"]
-
-

@@ -151,9 +151,7 @@ def test_any_micro_batch_split_gives_the_same_loss_and_gradient(
         per_token = per_token + 0.1 * kl_penalty(new[at], ref[at], "k3")
         return (spread([weights[i] for i in batch], sizes) * per_token).sum()
 
-    per_token = policy_loss(new, old, spread(advantages, lengths), 0.2, 0.3) + 0.1 * kl_penalty(
-        new, ref, "k3"
-    )
+    per_token = policy_loss(new, old, spread(advantages, lengths), 0.2, 0.3) + 0.1 * kl_penalty(new, ref, "k3")
     means = [part.mean() for part in per_token.split(lengths)]
     whole = per_token.mean() if level == "token" else torch.stack(means).mean()
     assert sum(share(batch).item() for batch in batches) == pytest.approx(whole.item(), abs=1e-5)
@@ -189,9 +187,7 @@ def test_loss_metrics_add_up(tokens: list[tuple[float, float, float]], cut: int)
 TRL = json.loads((Path(__file__).parent / "fixtures" / "grpo_trl.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "expected", TRL["losses"], ids=lambda case: f"{case['loss_type']}-beta{case['beta']}"
-)
+@pytest.mark.parametrize("expected", TRL["losses"], ids=lambda case: f"{case['loss_type']}-beta{case['beta']}")
 def test_agrees_with_trl(expected: dict) -> None:
     lengths = TRL["lengths"]
     clip = expected["epsilon_low"], expected["epsilon_high"]

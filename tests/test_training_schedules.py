@@ -42,9 +42,7 @@ def test_anneal_never_rises_where_it_should_fall(kind: str, a: float, b: float) 
     assert anneal(kind, 6.0, 0.1, late) <= anneal(kind, 6.0, 0.1, early) + 1e-12
 
 
-@pytest.mark.parametrize(
-    ("kind", "progress", "end_at"), [("stairs", 0, 1), ("linear", 1.1, 1), ("linear", 0, -1)]
-)
+@pytest.mark.parametrize(("kind", "progress", "end_at"), [("stairs", 0, 1), ("linear", 1.1, 1), ("linear", 0, -1)])
 def test_anneal_refuses(kind: str, progress: float, end_at: float) -> None:
     with pytest.raises(ValueError, match=r"no schedule 'stairs'|^progress: |^end_at: "):
         anneal(kind, 1.0, 0.0, progress, end_at)
@@ -77,9 +75,7 @@ def test_learning_rate_has_a_last_step(step: int) -> None:
 
 def test_budget_entropy_falls_and_is_held() -> None:
     algorithm = Algorithm(budget_entropy_start=0.004, budget_entropy_end=0.002, budget_entropy_end_at=0.5)
-    assert [algorithm.budget_entropy(p) for p in (0.0, 0.25, 0.5, 0.9)] == pytest.approx(
-        [0.004, 0.003, 0.002, 0.002]
-    )
+    assert [algorithm.budget_entropy(p) for p in (0.0, 0.25, 0.5, 0.9)] == pytest.approx([0.004, 0.003, 0.002, 0.002])
 
 
 @pytest.mark.parametrize(

@@ -215,9 +215,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("state", ["idle", "hang"])
-def test_workers_die_with_their_parent(
-    state: str, log: Path, repo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_die_with_their_parent(state: str, log: Path, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRACE", "0")
     (log.parent / "doomed.py").write_text(DOOMED)
     path = os.pathsep.join([str(log.parent), str(repo / "src")])

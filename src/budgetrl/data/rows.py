@@ -113,9 +113,7 @@ def _answer_text(values: Mapping[str, object], name: str) -> str:
 def _after_hashes(text: str) -> str:
     answer = text.rpartition("####")[2].strip().replace(",", "")
     if "####" not in text or not answer:
-        raise BadRowError(
-            "the answer field does not end in `#### <answer>`, as dataset.answer_from=gsm8k has it"
-        )
+        raise BadRowError("the answer field does not end in `#### <answer>`, as dataset.answer_from=gsm8k has it")
     return answer
 
 

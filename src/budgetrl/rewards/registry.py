@@ -57,8 +57,7 @@ def _module(module_name: str, path: str) -> ModuleType:
         if not f"{module_name}.".startswith(f"{missing}."):
             raise  # the user's module is there; something it imports is not
         raise ValueError(
-            f"name: cannot import {path!r}: there is no module {missing!r}; "
-            "install it or add its folder to PYTHONPATH"
+            f"name: cannot import {path!r}: there is no module {missing!r}; install it or add its folder to PYTHONPATH"
         ) from error
 
 

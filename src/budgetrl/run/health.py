@@ -175,8 +175,7 @@ SYMPTOMS: dict[str, Symptom] = {
         shows=_budget_collapsed,
         patience=5,
         text=lambda seen: (
-            f"the budget has settled on one number (entropy {seen.row['budget_entropy']:.2f} nats) "
-            "whatever the problem"
+            f"the budget has settled on one number (entropy {seen.row['budget_entropy']:.2f} nats) whatever the problem"
         ),
         advice="Raise the entropy bonus on the budget, or let it last longer.",
     ),

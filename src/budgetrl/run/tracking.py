@@ -189,9 +189,7 @@ def _open_run(spec: TrackingSpec, run_dir: Path, config: Mapping[str, Any], mode
     except CommError as error:
         if spec.mode != "auto":
             raise
-        LOG.warning(
-            "W&B cannot be reached, recording offline (tracking.mode=offline saves the wait): %s", error
-        )
+        LOG.warning("W&B cannot be reached, recording offline (tracking.mode=offline saves the wait): %s", error)
         wandb.teardown()  # its service still holds the id for the run that failed to start
         return init("offline")
 

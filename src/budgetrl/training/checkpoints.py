@@ -10,6 +10,7 @@ import re
 import shutil
 from pathlib import Path
 
+from budgetrl.budget.errors import RequestError
 from budgetrl.policy.loading import Policy, save_pretrained
 from budgetrl.training.distributed import World
 from budgetrl.training.engine import ZeroEngine
@@ -45,12 +46,12 @@ class Checkpoints:
     def load_state(self, step: int, engine: ZeroEngine) -> dict:
         """Load the state after `step` into the engine; returns its JSON part.
 
-        Raises ValueError if it was saved by another number of ranks: ZeRO states are cut by rank.
+        Raises RequestError if it was saved by another number of ranks: ZeRO states are cut by rank.
         """
         folder = self.folder / f"state-{step}"
         state = json.loads((folder / "state.json").read_text())
         if state["ranks"] != self._world.size:
-            raise ValueError(
+            raise RequestError(
                 f"launch.ranks: {folder} was saved by {state['ranks']} rank(s) and can be resumed by as many only, "
                 f"not by {self._world.size}"
             )
