@@ -188,3 +188,18 @@ def test_every_option_lists_exactly_the_fields_of_its_class(repo: Path) -> None:
         names = field_names(part_class(path.parent.name, node.get("name", "")))
         listed = {key for key in flatten(node) if key.partition(".")[0] not in elsewhere}
         assert listed == {key for key in names if key.partition(".")[0] not in elsewhere}, path
+
+
+def test_a_run_is_what_comes_out_of_it_not_where_or_how_fast() -> None:
+    def identified(**changes: object) -> object:
+        base = {
+            "model": {"path": "a"},
+            "mode": "run",
+            "launch": {"ranks": 1},
+            "rollout": {"batch_size": 8, "name": "native"},
+        }
+        return config_module.identity({**base, **changes})
+
+    assert identified(model={"path": "b"}) != identified()
+    assert identified(rollout={"batch_size": 8, "name": "transformers"}) != identified()
+    assert identified(mode="dry", launch={"ranks": 2}, rollout={"batch_size": 4, "name": "native"}) == identified()

@@ -140,13 +140,16 @@ def _eval_datasets(mapping: dict[str, Any]) -> dict[str, Any]:
     names = stage.get("datasets") if isinstance(stage, dict) else None
     if not isinstance(names, list) or not isinstance(own, dict):
         return {}
-    found = [own if name == own.get("name") else _dataset(str(name)) for name in names]
+    found = [own if name == own.get("name") else _dataset(str(name), own) for name in names]
+    if len({node["name"] for node in found}) < len(found):
+        raise ConfigError(f"stage.datasets: two of {names} have the same name; results are filed by name")
     return {node["name"]: node for node in found}
 
 
-def _dataset(name: str) -> dict[str, Any]:
+def _dataset(name: str, own: dict[str, Any]) -> dict[str, Any]:
     if name.endswith(".jsonl"):
-        return {**_dataset("jsonl"), "name": Path(name).stem, "path": None, "eval_path": name}
+        like = own if own.get("source") == "jsonl" else _dataset("jsonl", own)
+        return {**like, "name": Path(name).stem, "path": None, "eval_path": name}
     options = _loader().get_group_options("dataset")
     if name not in options:
         raise ConfigError(f"stage.datasets: no dataset option or .jsonl file is {name!r}; {nearest(name, options)}")

@@ -28,7 +28,7 @@ from budgetrl.training.zero import ZeroSpec
 
 MODES = ("run", "dry")
 LAUNCHERS = ("local", "deepspeed", "slurm")
-NOT_IDENTITY = ("run.", "mode", "launch.", "tracking.", "rollout.batch_size")
+NOT_IDENTITY = re.compile(r"(run|launch|tracking)\..*|mode|rollout\.batch_size")
 """Keys that change where and how fast a run happens, not what comes out of it."""
 
 T = TypeVar("T")
@@ -154,7 +154,8 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     known = [f.name for f in dataclasses.fields(Config)]
     for key in mapping:
         if key not in known:
-            raise ConfigError(f"{key}: there is no such key; {nearest(str(key), known)}")
+            dotted = next(iter(flatten({key: mapping[key]})))
+            raise ConfigError(f"{dotted}: there is no such key; {nearest(str(key), known)}")
     for key, value in flatten(mapping).items():
         if value == MISSING:  # merged, it would count as "take the default"
             raise ConfigError(f"{key}: a value must be given")
@@ -217,7 +218,7 @@ def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def identity(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """The flat keys and values that make a run what it is; equal for runs with equal results."""
     plain = json.loads(json.dumps(mapping))
-    return {key: value for key, value in flatten(plain).items() if not key.startswith(NOT_IDENTITY)}
+    return {key: value for key, value in flatten(plain).items() if not NOT_IDENTITY.fullmatch(key)}
 
 
 def run_name(config: Config) -> str:

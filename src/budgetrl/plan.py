@@ -1,8 +1,10 @@
 """What a run will do, worked out before it starts. Pure: reads a config, starts and writes nothing."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, run_dir
 from budgetrl.policy.spec import MINI, ModelSpec
 from budgetrl.run.machine import count_cores, count_gpus
@@ -41,6 +43,8 @@ def count_parameters(spec: ModelSpec) -> int | None:
     from budgetrl.policy.mini import CHECKPOINTS
 
     path = str(CHECKPOINTS / spec.path / "base") if spec.path in MINI else spec.path
+    if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
+        raise RequestError(f"model.path: there is no folder {path}")
     try:
         shape = AutoConfig.from_pretrained(path, revision=spec.revision, local_files_only=True)
     except OSError:

@@ -26,6 +26,7 @@ from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
 from budgetrl.run.tracking import Tracker
 from budgetrl.stages.base import Context
+from budgetrl.training.checkpoints import clear_states
 from budgetrl.training.distributed import World
 
 
@@ -56,6 +57,8 @@ def run_rank(path: Path, config: Config, stop: Stop) -> None:
             _report(path, result, ctx)
     world.barrier()
     folder.write_result(result)
+    if world.leads:
+        clear_states(folder.checkpoints)
 
 
 def _report(path: Path, result: dict[str, float], ctx: Context) -> None:

@@ -22,3 +22,10 @@ def require_option(record: object, options: Collection[str], field: str) -> None
     """ValueError if this field of `record` is not one of `options`."""
     value = getattr(record, field)
     require(value in options, field, f"{value!r} is not one of {', '.join(options)}")
+
+
+def require_count(record: object, *fields: str) -> None:
+    """ValueError for the first of these fields of `record` that is neither None nor 1 or more."""
+    for field in fields:
+        value = getattr(record, field)
+        require(value is None or value >= 1, field, f"{value} is neither null nor 1 or more")

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import ResponseFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.mini import CHECKPOINTS
@@ -53,13 +54,13 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
 def make_codec(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: PreTrainedModel | None = None) -> TextCodec:
     """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
 
-    Raises ValueError for a tokenizer without any end token.
+    Raises RequestError for a tokenizer without any end token.
     """
     configured = model.generation_config.eos_token_id if model and model.generation_config else None
     extra = configured if isinstance(configured, list) else [configured]
     stop_ids = dict.fromkeys(i for i in [tokenizer.eos_token_id, *extra] if i is not None)
     if not stop_ids:
-        raise ValueError(
+        raise RequestError(
             f"model.path: the tokenizer of {spec.path} has no end token; set eos_token in its tokenizer_config.json"
         )
     return TextCodec(tokenizer, spec, tuple(stop_ids))

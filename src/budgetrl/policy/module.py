@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from budgetrl.budget.errors import RequestError
+
 LOGITS_PER_CHUNK = 2**27
 """Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
 
@@ -21,7 +23,7 @@ class PolicyModule(nn.Module):
         super().__init__()
         for odd in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
             if getattr(model.config, odd, None) is not None:
-                raise ValueError(f"model.path: {model.config.model_type} rescales its logits ({odd}): not supported")
+                raise RequestError(f"model.path: {model.config.model_type} rescales its logits ({odd}): not supported")
         self.model = model
         self.temperature = temperature
 

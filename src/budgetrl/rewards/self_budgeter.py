@@ -57,6 +57,7 @@ class SelfBudgeter(Shape):
     """Share of training after which alpha has reached alpha_end and is held there; 1 is the paper's."""
 
     needs_format = "budget"
+    needs_b_max = True
 
     def __post_init__(self) -> None:
         require_finite(self)

@@ -20,6 +20,9 @@ class Shape(ABC):
     needs_format: ClassVar[str | None] = None
     """The response format the shape reads ("budget"), or None if any will do."""
 
+    needs_b_max: ClassVar[bool] = False
+    """Whether the shape reads reference lengths, which then have to be asked of the initial model."""
+
     @abstractmethod
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """The named parts of the reward, G numbers each, that sum to the reward.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
-from budgetrl.budget.checks import require_range
+from budgetrl.budget.checks import require_count, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.budget.metrics import summarise
@@ -26,7 +26,6 @@ from budgetrl.stages.generation import (
 )
 from budgetrl.stages.supervised import Example, Fit, fit
 from budgetrl.training.batching import plan_micro_batches
-from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.optim import Optimiser
 from budgetrl.verify.pool import Verifier
 
@@ -65,6 +64,7 @@ class ColdStart(Stage):
         require_range(self, 1, math.inf, "samples", "max_new_tokens", "tokens_per_step", "tokens_per_device")
         require_range(self, 1, math.inf, "save_every")
         require_range(self, 0, math.inf, "temperature", "epochs", "check_problems")
+        require_count(self, "problems", "steps")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {
@@ -86,9 +86,7 @@ class ColdStart(Stage):
             steps, batch_at = self._batches(examples, job.seed)
             how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every)
             taught = fit(policy, batch_at, how, job, ctx)
-            result = kept | self._check(replace(job, model=replace(job.model, path=str(taught))), verifier, ctx)
-        Checkpoints(ctx.folder.checkpoints, ctx.world).clear_state()
-        return result
+            return kept | self._check(replace(job, model=replace(job.model, path=str(taught))), verifier, ctx)
 
     def _sample(self, policy: Policy, verifier: Verifier, job: Job, ctx: Context) -> list[Row]:
         """The model's own completions of the training problems, a row each in samples.jsonl."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.checks import require, require_count, require_option, require_range
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
@@ -54,6 +54,9 @@ class Evaluate(Stage):
         require_option(self, list(FORMATS), "format")
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
+        require_count(self, "problems", "budget_problems")
+        require(min(self.budgets, default=1) >= 1, "budgets", f"{list(self.budgets)} are not all 1 token or more")
+        require(len({*self.budgets}) == len(self.budgets), "budgets", f"{list(self.budgets)} name one twice")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {

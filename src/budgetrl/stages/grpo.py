@@ -11,7 +11,7 @@ from statistics import fmean
 
 from transformers import PreTrainedModel
 
-from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
@@ -70,6 +70,7 @@ class Grpo(Stage):
         require_range(self, 1, math.inf, *counts, "eval_problems")
         require_range(self, 2, math.inf, "group_size")
         require_range(self, 0, math.inf, "eval_every")
+        require_count(self, "problems")
         require_range(self, 1e-3, math.inf, "temperature")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
@@ -106,10 +107,9 @@ class Grpo(Stage):
             pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
             collector = collector_for(policy, fmt, self, verifier, job)
-            collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
-            result = self._train(policy, pool, held_out, collector, job, ctx)
-        Checkpoints(ctx.folder.checkpoints, ctx.world).clear_state()
-        return result
+            if job.reward.needs_b_max:
+                collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
+            return self._train(policy, pool, held_out, collector, job, ctx)
 
     def _train(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from budgetrl.budget.checks import require_option, require_range
+from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
@@ -48,6 +48,7 @@ class Label(Stage):
         require_option(self, list(FORMATS), "format")
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
+        require_count(self, "problems")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {"problems": self.problems or "all", "completions a problem": self.samples}

@@ -24,6 +24,7 @@ class Loop:
     health: HealthMonitor = field(default_factory=HealthMonitor)
     extra: dict = field(default_factory=dict)
     """Numbers that a resumed run needs besides the engine; saved with it."""
+    last_saved: int = 0
 
     def resume(self) -> int:
         """Go back to the newest state there is: load it, drop later rows. Returns the steps already done."""
@@ -31,6 +32,7 @@ class Loop:
         self.ctx.folder.truncate_after(step or 0)
         if step is None:
             return 0
+        self.last_saved = step
         self.extra.update(self.saved.load_state(step, self.engine)["extra"])
         if self.ctx.world.leads:
             rows = read_rows(self.ctx.folder.metrics)
@@ -54,7 +56,8 @@ class Loop:
         if not may_save:
             return
         stopping = self.ctx.world.any(self.ctx.stop.requested)
-        if stopping or step % self.save_every == 0 or step == self.steps:
+        if stopping or step - self.last_saved >= self.save_every or step == self.steps:
+            self.last_saved = step
             self.saved.save_state(step, self.engine, self.extra)
         if stopping:
             raise Stopped

@@ -12,6 +12,7 @@ from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.generation import outcomes_by_problem
 from budgetrl.stages.grpo import Grpo
 from budgetrl.stages.label import LABELS, Label
+from budgetrl.training.checkpoints import clear_states
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def _run_part(name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, floa
         result = stage.run(job, inner)
         ctx.world.barrier()
         inner.folder.write_result(result)
+        if ctx.world.leads:
+            clear_states(inner.folder.checkpoints)
         inner.tracker.log_result(result)
         ctx.world.barrier()
     return {f"{name}/{key}": value for key, value in inner.folder.read_result().items()}

@@ -17,7 +17,6 @@ from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_to
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.supervised import Example, Fit, fit
-from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.optim import Optimiser
 
 BATCHES_PER_SHUFFLE = 64
@@ -68,9 +67,7 @@ class Pretrain(Stage):
         policy = Policy(model, make_codec(tokenizer, job.model))
         how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every)
         base = fit(policy, lambda step: self.examples(job.seed, step, tokenizer), how, job, ctx)
-        result = self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
-        Checkpoints(ctx.folder.checkpoints, ctx.world).clear_state()
-        return result
+        return self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
 
     def _check(self, job: Job, ctx: Context) -> dict[str, float]:
         """How right and how long the base model is on held-out problems."""

@@ -64,15 +64,15 @@ class Checkpoints:
         target = self.folder / name
         if self._world.leads:
             fresh = self.folder / f"partial-{name}"
+            shutil.rmtree(fresh, ignore_errors=True)
             save_pretrained(fresh, policy.model, policy.codec.tokenizer, weights, card)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)
         self._world.barrier()
         return target
 
-    def clear_state(self) -> None:
-        """Drop resume states once the stage is done; the policies stay."""
-        self._world.barrier()
-        if self._world.leads:
-            for folder in [*self.folder.glob("state-*"), *self.folder.glob("partial-*")]:
-                shutil.rmtree(folder)
+
+def clear_states(folder: Path) -> None:
+    """Drop what is only there to resume from, once the result is written; the policies stay."""
+    for state in [*folder.glob("state-*"), *folder.glob("partial-*")]:
+        shutil.rmtree(state)
