@@ -90,13 +90,13 @@ def train(folder: Path) -> None:
     for stage in STAGES:
         training = Training(stage, folder / f"stage{stage}", world)
         metrics = training.run(0, SAVED_AFTER)
-        training.saved.save_state(SAVED_AFTER, training.engine, {"extra": {}})
+        training.saved.save_state(SAVED_AFTER, training.engine, {"best": stage})
         metrics += training.run(SAVED_AFTER, STEPS)
         training.saved.save_policy("last", training.policy, training.engine, "card")
         found: dict[str, Any] = {"metrics": metrics, "logprobs": training.logprobs()}
         training.engine.close()
         resumed = Training(stage, folder / f"stage{stage}", world)
-        resumed.saved.load_state(SAVED_AFTER, resumed.engine)
+        found["state"] = resumed.saved.load_state(SAVED_AFTER, resumed.engine)
         found["resumed"] = resumed.run(SAVED_AFTER, STEPS)
         found["resumed_logprobs"] = resumed.logprobs()
         resumed.engine.close()

@@ -67,7 +67,7 @@ def test_gauss_follows_its_formula(alpha: float) -> None:
     shape = constant(alpha, BudgetGauss)
     for length in (1, 700, 900, 1000, 1100, 1300, 8000):
         for correct, low, best in ((True, 0.5, (1 - alpha) * 1000), (False, -0.5, (1 + alpha) * 1000)):
-            kernel = math.exp(-(((length - best) / (2 / 3 * alpha * 1000)) ** 2) / 2)
+            kernel = math.exp(-(((length - best) / (alpha * 1000)) ** 2) / 2)
             assert reward(shape, outcome(correct, length)) == pytest.approx(low + 0.5 * kernel, abs=1e-12)
 
 

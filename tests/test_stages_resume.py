@@ -52,8 +52,8 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
             End(STATE_SAVED, 1),  # just after the save
             End(ROW, 1),  # one step further
             End(POLICY_SAVED, 1, before=True),  # evaluating
-            End(REMOVED, 1),  # the old `best` is gone, the new one not yet in place
-            End(REMOVED, 2, before=True),  # the state of step 4 is there, that of step 2 still
+            End(REMOVED, 2),  # the old `best` is gone, the new one not yet in place
+            End(REMOVED, 3, before=True),  # the state of step 4 is there, that of step 2 still
             End(ROW, 2),  # all steps done, the last one not saved
             End(POLICY_SAVED, 1, before=True),
             End(POLICY_SAVED, 1),

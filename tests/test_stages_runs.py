@@ -27,7 +27,7 @@ DATA = ["dataset.size=28", "dataset.eval_size=14", "stage.max_new_tokens=120", "
 GRPO = [
     *("stage=grpo", *DATA, "stage.steps=4", "stage.prompts_per_step=3", "stage.group_size=4"),
     *("stage.eval_every=3", "stage.log_every=1", "stage.save_every=2", "stage.tokens_per_device=600"),
-    "stage.optimiser.lr=1e-3",
+    *("stage.optimiser.lr=1e-3", "reward.alpha_end_at=0.65"),
 ]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
 RUNS = {

@@ -133,5 +133,6 @@ def test_a_checkpoint_gives_the_trainers_log_probabilities(folder: Path, found: 
 @every_cut
 def test_a_resumed_engine_goes_on_as_if_nothing_had_happened(found: Found, ranks: int, stage: int) -> None:
     run = found(ranks, stage)
+    assert run["state"] == {"step": SAVED_AFTER, "ranks": ranks, "extra": {"best": stage}}
     assert run["resumed"] == run["metrics"][SAVED_AFTER:]
     assert run["resumed_logprobs"] == run["logprobs"]

@@ -19,17 +19,16 @@ ROWS = {
     "budget_cosine": ["reward=budget_cosine"],
     "budget_gauss": ["reward=budget_gauss"],
     "accuracy": ["reward=accuracy"],
+    "one_label": ["reward=budget_cosine", "stage.label.samples=1"],
     "paper_alpha": ["reward=budget_cosine", "reward.alpha_start=6.0", "reward.alpha_end_at=1.0"],
     "no_entropy_bonus": ["reward=budget_cosine", "algorithm.budget_entropy_start=0.0"],
+    "gauss_narrow": ["reward=budget_gauss", "reward.width=0.667"],
     "kl": ["reward=budget_cosine", "algorithm.kl_coefficient=0.01"],
     "two_updates": ["reward=budget_cosine", "algorithm.optimiser_steps_per_rollout=2"],
-    "gauss_wide": ["reward=budget_gauss", "reward.width=1.0"],
-    "gauss_narrow": ["reward=budget_gauss", "reward.width=0.4"],
-    "gauss_floor": ["reward=budget_gauss", "reward.alpha_end=0.2"],
-    "gauss_tight": ["reward=budget_gauss", "reward.alpha_start=0.5"],
     "other_base": ["reward=budget_cosine", "model.path=runs/mini-base-s1/checkpoints/last"],
     "digits": ["reward=budget_cosine", "model.path=runs/mini-base-digits/checkpoints/last"],
 }
+"""The last two need a base model of their own: stage=pretrain with seed=1, or with stage.budget_style=digits."""
 
 
 def run(row: str, seed: int) -> int:
@@ -37,16 +36,16 @@ def run(row: str, seed: int) -> int:
     folder = RUNS / f"{row}-s{seed}"
     donor = RUNS / f"budget_cosine-s{seed}"
     if donor != folder and not any("model.path" in override for override in ROWS[row]):
-        adopt(donor, folder)
+        adopt(donor, folder, [part for part in SHARED_PARTS if f"stage.{part}." not in str(ROWS[row])])
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "budgetrl", *COMMON, *ROWS[row], f"seed={seed}", f"run.dir={folder}"]
     with open(folder / "output.log", "a") as log:
         return subprocess.run(command, stdout=log, stderr=log).returncode
 
 
-def adopt(donor: Path, folder: Path) -> None:
+def adopt(donor: Path, folder: Path, parts: list[str]) -> None:
     """Copy the finished parts that both runs have in common."""
-    for part in SHARED_PARTS:
+    for part in parts:
         if (donor / part / "result.json").exists() and not (folder / part).exists():
             shutil.copytree(donor / part, folder / part)
 

@@ -49,6 +49,8 @@ def count_parameters(spec: ModelSpec) -> int | None:
         shape = AutoConfig.from_pretrained(path, revision=spec.revision, local_files_only=True)
     except OSError:
         return None
+    except ValueError as error:
+        raise RequestError(f"model.path: {path} is no model that transformers knows ({_first_line(error)})") from None
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(shape).num_parameters()
 
@@ -124,3 +126,7 @@ def _readable(size: float) -> str:
             return f"{size:.4g} {unit}"
         size /= 1024
     return f"{size:.4g} TiB"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

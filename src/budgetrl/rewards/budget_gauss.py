@@ -16,10 +16,10 @@ class BudgetGauss(SelfBudgeter):
         PreB = min + (max - min) exp(-((l - b_best) / (width alpha b))^2 / 2)
 
     The whole reward adds `r_b` for b > b_max, and is `r_f` for a malformed response (`SelfBudgeter`).
-    At width 2/3, l = b earns 0.32 of the band (the cosine: 0.5) and the far edge of the cosine's window
-    0.01. Just past b_best, where the cosine falls from `max` to `min`, this one falls gently.
+    At width 1, l = b earns 0.61 of the band (the cosine: 0.5) and the far edge of the cosine's window
+    0.14. Just past b_best, where the cosine falls from `max` to `min`, this one falls gently.
 
-    Ours: the kernel, its width, and alpha at its floor by half of training.
+    Ours: the kernel and its width.
 
     Limits: beyond about 3 width alpha b from b_best the reward is flat to within floating point noise,
     so a budget that is far off late in training stays there.
@@ -29,11 +29,11 @@ class BudgetGauss(SelfBudgeter):
     >>> lengths = [880, 900, 1000, 1100]
     >>> group = [Outcome(well_formed=True, correct=True, length=l, budget=1000) for l in lengths]
     >>> [round(reward, 4) for reward in shape(group, progress=1)]
-    [0.978, 1.0, 0.6623, 0.5056]
+    [0.9901, 1.0, 0.8033, 0.5677]
     """
 
     name: str = "budget_gauss"
-    width: float = 2 / 3
+    width: float = 1.0
     """Standard deviation of the Gaussian, in half-widths of the cosine's window (alpha b)."""
 
     def __post_init__(self) -> None:

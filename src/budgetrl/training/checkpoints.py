@@ -35,7 +35,7 @@ class Checkpoints:
         engine.save_state(partial)
         self._world.barrier()
         if self._world.leads:
-            state = {"step": step, "ranks": self._world.size, **extra}
+            state = {"step": step, "ranks": self._world.size, "extra": extra}
             (partial / "state.json").write_text(json.dumps(state))
             older = list(self.folder.glob("state-*"))
             partial.rename(self.folder / f"state-{step}")
