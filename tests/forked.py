@@ -18,8 +18,6 @@ Work = Callable[[], int | None]
 def import_what_ranks_need() -> None:
     """So that forks find it imported."""
     import deepspeed  # noqa: F401
-    import matplotlib.pyplot
-    import scipy.stats
     import transformers.models.llama.modeling_llama
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401
 

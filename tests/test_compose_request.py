@@ -59,7 +59,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["reward=budget_gaus"], "reward: there is no option 'budget_gaus'; did you mean budget_gauss?"),
         (["+reward.new=1"], "reward.new: there is no such key; did you mean reward.name?"),
         (["++reward.rb=1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
-        (["+new.key=1"], "new: there is no such key; there are algorithm,"),
+        (["+new.key=1"], "new.key: there is no such key; there are algorithm,"),
         (["seed=1.5"], "seed: Value '1.5'"),
         (["reward.r_b=7"], "reward.r_b: 7.0"),
         (["stage.steps=0"], "stage.steps: must be 1 or more, got 0"),

@@ -23,17 +23,19 @@ from many_runs import Start, call_entrypoint, finish_all, prepare, read_rows, wi
 
 pytestmark = pytest.mark.slow
 
-DATA = ["dataset.size=28", "dataset.eval_size=14", "stage.max_new_tokens=120", "rollout.batch_size=32"]
+DATA = ["dataset.size=28", "dataset.eval_size=14", "rollout.batch_size=32"]
 GRPO = [
     *("stage=grpo", *DATA, "stage.steps=4", "stage.prompts_per_step=3", "stage.group_size=4"),
     *("stage.eval_every=3", "stage.log_every=1", "stage.save_every=2", "stage.tokens_per_device=600"),
     *("stage.optimiser.lr=1e-3", "reward.alpha_end_at=0.65"),
 ]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
+HOT = "stage.temperature=1.5"  # so that the base model, too, is sometimes wrong
+PRETRAIN = ["dataset.eval_size=7", "stage.optimiser.warmup_steps=0"]
 RUNS = {
-    "pretrain": ["stage=pretrain", "stage.steps=3", "stage.tokens_per_step=1024", "dataset.eval_size=7"],
-    "cold_start": ["stage=cold_start", *DATA, "stage.steps=3", "stage.samples=2", "stage.check_problems=7"],
-    "label": ["stage=label", *DATA, "stage.samples=2"],
+    "pretrain": ["stage=pretrain", "stage.steps=3", "stage.tokens_per_step=1024", *PRETRAIN],
+    "cold_start": ["stage=cold_start", *DATA, "stage.steps=3", "stage.samples=2", "stage.check_problems=7", HOT],
+    "label": ["stage=label", *DATA, "stage.samples=2", HOT],
     "grpo": GRPO,
     "two_ranks": [*GRPO, "zero=stage3", "launch.ranks=2"],
     "sequence": [*GRPO, "stage.steps=1", "algorithm.loss_level=sequence"],
@@ -129,7 +131,8 @@ def test_grpo_writes_what_it_promises(runs: Path, name: str) -> None:
     assert all(row.keys() >= GRPO_STEP for row in rows)
     evaluated = [row["step"] for row in rows if "eval/mini/accuracy" in row]
     assert evaluated == [3, 4]
-    assert [row["alpha"] for row in rows] == pytest.approx([1.0, 1 - 0.9 / 3 / 0.65, 0.1, 0.1], abs=0.02)
+    second = 1.0 if name == "several" else 1 - 0.9 / 3 / 0.65  # alpha is that of the rollout
+    assert [row["alpha"] for row in rows] == pytest.approx([1.0, second, 0.1, 0.1])
     assert all(row["grad_norm"] > 0 for row in rows)
     assert rows[0]["mismatch_max"] < 1e-4
     result = result_of(folder)
@@ -154,8 +157,9 @@ def test_a_grpo_completion_can_be_checked_from_its_row(runs: Path) -> None:
         assert row["b_max"] == labels[row["problem_id"]]
         assert row["reward"] == pytest.approx(sum(v for k, v in row.items() if k.startswith("reward/")))
         boxed = re.findall(r"\\boxed\{ (\d+) \}", row["text"])
-        assert row["correct"] == (bool(boxed) and boxed[-1] == row["answer"])
-        assert (row["prefilled"], row["parsed"], row["timed_out"]) == (None, bool(boxed), False)
+        if boxed:
+            assert (row["correct"], row["parsed"]) == (boxed[-1] == row["answer"], True)
+        assert (row["prefilled"], row["timed_out"]) == (None, False)
     assert any(row["reward"] > 0.5 for row in rows) and any(row["reward"] < 0 for row in rows)
 
 

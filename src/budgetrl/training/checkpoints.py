@@ -64,7 +64,8 @@ class Checkpoints:
         target = self.folder / name
         if self._world.leads:
             fresh = self.folder / f"partial-{name}"
-            shutil.rmtree(fresh, ignore_errors=True)
+            if fresh.exists():  # a kill left it
+                shutil.rmtree(fresh)
             save_pretrained(fresh, policy.model, policy.codec.tokenizer, weights, card)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ class ZeroEngine:
 
         self._cuts_weights = zero.stage == 3
         self._whole = partial(deepspeed.zero.GatheredParameters, enabled=self._cuts_weights)
-        optimizer = _adamw(module, optimiser)
-        self._engine, self._optimizer, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config)
+        self._engine: Any
+        self._engine, *_ = deepspeed.initialize(model=module, optimizer=_adamw(module, optimiser), config=config)
 
     def __call__(self, batch: Batch, entropy_at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-probabilities [N] of a micro-batch's completion tokens, and entropies [K] at some of them."""
@@ -50,7 +51,7 @@ class ZeroEngine:
 
     def step(self, batches: Sequence[Batch], loss_share: LossShare, lr: float) -> tuple[float, float]:
         """One optimiser step at learning rate `lr`: the global loss and the gradient norm before clipping."""
-        for group in self._optimizer.param_groups:
+        for group in self._engine.optimizer.param_groups:  # a new list after load_state
             group["lr"] = lr
         total = 0.0
         for i, batch in enumerate(batches):
