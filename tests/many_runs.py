@@ -42,6 +42,8 @@ class Start:
     folder: str
     ranks: int = 1
     end: End | None = None
+    report: bool = False
+    """Whether its figures are drawn, which takes longer than all else in a run as small as these."""
 
 
 def prepare(folder: Path, *overrides: str) -> Path:
@@ -96,12 +98,14 @@ def without_times(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
 
 
-def _run(folder: Path, end: End | None) -> int:
+def _run(folder: Path, end: End | None, report: bool) -> int:
     from budgetrl import worker
     from budgetrl.run.stop import Stop
 
     if end:
         _arm(end)
+    if not report:
+        worker._report = lambda *_: None
     stop = Stop()
     stop.listen()
     return worker._guarded(folder, stop)
@@ -136,7 +140,8 @@ def main() -> None:
     for job in json.loads(Path(sys.argv[1]).read_text()):
         folder = Path(job["folder"])
         end = End(**job["end"]) if job["end"] else None
-        codes.append(run_ranks(job["ranks"], functools.partial(_run, folder, end), folder / "logs" / "rank"))
+        work = functools.partial(_run, folder, end, job["report"])
+        codes.append(run_ranks(job["ranks"], work, folder / "logs" / "rank"))
     print(json.dumps(codes))  # noqa: T201
 
 

@@ -27,14 +27,16 @@ pytestmark = pytest.mark.slow
 ROWS_OF_EMBEDDINGS = 152_064
 """As in the published models; the tokenizer has 151,665 tokens."""
 ANSWER, RIGHT, WRONG, HELD_OUT = "20", 14, 7, 5
-SENTENCE = f"It is {ANSWER}.\n</think>\n\nThe answer is \\boxed{{{ANSWER}}}."
+SENTENCE = f"It is {ANSWER}.\n</think>\n\n\\boxed{{{ANSWER}}}"
+INSTRUCTION = "Box it."
+MODEL = ["model=hf", f"model.instruction={INSTRUCTION}", "model.budget_instruction=Budget first."]
 PIPELINE = [
-    *("stage=pipeline", "model=hf", "dataset=jsonl", f"dataset.held_out={HELD_OUT}", "reward=budget_cosine"),
-    *("stage.steps=2", "stage.prompts_per_step=3", "stage.group_size=3", "stage.tokens_per_device=800"),
+    *("stage=pipeline", *MODEL, "dataset=jsonl", f"dataset.held_out={HELD_OUT}", "reward=budget_cosine"),
+    *("stage.steps=2", "stage.prompts_per_step=3", "stage.group_size=4", "stage.tokens_per_device=800"),
     *("stage.eval_every=0", "stage.grpo.max_new_tokens=60", "stage.grpo.optimiser.lr=1e-3"),
-    *("stage.cold_start.samples=2", "stage.cold_start.steps=60", "stage.cold_start.max_new_tokens=40"),
-    *("stage.cold_start.tokens_per_step=400", "stage.cold_start.optimiser.lr=1e-2"),
-    *("stage.cold_start.optimiser.warmup_steps=5", "stage.label.max_new_tokens=40"),
+    *("stage.grpo.temperature=0.8", "stage.cold_start.temperature=0.8", "stage.cold_start.max_new_tokens=40"),
+    *("stage.cold_start.steps=100", "stage.cold_start.tokens_per_step=110", "stage.cold_start.optimiser.lr=2e-2"),
+    *("stage.cold_start.optimiser.warmup_steps=5", "stage.label.max_new_tokens=40", "stage.label.samples=1"),
     *("stage.evaluate.max_new_tokens=60", "stage.evaluate.budgets=[20]"),
 ]
 
@@ -55,12 +57,13 @@ def models(shared_dir: Path, problems: list[dict[str, Any]], tmp_path_factory: p
     root = tmp_path_factory.mktemp("models")
     config = Qwen2Config(
         vocab_size=ROWS_OF_EMBEDDINGS,
-        hidden_size=16,
-        intermediate_size=48,
+        hidden_size=32,
+        intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
         tie_word_embeddings=True,
+        initializer_range=0.1,
         bos_token_id=151646,
         eos_token_id=151643,
     )
@@ -81,17 +84,21 @@ def save(model: Qwen2ForCausalLM, folder: Path, shared_dir: Path) -> None:
 
 def teach(model: Qwen2ForCausalLM, folder: Path, questions: Sequence[str]) -> None:
     """Fit the model to SENTENCE, whatever it is asked."""
-    codec = make_codec(AutoTokenizer.from_pretrained(folder), ModelSpec("taught", str(folder)))
+    codec = make_codec(AutoTokenizer.from_pretrained(folder), ModelSpec("taught", str(folder), instruction=INSTRUCTION))
     response = (*codec.tokenizer.encode(SENTENCE, add_special_tokens=False), codec.stop_ids[0])
     policy, nowhere = PolicyModule(model), torch.empty(0, dtype=torch.long)
-    adam = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for step in range(100):
-        asked = [questions[(2 * step + i) % len(questions)] for i in (0, 1)]
-        batch = collate((codec.prompt(question, PlainFormat()).all_ids, response) for question in asked)
-        adam.zero_grad()
+    steps = 40
+    adam = torch.optim.Adam(model.parameters(), lr=3e-2, betas=(0.9, 0.95))
+    falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.05, steps)
+    for step in range(steps):
+        prompt = codec.prompt(questions[step % len(questions)], PlainFormat())
+        batch = collate([(prompt.all_ids, response)])
         logprobs, _ = policy(batch.input_ids, batch.rows, batch.columns, nowhere)
+        adam.zero_grad()
         (-logprobs.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
+        falling.step()
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +128,7 @@ def test_the_cold_start_keeps_the_models_own_right_answers(root: Path, models: P
     rows = read_rows(root / "taught" / "cold_start" / "samples.jsonl")
     tokenizer = AutoTokenizer.from_pretrained(models / "taught")
     kept = [row for row in rows if row["kept"]]
-    assert len(rows) == 2 * (RIGHT + WRONG - HELD_OUT) and 0 < len(kept) < len(rows)
+    assert len(rows) == (RIGHT + WRONG - HELD_OUT) and 0 < len(kept) < len(rows)
     pattern = r"<budget>(\d+)</budget><solution>(<think>\n.*)</solution>"  # what the template began, it goes on
     for row in kept:
         prompt, response = (tokenizer.decode(row[key]) for key in ("prompt_ids", "response_ids"))
@@ -144,9 +151,10 @@ def test_labels_are_finite_where_the_model_was_right(root: Path, problems: list[
 def test_grpo_trains_on_what_the_cold_start_wrote(root: Path) -> None:
     rows = read_rows(root / "taught" / "grpo" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
-    assert all(row["mismatch_max"] < 1e-3 for row in rows)
+    assert all(row["mismatch_max"] < 1e-3 for row in rows) and any(row["grad_norm"] > 0 for row in rows)
+    assert any(row["format"] > 0 and row["budget_entropy"] > 0 for row in rows)
     written = read_rows(root / "taught" / "grpo" / "completions.jsonl")
-    assert any(row["correct"] for row in written) and any(row["thinking_length"] for row in written)
+    assert any(row["well_formed"] and row["correct"] for row in written)
 
 
 def test_evaluation_reads_thinking_and_prefilled_budgets(root: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from budgetrl.run.folder import write_lines
 from many_runs import End, Start, log_of, prepare, read_rows, start_all, without_times
 
 pytestmark = pytest.mark.slow
@@ -23,18 +24,19 @@ REMOVED = "shutil:rmtree"
 POLICY_SAVED = "budgetrl.training.checkpoints:Checkpoints.save_policy"
 STATE_SAVED = "budgetrl.training.checkpoints:Checkpoints.save_state"
 
-DATA = ["dataset.size=42", "dataset.eval_size=14", "rollout.batch_size=5"]
+DATA = ["dataset.size=14", "dataset.eval_size=7"]
+IN_PARTS = "rollout.batch_size=3"  # results are saved every four batches
 GRPO = [
     *("stage=grpo", *DATA, "stage.steps=6", "stage.prompts_per_step=3", "stage.group_size=4", "stage.save_every=2"),
     *("stage.eval_every=3", "stage.eval_problems=7", "stage.log_every=1", "stage.optimiser.lr=1e-3"),
 ]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1"]
 COLD_START = [
-    *("stage=cold_start", *DATA, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),
+    *("stage=cold_start", *DATA, IN_PARTS, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),
     "stage.check_problems=7",
 ]
 PIPELINE = [
-    *("stage=pipeline", "dataset.size=21", "dataset.eval_size=14", "rollout.batch_size=4", "stage.steps=3"),
+    *("stage=pipeline", *DATA, IN_PARTS, "stage.steps=3", "stage.label.samples=1"),
     *("stage.prompts_per_step=3", "stage.group_size=4", "stage.eval_every=0", "stage.grpo.save_every=1"),
     *("stage.cold_start.steps=3", "stage.cold_start.save_every=2", "stage.cold_start.check_problems=7"),
     *("stage.grpo.eval_problems=7", "stage.evaluate.budgets=[14]", "stage.evaluate.budget_problems=7"),
@@ -44,7 +46,6 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
     "grpo": (
         GRPO,
         [
-            End(ROWS, 1),  # some problems are labelled
             End(ROW, 1),  # trained, nothing saved
             End(ROW, 2),  # just before the save at step 2
             End(ENGINE_SAVED, 1),  # half of the first state is written
@@ -88,16 +89,23 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each of KILLS twice: `<name>/calm`, and `<name>/killed`, which was killed and resumed many times."""
     root = tmp_path_factory.mktemp("resume")
+    rows = [{"problem_id": f"mini-train-{i}", "b_max": 10 * i or None} for i in range(14)]
+    write_lines(root / "labels.jsonl", rows)
     starts: list[Start] = []
     expected: list[int] = []
     for name, (overrides, ends) in KILLS.items():
         for kind, moments in (("calm", []), ("killed", ends)):
-            folder = prepare(root / name / kind, *overrides)
+            folder = prepare(root / name / kind, *overrides, *labels_for(name, root))
             starts += [Start(str(folder), end=end) for end in (*moments, None)]
             expected += [-signal.SIGKILL] * len(moments) + [0]
     for start, (code,), due in zip(starts, start_all(starts, root), expected, strict=True):
         assert code == due, f"{start}: {log_of(start.folder)}"
     return root
+
+
+def labels_for(name: str, root: Path) -> list[str]:
+    """GRPO by itself is given reference lengths, to be quick."""
+    return [f"stage.labels={root / 'labels.jsonl'}"] if name in ("grpo", "several") else []
 
 
 def check_equal(calm: Path, other: Path) -> None:
@@ -132,7 +140,7 @@ def test_the_runs_did_something(root: Path) -> None:
 
 def test_told_to_stop_and_killed_from_outside(root: Path) -> None:
     """The parent gets the signals here, as from a terminal or a scheduler, at a moment of no one's choosing."""
-    calm, folder = root / "grpo" / "calm", prepare(root / "grpo" / "outside", *GRPO)
+    calm, folder = root / "grpo" / "calm", prepare(root / "grpo" / "outside", *GRPO, *labels_for("grpo", root))
     rows = folder / "metrics.jsonl"
 
     parent = start_parent(folder)
