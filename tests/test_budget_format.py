@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.format import FORMATS, BudgetFormat, PlainFormat
+from budgetrl.budget.format import FORMATS, BudgetFormat, DifficultyFormat, PlainFormat
 
 TAG = re.compile(r"</?(budget|solution)>")
 FORMAT = BudgetFormat()
@@ -143,7 +143,25 @@ def test_plain_text_is_all_body() -> None:
 
 
 def test_formats_are_listed_under_their_names() -> None:
-    assert {name: response_format.name for name, response_format in FORMATS.items()} == {
-        "plain": "plain",
-        "budget": "budget",
-    }
+    assert {name: fmt.name for name, fmt in FORMATS.items()} == {name: name for name in FORMATS}
+    assert list(FORMATS) == ["plain", "budget", "prompt_budget", "difficulty"]
+
+
+@pytest.mark.parametrize(
+    ("text", "well_formed", "easy", "body"),
+    [
+        ("[Easy] 2+3=5", True, True, " 2+3=5"),
+        ("\n[Hard]2+3=5", True, False, "2+3=5"),
+        ("2+3=5", False, None, "2+3=5"),
+        ("so [Easy] 2+3=5", False, None, "so [Easy] 2+3=5"),
+        ("[Easy] ", False, True, " "),
+    ],
+)
+def test_a_difficulty_tag_comes_first(text: str, well_formed: bool, easy: bool | None, body: str) -> None:
+    parsed = DifficultyFormat().parse(text)
+    assert (parsed.well_formed, parsed.easy, parsed.body(text)) == (well_formed, easy, body)
+
+
+def test_difficulty_tags_are_matched_as_text() -> None:
+    fmt = DifficultyFormat("(e.)", "(h.)")
+    assert fmt.parse("(e.) 5").easy is True and fmt.parse("(h.) 5").easy is False and fmt.parse("(ex) 5").easy is None

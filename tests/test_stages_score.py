@@ -292,7 +292,7 @@ def test_in_the_plain_format_a_response_has_no_budget() -> None:
     assert (scored["reward"], scored["budget"]) == (1.0, None)
 
 
-WHICH = "a row holds problem_id and either completion and answer, or well_formed, correct, budget and length"
+WHICH = "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format has one, budget"
 NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
 NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
 BAD_ROWS = [

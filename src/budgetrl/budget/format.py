@@ -2,12 +2,14 @@
 
 `BudgetFormat` is SelfBudgeter's (arXiv 2505.11274): `<budget>b</budget><solution>...</solution>`.
 What the paper leaves open is our choice: blanks around the number and around the tags are
-allowed, b = 0 and anything else outside the two tags are malformed.
+allowed, b = 0 and anything else outside the two tags are malformed. `PromptBudgetFormat` asks for a
+number of tokens in the prompt, as L1 does (arXiv 2503.04697). `DifficultyFormat` is AdaCtrl's
+(arXiv 2505.18822): the response begins with a tag that calls the problem easy or hard.
 """
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Parsed:
     budget: int | None
     body_start: int
     body_end: int
+    easy: bool | None = None
+    """The difficulty tag, where the format has one and it was written."""
 
     def body(self, text: str) -> str:
         """The part of `text` that holds the reasoning and the answer."""
@@ -30,6 +34,11 @@ class ResponseFormat(Protocol):
     @property
     def name(self) -> str: ...
 
+    taught: ClassVar[bool]
+    """Whether a model has to be taught to write it, by a cold start."""
+    budget_in: ClassVar[str | None]
+    """Where a budget stands: in the response, in the prompt, or nowhere (None)."""
+
     def parse(self, text: str) -> Parsed:
         """Read a finished completion, the end token taken off."""
         ...
@@ -40,6 +49,8 @@ class PlainFormat:
     """No tags: the whole text is the body. What a model writes before the cold start."""
 
     name: str = "plain"
+    taught: ClassVar[bool] = False
+    budget_in: ClassVar[str | None] = None
 
     def parse(self, text: str) -> Parsed:
         return Parsed(bool(text.strip()), None, 0, len(text))
@@ -61,6 +72,8 @@ class BudgetFormat:
     """
 
     name: str = "budget"
+    taught: ClassVar[bool] = True
+    budget_in: ClassVar[str | None] = "response"
 
     def render(self, budget: int, body: str) -> str:
         """The full response text, as the cold start teaches it."""
@@ -83,4 +96,46 @@ class BudgetFormat:
         return Parsed(well_formed, budget, start, max(start, end))
 
 
-FORMATS: dict[str, ResponseFormat] = {"plain": PlainFormat(), "budget": BudgetFormat()}
+@dataclass(frozen=True)
+class PromptBudgetFormat:
+    """No tags; the prompt asks for a number of tokens."""
+
+    name: str = "prompt_budget"
+    taught: ClassVar[bool] = False
+    budget_in: ClassVar[str | None] = "prompt"
+
+    def parse(self, text: str) -> Parsed:
+        return PlainFormat().parse(text)
+
+
+@dataclass(frozen=True)
+class DifficultyFormat:
+    """A tag that calls the problem easy or hard, then the body. A response without a tag is malformed.
+
+    >>> DifficultyFormat().parse("[Easy] 2+3=5").easy
+    True
+    """
+
+    easy_tag: str = "[Easy]"
+    hard_tag: str = "[Hard]"
+    name: str = "difficulty"
+    taught: ClassVar[bool] = True
+    budget_in: ClassVar[str | None] = None
+
+    def tag(self, easy: bool) -> str:
+        """The text that a response to an easy or a hard problem begins with."""
+        return self.easy_tag if easy else self.hard_tag
+
+    def parse(self, text: str) -> Parsed:
+        head = re.match(rf"\s*(?:({re.escape(self.easy_tag)})|{re.escape(self.hard_tag)})", text)
+        start = head.end() if head else 0
+        easy = head.group(1) is not None if head else None
+        return Parsed(bool(head and text[start:].strip()), None, start, len(text), easy)
+
+
+EASY_ABOVE = 0.625
+"""AdaCtrl calls a problem easy if more than this share of its group is right (its published code)."""
+
+FORMATS: dict[str, ResponseFormat] = {
+    fmt.name: fmt for fmt in (PlainFormat(), BudgetFormat(), PromptBudgetFormat(), DifficultyFormat())
+}

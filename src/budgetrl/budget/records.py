@@ -39,11 +39,15 @@ class Outcome:
     length: int
     """l, in tokens."""
     budget: int | None = None
-    """b, in tokens; None where none could be read."""
+    """b, in tokens, written by the model or asked of it; None where there is none."""
     b_max: float = math.inf
     """Reference length of the problem in tokens; infinite where the initial model was wrong."""
     thinking_length: int | None = None
     """Tokens up to the end of a `<think>` block, where there is one."""
     truncated: bool = False
+    easy: bool | None = None
+    """The difficulty tag that the model wrote: easy, hard, or None where there is none."""
+    repetition: float = 0.0
+    """Share of the body's n-grams that stood there before; 0 where no reward asked for it."""
     level: int | None = None
     problem_id: str = ""

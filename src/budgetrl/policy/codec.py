@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from budgetrl.budget.format import BudgetFormat, Parsed, ResponseFormat
+from budgetrl.budget.format import BudgetFormat, DifficultyFormat, Parsed, ResponseFormat
 from budgetrl.policy.mini import writable_budget
 from budgetrl.policy.spec import ModelSpec
 
@@ -58,18 +58,22 @@ class TextCodec:
     def prompt(self, problem: str, fmt: ResponseFormat, budget: int | None = None) -> Prompt:
         """The prompt of a problem in a format, with the user's budget pre-filled if there is one.
 
-        A `<think>` that the chat template puts at the start of the response is kept as given text
-        in the plain format, and taken off in the budget format, where the budget comes first.
+        A `<think>` that the chat template puts at the start of the response is kept as given text,
+        and taken off in formats that a tag of their own comes first in. ValueError for a budget in a format
+        without one, and for none in a format that asks for one in the prompt.
         """
-        text = self._render(problem, fmt)
+        if budget is None and fmt.budget_in == "prompt":
+            raise ValueError(f"the {fmt.name} format needs a budget to ask for")
+        if budget is not None and fmt.budget_in is None:
+            raise ValueError(f"the {fmt.name} format has no budget to pre-fill")
+        written = None if budget is None else self.writable(budget)
+        text = self._render(problem, fmt, written)
         think = _THINK_PREFILL.search(text)
         turn = text[: think.start()] if think else text
         if isinstance(fmt, BudgetFormat):
-            given = fmt.prefill(self.writable(budget)) if budget is not None else ""
-        elif budget is not None:
-            raise ValueError(f"the {fmt.name} format has no budget to pre-fill")
+            given = fmt.prefill(written) if written is not None else ""
         else:
-            given = think.group() if think else ""
+            given = think.group() if think and not fmt.taught else ""
         return Prompt(self._encode(turn, start=not self.tokenizer.chat_template), self._encode(given))
 
     def target(self, budget: int, body_ids: Sequence[int]) -> tuple[int, ...]:
@@ -82,6 +86,10 @@ class TextCodec:
         prefill = fmt.prefill(self.writable(budget))
         opening = self._encode(prefill) + self._encode(head.removeprefix(prefill))
         return (*opening, *body_ids, *self._encode(tail), self.stop_ids[0])
+
+    def tagged_target(self, fmt: DifficultyFormat, easy: bool, body_ids: Sequence[int]) -> tuple[int, ...]:
+        """The response around body tokens in the difficulty format, as the cold start teaches it, end included."""
+        return (*self._encode(fmt.tag(easy)), *body_ids, self.stop_ids[0])
 
     def writable(self, tokens: int) -> int:
         """The nearest budget that the tokenizer can write."""
@@ -133,8 +141,8 @@ class TextCodec:
         end = text.find(_THINK_END)
         return self._token_at(ids, end + len(_THINK_END)) - body_start if end >= 0 else None
 
-    def _render(self, problem: str, fmt: ResponseFormat) -> str:
-        wish = self.spec.budget_instruction if isinstance(fmt, BudgetFormat) else self.spec.instruction
+    def _render(self, problem: str, fmt: ResponseFormat, budget: int | None) -> str:
+        wish = self.spec.instructions(fmt).replace("{budget}", str(budget))
         content = f"{problem}\n\n{wish}" if wish else problem
         if not self.tokenizer.chat_template:
             return f"{content}\n\n"

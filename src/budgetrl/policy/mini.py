@@ -19,7 +19,7 @@ BUDGET_STYLES = ("grid", "digits")
 _TAGS = ("<user>", "<assistant>", "<budget>", "</budget>", "<solution>", "</solution>")
 _WORDS = ("\\boxed{", "}", "?", "=", "wait", "ok", "no", "hmm", "plan", *mini_task.COUNT_WORDS)
 _CHAT_TEMPLATE = (
-    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }}{% endfor %}"
+    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'].replace('\n\n', '') }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from budgetrl.budget.format import FORMATS, DifficultyFormat, ResponseFormat
+
 DTYPES = ("auto", "float32", "bfloat16")
 LENGTHS = ("body", "response")
 MINI = ("mini",)
@@ -24,6 +26,12 @@ class ModelSpec:
     """Added below each problem when the model answers without a budget."""
     budget_instruction: str = ""
     """Added below each problem when the model is to write its budget first."""
+    prompt_budget_instruction: str = ""
+    """Added below each problem when the prompt asks for a number of tokens; {budget} stands for it."""
+    difficulty_instruction: str = ""
+    """Added below each problem when the model is to call it easy or hard first."""
+    difficulty_tags: tuple[str, str] = ("[Easy]", "[Hard]")
+    """What a response begins with that calls its problem easy, and hard."""
     length: str = "body"
     """Which tokens count as length l: body (between the solution tags) or response (all but the end token)."""
     gradient_checkpointing: bool = False
@@ -32,5 +40,20 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.prompt_budget_instruction and "{budget}" not in self.prompt_budget_instruction:
+            raise ValueError("prompt_budget_instruction: must say {budget} where the number of tokens is to stand")
         if self.length not in LENGTHS:
             raise ValueError(f"length: must be one of {', '.join(LENGTHS)}, got {self.length!r}")
+
+    def response_format(self, name: str) -> ResponseFormat:
+        """The response format of a name, with this model's own tags."""
+        return DifficultyFormat(*self.difficulty_tags) if name == "difficulty" else FORMATS[name]
+
+    def instructions(self, fmt: ResponseFormat) -> str:
+        """What is added below each problem in a format; may hold {budget}."""
+        return {
+            "plain": self.instruction,
+            "budget": self.budget_instruction,
+            "prompt_budget": self.prompt_budget_instruction,
+            "difficulty": self.difficulty_instruction,
+        }[fmt.name]

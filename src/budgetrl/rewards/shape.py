@@ -1,9 +1,13 @@
-"""What every reward is: a frozen dataclass whose call maps a group of outcomes to one number each."""
+"""What every reward is: a frozen dataclass whose call maps a group of outcomes to one number each.
+
+A shape is pure. What it has to remember from step to step, such as the accuracy of the last validation, is
+a field of it too, and its controller replaces the shape by one with another value there.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from budgetrl.budget.records import Outcome
 
@@ -22,6 +26,9 @@ class Shape(ABC):
 
     needs_b_max: ClassVar[bool] = False
     """Whether the shape reads reference lengths, which then have to be asked of the initial model."""
+
+    needs_validation: ClassVar[bool] = False
+    """Whether the controller learns from evaluations during training."""
 
     @abstractmethod
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
@@ -42,3 +49,48 @@ class Shape(ABC):
     def odd(self) -> list[str]:
         """What works but looks unintended, one line each, beginning with the dotted key."""
         return []
+
+    def asked_budget(self, seed: int) -> int | None:
+        """The number of tokens to ask for in a prompt, drawn with a seed; None where the prompt asks for none."""
+        return None
+
+    @property
+    def repetition_ngram(self) -> int | None:
+        """Size of the n-grams whose repetition the shape reads (`Outcome.repetition`), in tokens; None: not read."""
+        return None
+
+    def within(self, max_length: int) -> Self:
+        """This shape for completions of at most `max_length` tokens: fills a `max_length` that was left null."""
+        if getattr(self, "max_length", max_length) is None:
+            return replace(self, max_length=max_length)
+        return self
+
+    def controller(self) -> "Controller":
+        """What moves this shape's fields during training; of most shapes, nothing."""
+        return Controller(self)
+
+
+@dataclass
+class Controller:
+    """Holds the shape as it stands, and replaces it as training goes on. This one leaves it as it is.
+
+    A subclass moves the fields of the shape that it lists in `moves`; these are saved and resumed.
+    What else it remembers it adds to `state_dict` and takes back in `load_state_dict`.
+    """
+
+    shape: Any
+    moves: ClassVar[tuple[str, ...]] = ()
+
+    def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
+        """Learn from the outcomes [P][G] of a rollout, after they were rewarded."""
+
+    def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
+        """Learn from an evaluation on held-out problems [P][n]."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs, as plain values."""
+        return {name: getattr(self.shape, name) for name in self.moves}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state."""
+        self.shape = replace(self.shape, **{name: state[name] for name in self.moves})

@@ -21,8 +21,6 @@ class Sample:
     reading: Reading
     verdict: Verdict
     outcome: Outcome
-    prefilled: int | None = None
-    """The user's budget, where one was pre-filled."""
 
     @property
     def response_ids(self) -> tuple[int, ...]:
@@ -41,39 +39,57 @@ class Collector:
     sampling: Sampling
     b_max: Mapping[str, float] = field(default_factory=dict)
     """Reference length by problem id; infinite where absent."""
+    repetition_ngram: int | None = None
+    """Size of the n-grams whose repetition is measured, in tokens; None: it is not."""
 
     def collect(
         self,
         problems: Sequence[Problem],
         seeds: Sequence[Sequence[int]],
-        budget: int | None = None,
+        budgets: Sequence[int | None] | None = None,
     ) -> list[list[Sample]]:
-        """One graded sample per problem and seed; with `budget`, that budget is pre-filled everywhere."""
-        prompts = [self.codec.prompt(p.problem, self.fmt, budget) for p in problems]
+        """One graded sample per problem and seed. `budgets` holds what is pre-filled, or asked for, per problem."""
+        given = budgets or [None] * len(problems)
+        prompts = [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, given, strict=True)]
         completions = self.engine.generate([p.all_ids for p in prompts], seeds, self.sampling)
         written = [
-            (problem, prompt, completion)
-            for problem, prompt, group in zip(problems, prompts, completions, strict=True)
+            (problem, prompt, budget, completion)
+            for problem, prompt, budget, group in zip(problems, prompts, given, completions, strict=True)
             for completion in group
         ]
-        readings = [self.codec.read(q.prefix_ids + c.token_ids, self.fmt) for _, q, c in written]
+        readings = [self.codec.read(q.prefix_ids + c.token_ids, self.fmt) for _, q, _, c in written]
         verdicts = self.verifier.grade([(w[0].answer, r.body) for w, r in zip(written, readings, strict=True)])
         samples = iter(
-            Sample(p, q, c, r, v, self._outcome(p, c, r, v), budget)
-            for (p, q, c), r, v in zip(written, readings, verdicts, strict=True)
+            Sample(p, q, c, r, v, self._outcome(p, b, c, r, v))
+            for (p, q, b, c), r, v in zip(written, readings, verdicts, strict=True)
         )
         return [[next(samples) for _ in group] for group in completions]
 
-    def _outcome(self, problem: Problem, completion: Completion, reading: Reading, verdict: Verdict) -> Outcome:
+    def _outcome(
+        self, problem: Problem, given: int | None, completion: Completion, reading: Reading, verdict: Verdict
+    ) -> Outcome:
         """A completion that ran into the token limit is malformed, whatever its text looks like."""
+        asked = self.codec.writable(given) if given and self.fmt.budget_in == "prompt" else None
         return Outcome(
             well_formed=reading.parsed.well_formed and completion.finished,
             correct=verdict.correct,
             length=reading.length,
-            budget=reading.parsed.budget,
+            budget=asked or reading.parsed.budget,
             b_max=self.b_max.get(problem.id, math.inf),
             thinking_length=reading.thinking_length,
             truncated=not completion.finished,
+            easy=reading.parsed.easy,
+            repetition=repetition(reading.body_ids, self.repetition_ngram) if self.repetition_ngram else 0.0,
             level=problem.level,
             problem_id=problem.id,
         )
+
+
+def repetition(ids: Sequence[int], n: int) -> float:
+    """The share of n-grams of a text that stood there before: 1 - distinct / all; 0 for fewer than n tokens.
+
+    >>> repetition([1, 2, 1, 2, 1], 2)
+    0.5
+    """
+    ngrams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from budgetrl.budget.format import FORMATS, ResponseFormat
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.shape import Shape
@@ -31,6 +32,28 @@ class Job:
     zero: ZeroSpec
     eval_datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     """Data sets to evaluate on instead of the held-out part of `dataset`."""
+
+
+AUTO = "auto"
+FORMAT_NAMES = (AUTO, *FORMATS)
+"""What a stage's `format` may be."""
+
+
+def chosen_format(name: str, job: Job) -> ResponseFormat:
+    """The response format of a stage; auto: the one that the reward reads, else plain."""
+    return job.model.response_format(job.reward.needs_format or "plain" if name == AUTO else name)
+
+
+def format_faults(name: str, job: Job) -> list[str]:
+    """What cannot work in a stage that asks for this format."""
+    needed, reward, chosen = job.reward.needs_format, job.reward.name, chosen_format(name, job).name
+    if needed and needed != chosen:
+        return [f"stage.format: reward={reward} reads the {needed} format; set stage.format={needed}, or auto"]
+    if chosen == "prompt_budget" and not job.model.prompt_budget_instruction:
+        return ["model.prompt_budget_instruction: must say how a prompt asks for {budget} tokens"]
+    if chosen == "prompt_budget" and job.reward.asked_budget(0) is None:
+        return [f"stage.format: reward={reward} asks for no budget in the prompt; take reward=l1_exact or l1_max"]
+    return []
 
 
 @dataclass(frozen=True)

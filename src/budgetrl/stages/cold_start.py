@@ -1,4 +1,4 @@
-"""`cold_start`: teach the budget format on the model's own right answers."""
+"""`cold_start`: teach a response format on the model's own right answers."""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
-from budgetrl.budget.checks import require_count, require_range
+from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import BudgetFormat, PlainFormat
+from budgetrl.budget.format import EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import AUTO, Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,
     collector_for,
@@ -29,18 +29,27 @@ from budgetrl.training.batching import plan_micro_batches
 from budgetrl.training.optim import Optimiser
 from budgetrl.verify.pool import Verifier
 
+TAUGHT = tuple(name for name, fmt in FORMATS.items() if fmt.taught)
+"""Formats that a model has to be taught."""
+
 
 @dataclass(frozen=True)
 class ColdStart(Stage):
-    """Sample the initial model, keep what is right and came to its end, label it with its true length,
-    fine-tune on `<budget>length</budget><solution>answer</solution>` (the paper, section on cold start;
-    epochs, learning rate and batch are ours, the paper gives none)."""
+    """Sample the initial model, keep what is right and came to its end, fine-tune on it in the format to be taught.
+
+    budget: every right answer, labelled with its true length, `<budget>length</budget><solution>answer</solution>`
+    (SelfBudgeter, section on cold start; epochs, learning rate and batch are ours, the paper gives none).
+    difficulty: one right answer a problem under AdaCtrl's tag, the shortest where the problem is easy, the longest
+    where it is hard (ours, after AdaCtrl's mixture of short easy and long hard solutions).
+    """
 
     name: str = "cold_start"
+    format: str = "auto"
+    """The format to teach: auto (the reward's, or budget if that needs no teaching), budget or difficulty."""
     problems: int | None = 2800
     """Most training problems to sample; null for all."""
-    samples: int = 1
-    """Completions of each problem."""
+    samples: int | None = None
+    """Completions of each problem; null: 1, or 8 for difficulty, which is judged by the share that is right."""
     temperature: float = 1.0
     """Of the sampling."""
     max_new_tokens: int = 420
@@ -61,18 +70,32 @@ class ColdStart(Stage):
     """Held-out problems on which format and match are measured afterwards; 0 for none."""
 
     def __post_init__(self) -> None:
-        require_range(self, 1, math.inf, "samples", "max_new_tokens", "tokens_per_step", "tokens_per_device")
+        require_option(self, ("auto", *TAUGHT), "format")
+        require_range(self, 1, math.inf, "max_new_tokens", "tokens_per_step", "tokens_per_device")
         require_range(self, 1, math.inf, "save_every")
         require_range(self, 0, math.inf, "temperature", "epochs", "check_problems")
-        require_count(self, "problems", "steps")
+        require_count(self, "problems", "samples", "steps")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {
+            "format": self._taught(job).name,
             "problems sampled": self.problems or "all",
-            "completions a problem": self.samples,
+            "completions a problem": self._samples(job),
             "optimiser steps": self.steps or f"{self.epochs:g} epochs",
             "padded tokens a step": self.tokens_per_step,
         }
+
+    def check(self, job: Job) -> list[str]:
+        if self._taught(job).name == "difficulty" and self._samples(job) == 1:
+            return ["stage.samples: a problem's difficulty is judged by several samples; set 2 or more, or null"]
+        return []
+
+    def _taught(self, job: Job) -> ResponseFormat:
+        read = job.reward.needs_format if job.reward.needs_format in TAUGHT else "budget"
+        return job.model.response_format(read if self.format == AUTO else self.format)
+
+    def _samples(self, job: Job) -> int:
+        return self.samples or (8 if self._taught(job).name == "difficulty" else 1)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         policy = load_policy(job.model, PlainFormat(), ctx.world.device)
@@ -82,7 +105,7 @@ class ColdStart(Stage):
             kept = {"sampled": float(len(rows)), "kept": len(examples) / len(rows)}
             if not examples:
                 raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
-            ctx.say(f"kept {len(examples)} of {len(rows)} completions: right, and at their end in time")
+            ctx.say(f"kept {len(examples)} of {len(rows)} completions, all of them right and finished in time")
             steps, batch_at = self._batches(examples, job.seed)
             how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every)
             taught = fit(policy, batch_at, how, job, ctx)
@@ -92,13 +115,14 @@ class ColdStart(Stage):
         """The model's own completions of the training problems, a row each in samples.jsonl."""
         collector = collector_for(policy, PlainFormat(), self, verifier, job)
         problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
+        taught, samples = self._taught(job), self._samples(job)
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, seeds_for(job, self.name, share, self.samples))
-            return [[_row(sample, policy.codec) for sample in group] for group in groups]
+            groups = collector.collect(share, seeds_for(job, self.name, share, samples))
+            return [_rows(group, taught, policy.codec) for group in groups]
 
         path = ctx.folder.path / "samples.jsonl"
-        return work_through(problems, work, path, self.samples, "sampling the initial model", job, ctx)
+        return work_through(problems, work, path, samples, "sampling the initial model", job, ctx)
 
     def _batches(self, examples: Sequence[Example], seed: int) -> tuple[int, partial]:
         """The number of steps, and the examples of each: shuffled every epoch, like lengths together."""
@@ -110,26 +134,39 @@ class ColdStart(Stage):
         """Format and match of the cold-started model on held-out problems."""
         if not self.check_problems:
             return {}
-        policy = load_policy(job.model, BudgetFormat(), ctx.world.device)
+        taught = self._taught(job)
+        policy = load_policy(job.model, taught, ctx.world.device)
         problems = problems_of(job.dataset, "eval", self.check_problems, verifier, ctx)
-        collector = collector_for(policy, BudgetFormat(), self, verifier, job)
+        collector = collector_for(policy, taught, self, verifier, job)
         share = ctx.world.share(problems)
         groups = ctx.world.merge(collector.collect(share, seeds_for(job, "check", share, 1)))
         metrics = summarise([[sample.outcome for sample in group] for group in groups])
         return {key: value for key, value in metrics.items() if not key.startswith("level_")}
 
 
-def _row(sample: Sample, codec: TextCodec) -> Row:
-    outcome = sample.outcome
-    body = sample.reading.body_ids
-    prompt = codec.prompt(sample.problem.problem, BudgetFormat()).all_ids
+def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
+    right = [n for n, sample in enumerate(group) if sample.outcome.correct and sample.outcome.well_formed]
+    if isinstance(taught, DifficultyFormat):
+        easy = len(right) > EASY_ABOVE * len(group)
+        one = (min if easy else max)(right, key=lambda n: group[n].outcome.length, default=None)
+        targets = [codec.tagged_target(taught, easy, sample.reading.body_ids) for sample in group]
+        right = [] if one is None else [one]
+    else:
+        targets = [codec.target(sample.outcome.length, sample.reading.body_ids) for sample in group]
+    prompt = codec.prompt(group[0].problem.problem, taught).all_ids
+    return [
+        _row(sample, n in right, prompt, target) for n, (sample, target) in enumerate(zip(group, targets, strict=True))
+    ]
+
+
+def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int]) -> Row:
     return {
         "problem_id": sample.problem.id,
-        "kept": outcome.correct and outcome.well_formed,
-        "correct": outcome.correct,
-        "length": outcome.length,
+        "kept": kept,
+        "correct": sample.outcome.correct,
+        "length": sample.outcome.length,
         "prompt_ids": prompt,
-        "response_ids": codec.target(outcome.length, body),
+        "response_ids": target,
     }
 
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from budgetrl.budget.checks import require, require_count, require_option, require_range
-from budgetrl.budget.format import FORMATS
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format, format_faults
 from budgetrl.stages.generation import (
     Row,
+    asked_budgets,
     collector_for,
     completion_row,
     open_verifier,
@@ -33,8 +33,8 @@ class Evaluate(Stage):
     """Free budgets on every data set, then each pre-filled budget on some of the problems."""
 
     name: str = "evaluate"
-    format: str = "budget"
-    """budget, or plain for a model that has not been taught budgets."""
+    format: str = "auto"
+    """auto (the reward's, else plain), or plain for a model that has not been taught it, budget, ..."""
     datasets: tuple[str, ...] = ()
     """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
     problems: int | None = None
@@ -51,7 +51,7 @@ class Evaluate(Stage):
     """Most problems for each pre-filled budget."""
 
     def __post_init__(self) -> None:
-        require_option(self, list(FORMATS), "format")
+        require_option(self, FORMAT_NAMES, "format")
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems", "budget_problems")
@@ -66,12 +66,13 @@ class Evaluate(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        if self.budgets and self.format != "budget":
-            return [f"stage.budgets: only the budget format has budgets to pre-fill, not stage.format={self.format}"]
-        return []
+        fmt = chosen_format(self.format, job)
+        if self.budgets and fmt.budget_in is None:
+            return [f"stage.budgets: the {fmt.name} format has no budget to give; set stage.budgets=[]"]
+        return format_faults(self.format, job) if fmt.budget_in == "prompt" else []
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        fmt = FORMATS[self.format]
+        fmt = chosen_format(self.format, job)
         policy = load_policy(job.model, fmt, ctx.world.device)
         result: dict[str, float] = {}
         rows: list[Row] = []
@@ -100,8 +101,9 @@ class Evaluate(Stage):
         """A row per completion; kept in a file of its own until all of the evaluation is there."""
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), budget)
-            return [[{"dataset": name, **completion_row(s)} for s in group] for group in groups]
+            drawn = asked_budgets(job, collector.fmt, "evaluate", share) if budget is None else [budget] * len(share)
+            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), drawn)
+            return [[{"dataset": name, "prefilled": budget, **completion_row(s)} for s in group] for group in groups]
 
         pass_name = "own budgets" if budget is None else f"budget {budget}"
         path = ctx.folder.path / "partial" / f"{name}, {pass_name}.jsonl"

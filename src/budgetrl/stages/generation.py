@@ -47,7 +47,15 @@ class Generates(Protocol):
 def collector_for(policy: Policy, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job) -> Collector:
     """A collector that writes with a policy, as the stage and the `rollout` group say."""
     sampling = Sampling(how.max_new_tokens, how.temperature, policy.codec.stop_ids)
-    return Collector(make_engine(job.rollout, policy.model), policy.codec, verifier, fmt, sampling)
+    engine, ngram = make_engine(job.rollout, policy.model), job.reward.repetition_ngram
+    return Collector(engine, policy.codec, verifier, fmt, sampling, repetition_ngram=ngram)
+
+
+def asked_budgets(job: Job, fmt: ResponseFormat, use: str, problems: Sequence[Problem]) -> list[int | None]:
+    """What the prompts ask for in a format with the budget in the prompt, drawn as the reward says; else None."""
+    if fmt.budget_in != "prompt":
+        return [None] * len(problems)
+    return [job.reward.asked_budget(derive_seed(job.seed, "asked", use, p.id)) for p in problems]
 
 
 def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Verifier, ctx: Context) -> list[Problem]:
@@ -106,7 +114,6 @@ def completion_row(sample: Sample) -> Row:
         "problem": problem.problem,
         "answer": problem.answer,
         "text": sample.reading.text,
-        "prefilled": sample.prefilled,
         **outcome,
         "parsed": sample.verdict.parsed,
         "timed_out": sample.verdict.timed_out,

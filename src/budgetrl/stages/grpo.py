@@ -12,15 +12,15 @@ from statistics import fmean
 from transformers import PreTrainedModel
 
 from budgetrl.budget.checks import require_count, require_option, require_range
-from budgetrl.budget.format import FORMATS
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
+from budgetrl.rewards.shape import Controller
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.base import Context, Job, Stage
-from budgetrl.stages.generation import collector_for, open_verifier, problems_of, seeds_for
+from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format, format_faults
+from budgetrl.stages.generation import asked_budgets, collector_for, open_verifier, problems_of, seeds_for
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
 from budgetrl.stages.rollouts import Rollout
@@ -35,8 +35,8 @@ class Grpo(Stage):
     """Roll out, reward, step: with `algorithm`, on the `reward`, of a model that knows the format."""
 
     name: str = "grpo"
-    format: str = "budget"
-    """What the model is asked for: budget, or plain with a reward that needs no budget."""
+    format: str = "auto"
+    """What the model is asked for: auto (what the reward reads, else plain), plain, budget, ..."""
     steps: int = 180
     """Optimiser steps."""
     prompts_per_step: int = 16
@@ -65,7 +65,7 @@ class Grpo(Stage):
     """Steps between groups written to completions.jsonl."""
 
     def __post_init__(self) -> None:
-        require_option(self, list(FORMATS), "format")
+        require_option(self, FORMAT_NAMES, "format")
         counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
         require_range(self, 1, math.inf, *counts, "eval_problems")
         require_range(self, 2, math.inf, "group_size")
@@ -87,10 +87,10 @@ class Grpo(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        needed = job.reward.needs_format
-        if needed and needed != self.format:
-            return [f"stage.format: reward={job.reward.name} reads the {needed} format; set stage.format={needed}"]
-        return []
+        faults = format_faults(self.format, job)
+        if job.reward.needs_validation and not self.eval_every:
+            faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
+        return faults
 
     def odd(self, job: Job) -> list[str]:
         notes = []
@@ -101,7 +101,7 @@ class Grpo(Stage):
         return notes
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        fmt = FORMATS[self.format]
+        fmt = chosen_format(self.format, job)
         policy = load_policy(job.model, fmt, ctx.world.device)
         with open_verifier(ctx) as verifier:
             pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
@@ -122,11 +122,14 @@ class Grpo(Stage):
     ) -> dict[str, float]:
         """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimiser steps."""
         reference = frozen_copy(policy.model, self.temperature) if job.algorithm.kl_coefficient else None
+        controller = job.reward.within(self.max_new_tokens).controller()
         engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimiser, ctx.world)
         saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
         loop, take_step = Loop(ctx, engine, saved, self.steps, self.save_every), PolicyStep(engine, reference)
-        examine = Examiner(held_out, collector, policy, loop, job)
+        examine = Examiner(held_out, collector, policy, loop, job, controller)
         updates, done = job.algorithm.optimiser_steps_per_rollout, loop.resume()
+        if done:
+            controller.load_state_dict(loop.extra["reward"])
         with ctx.progress.track(self.steps, "grpo", done) as bar:
             for first in range(done, self.steps, updates):
                 watch = Stopwatch()
@@ -134,7 +137,7 @@ class Grpo(Stage):
                 with engine.whole_weights():
                     samples_PG = self._write(problems, first, collector, job, ctx)
                 watch.lap("rollout")
-                rollout = Rollout.of(samples_PG, job.reward, self._progress(first), job.algorithm, collector.codec)
+                rollout = Rollout.of(samples_PG, controller, self._progress(first), job.algorithm, collector.codec)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
                 for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
                     update = self._update(step - 1, job)
@@ -146,6 +149,7 @@ class Grpo(Stage):
                         rows = rollout.rows(step, COMPLETIONS_LOGGED)
                         ctx.folder.append_completions(rows)
                         ctx.tracker.log_completions(rows, step)
+                    loop.extra["reward"] = controller.state_dict()
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
         saved.save_policy("last", policy, engine, model_card(job, ctx.folder.path.name))
@@ -167,7 +171,7 @@ class Grpo(Stage):
         """Reference lengths from the labels file, or asked of the model that is about to be trained."""
         if self.labels:
             return read_labels(Path(self.labels), pool)
-        rows = Label(format=self.format).label(pool, collector, job, ctx)
+        rows = Label(format=collector.fmt.name).label(pool, collector, job, ctx)
         return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
 
     def _write(
@@ -178,7 +182,9 @@ class Grpo(Stage):
             [derive_seed(job.seed, "grpo", step, place, p.id, n) for n in range(self.group_size)]
             for place, p in enumerate(problems)
         ]
-        return ctx.world.merge(collector.collect(ctx.world.share(problems), ctx.world.share(seeds)))
+        asked = asked_budgets(job, collector.fmt, f"grpo {step}", problems)
+        share = ctx.world.share
+        return ctx.world.merge(collector.collect(share(problems), share(seeds), share(asked)))
 
 
 @dataclass(frozen=True)
@@ -186,6 +192,7 @@ class Examiner:
     """Measures the policy in training on held-out problems, and keeps the best.
 
     The reward it goes by is that of the end of training, so that evaluations compare whatever alpha was then.
+    The reward's controller learns from what was measured.
     """
 
     problems: Sequence[Problem]
@@ -193,11 +200,14 @@ class Examiner:
     policy: Policy
     loop: Loop
     job: Job
+    controller: Controller
 
     def __call__(self) -> dict[str, float]:
         """Metrics under `eval/<data set>/`; writes `checkpoints/best` if the reward is the highest yet."""
         outcomes = self._outcomes()
-        result = summarise(outcomes) | {"reward": fmean(r for group in outcomes for r in self.job.reward(group, 1.0))}
+        rewards = [r for group in outcomes for r in self.controller.shape(group, 1.0)]
+        self.controller.validate(outcomes)
+        result = summarise(outcomes) | {"reward": fmean(rewards)}
         name, extra = self.job.dataset.name, self.loop.extra
         extra["result"] = {f"{name}/{key}": value for key, value in result.items()}
         if result["reward"] > extra.get("best", -math.inf):
@@ -210,7 +220,8 @@ class Examiner:
         world = self.loop.ctx.world
         share = world.share(self.problems)
         with self.loop.engine.whole_weights():
-            groups = self.collector.collect(share, seeds_for(self.job, "examine", share, 1))
+            asked = asked_budgets(self.job, self.collector.fmt, "examine", share)
+            groups = self.collector.collect(share, seeds_for(self.job, "examine", share, 1), asked)
         return [[sample.outcome for sample in group] for group in world.merge(groups)]
 
 

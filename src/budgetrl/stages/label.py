@@ -16,6 +16,7 @@ from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,
+    asked_budgets,
     collector_for,
     open_verifier,
     problems_of,
@@ -54,7 +55,7 @@ class Label(Stage):
         return {"problems": self.problems or "all", "completions a problem": self.samples}
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        fmt = FORMATS[self.format]
+        fmt = job.model.response_format(self.format)
         policy = load_policy(job.model, fmt, ctx.world.device)
         with open_verifier(ctx) as verifier:
             problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
@@ -65,7 +66,8 @@ class Label(Stage):
         """A row for each problem, in the run's labels file."""
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, seeds_for(job, "label", share, self.samples))
+            budgets = asked_budgets(job, collector.fmt, "label", share)
+            groups = collector.collect(share, seeds_for(job, "label", share, self.samples), budgets)
             return [[_row(group, collector)] for group in groups]
 
         return work_through(problems, work, ctx.folder.path / LABELS, 1, "labelling", job, ctx)

@@ -1,12 +1,13 @@
 """`pipeline`: the whole story, from an initial model to one that budgets, with the report that compares them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from budgetrl.budget.metrics import compare
 from budgetrl.run.folder import read_rows
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.generation import outcomes_by_problem
@@ -18,7 +19,11 @@ from budgetrl.training.checkpoints import clear_states
 @dataclass(frozen=True)
 class Pipeline(Stage):
     """cold_start, label, grpo, evaluation of the initial and of the trained model, report. Each part has
-    a folder of its own in the run's, and is skipped if it is done."""
+    a folder of its own in the run's, and is skipped if it is done.
+
+    A reward that reads no format in need of teaching gets no cold start, and one that reads no reference
+    lengths no labels. The initial model is always measured in the plain format.
+    """
 
     name: str = "pipeline"
     steps: int = 180
@@ -40,7 +45,7 @@ class Pipeline(Stage):
     grpo: Grpo = field(default_factory=Grpo)
     """Teach to budget."""
     evaluate: Evaluate = field(default_factory=Evaluate)
-    """Measure before and after; budgets are pre-filled only after."""
+    """Measure before and after; budgets are given only after, and where the format has them."""
 
     def __post_init__(self) -> None:
         if self.label.format != "plain":
@@ -53,32 +58,40 @@ class Pipeline(Stage):
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {
             f"{name}: {key}": value
-            for name, stage in self._parts().items()
+            for name, stage in self._parts(job).items()
             for key, value in stage.plan(job, ranks).items()
         }
 
     def check(self, job: Job) -> list[str]:
-        return [_inside(name, line) for name, part in self._parts().items() for line in part.check(job)]
+        return [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
 
     def odd(self, job: Job) -> list[str]:
-        return [_inside(name, line) for name, part in self._parts().items() for line in part.odd(job)]
+        return [_inside(name, line) for name, part in self._parts(job).items() for line in part.odd(job)]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        folder = ctx.folder.path
-        cold = folder / "cold_start" / "checkpoints" / "last"
-        trained = folder / "grpo" / "checkpoints" / "last"
-        grpo = replace(self.grpo, labels=str(folder / "label" / LABELS))
+        folder, parts, model = ctx.folder.path, self._parts(job), job
+        grpo = self.grpo
+        if "cold_start" in parts:
+            _run_part("cold_start", self.cold_start, job, ctx)
+            model = _with_model(job, folder / "cold_start" / "checkpoints" / "last")
+        if "label" in parts:
+            _run_part("label", self.label, job, ctx)
+            grpo = replace(grpo, labels=str(folder / "label" / LABELS))
+        _run_part("grpo", grpo, model, ctx)
+        trained = _with_model(job, folder / "grpo" / "checkpoints" / "last")
         before = replace(self.evaluate, format="plain", budgets=())
-        _run_part("cold_start", self.cold_start, job, ctx)
-        _run_part("label", self.label, job, ctx)
-        _run_part("grpo", grpo, _with_model(job, cold), ctx)
-        result = _run_part("initial", before, job, ctx) | _run_part(
-            "trained", self.evaluate, _with_model(job, trained), ctx
-        )
+        result = _run_part("initial", before, job, ctx) | _run_part("trained", parts["evaluate"], trained, ctx)
         return result | _changes(folder)
 
-    def _parts(self) -> Mapping[str, Stage]:
-        return {"cold_start": self.cold_start, "label": self.label, "grpo": self.grpo, "evaluate": self.evaluate}
+    def _parts(self, job: Job) -> Mapping[str, Stage]:
+        """The parts that this reward and its format need."""
+        fmt = chosen_format(self.grpo.format, job)
+        has_budget = chosen_format(self.evaluate.format, job).budget_in is not None
+        parts: dict[str, Stage] = {"cold_start": self.cold_start} if fmt.taught else {}
+        if job.reward.needs_b_max:
+            parts["label"] = self.label
+        evaluate = self.evaluate if has_budget else replace(self.evaluate, budgets=())
+        return {**parts, "grpo": self.grpo, "evaluate": evaluate}
 
 
 _SHARED = {
@@ -90,7 +103,12 @@ _SHARED = {
 
 def _inside(name: str, line: str) -> str:
     """A part's remark about its keys, as a remark about the pipeline's."""
-    return line.replace("stage.", f"stage.{name}.")
+
+    def ours(found: re.Match[str]) -> str:
+        key = found.group(1)
+        return f"stage.{key}" if key in _SHARED.get(name, ()) else f"stage.{name}.{key}"
+
+    return re.sub(r"\bstage\.(\w+)", ours, line)
 
 
 def _run_part(name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from budgetrl.budget.metrics import batch_metrics
 from budgetrl.policy.codec import TextCodec
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.shape import Controller, Parts
 from budgetrl.rollout.collect import Sample
 from budgetrl.stages.generation import Row, completion_row
 from budgetrl.training.advantages import equal_share, group_advantages
@@ -32,12 +32,13 @@ class Rollout:
     @staticmethod
     def of(
         samples_PG: Sequence[Sequence[Sample]],
-        shape: Shape,
+        controller: Controller,
         progress: float,
         algorithm: Algorithm,
         codec: TextCodec,
     ) -> "Rollout":
-        """Reward every group, and turn rewards into advantages."""
+        """Reward every group, let the reward's controller learn from them, and turn rewards into advantages."""
+        shape = controller.shape
         outcomes_PG = [[sample.outcome for sample in group] for group in samples_PG]
         rewards_PG = [shape(group, progress) for group in outcomes_PG]
         advantages_PG = group_advantages(rewards_PG, algorithm.normalise_std, algorithm.std_floor)
@@ -47,6 +48,7 @@ class Rollout:
             for sample, advantage in zip(group, advantages, strict=True)
         ]
         parts_P = [shape.parts(group, progress) for group in outcomes_PG]
+        controller.update(outcomes_PG)
         return Rollout(samples_PG, parts_P, rewards_PG, experience, shape.schedule(progress))
 
     @property

@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 
 from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import FORMATS, ResponseFormat
+from budgetrl.budget.format import ResponseFormat
 from budgetrl.budget.metrics import summarise
 from budgetrl.policy.codec import Reading, TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec, resolve_path
 from budgetrl.rewards.shape import Shape
+from budgetrl.rollout.collect import repetition
 from budgetrl.run.folder import write_lines
 from budgetrl.run.stop import Stopped
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format
 from budgetrl.stages.evaluate import verification_rates
 from budgetrl.stages.generation import Row, open_verifier, outcome_of, outcomes_by_problem
 from budgetrl.verify.pool import Verifier
@@ -36,11 +37,13 @@ class Score(Stage):
 
     - `completion` (the whole response, with anything that was given to the model) and the gold `answer`:
       it is read in `format`, graded, and measured with the tokenizer of `model.path`; or
-    - `well_formed`, `correct`, `budget` and `length`, and optionally `thinking_length`: taken as they are.
+    - `well_formed`, `correct`, `length` and, in formats with one, `budget`, and optionally `thinking_length`,
+      `easy` (the difficulty tag) and `repetition` (share of repeated n-grams): taken as they are.
 
-    Both may have `b_max` (null or absent: infinite), `level` and `truncated` (a completion that is counts as
-    malformed). Other keys are handed through. Written are the same rows in the same order, with whatever
-    was found out about them, `reward` and a `reward/<part>` for each part of it.
+    Where the budget stands in the prompt (L1), a completion is given its `budget` too. Both may have `b_max`
+    (null or absent: infinite), `level` and `truncated` (a completion that is counts as malformed). Other keys
+    are handed through. Written are the same rows in the same order, with whatever was found out about them,
+    `reward` and a `reward/<part>` for each part of it.
 
     The same command always scores again: the file's content is not part of what names the run.
     """
@@ -52,15 +55,15 @@ class Score(Stage):
     """JSONL file to write; null: scores.jsonl in the run folder."""
     progress: float = 1.0
     """Where in training the reward's schedules stand: 0 is the first step, 1 the last."""
-    format: str = "budget"
-    """How the responses are laid out: budget, or plain with a reward that needs no budget."""
+    format: str = "auto"
+    """How the responses are laid out: auto (as the reward reads them, else plain), plain, budget, ..."""
 
     reported: ClassVar[bool] = False
     always_runs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "progress")
-        require_option(self, list(FORMATS), "format")
+        require_option(self, FORMAT_NAMES, "format")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         output = self.output or f"{SCORES} in the run folder"
@@ -69,8 +72,10 @@ class Score(Stage):
     def check(self, job: Job) -> list[str]:
         wrong = []
         needed, reward = job.reward.needs_format, job.reward.name
-        if needed and needed != self.format:
-            wrong.append(f"stage.format: reward={reward} reads the {needed} format; set stage.format={needed}")
+        if needed and needed != chosen_format(self.format, job).name:
+            wrong.append(f"stage.format: reward={reward} reads the {needed} format; set stage.format={needed}, or auto")
+        if getattr(job.reward, "max_length", 0) is None:
+            wrong.append(f"reward.max_length: reward={reward} reads the longest length allowed; give it, in tokens")
         if self.input is None:
             wrong.append("stage.input: must be given, as a JSONL file of completions or outcomes")
         elif not Path(self.input).is_file():
@@ -82,7 +87,7 @@ class Score(Stage):
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         if not ctx.world.leads or self.input is None:
             return {}
-        fmt = FORMATS[self.format]
+        fmt = chosen_format(self.format, job)
         lines = read_lines(Path(self.input), fmt)
         rows = with_rewards(with_outcomes(lines, fmt, job, ctx), job.reward, self.progress)
         output = Path(self.output) if self.output else ctx.folder.path / SCORES
@@ -158,12 +163,14 @@ def _grade_all(lines: Sequence[Line], fmt: ResponseFormat, job: Job, ctx: Contex
             if ctx.stop.requested:
                 raise Stopped
             chunk = lines[start : start + ROWS_PER_CHUNK]
-            rows += _grade(chunk, fmt, codec, verifier)
+            rows += _grade(chunk, fmt, codec, verifier, job.reward.repetition_ngram)
             bar.update(len(chunk))
     return rows
 
 
-def _grade(lines: Sequence[Line], fmt: ResponseFormat, codec: TextCodec, verifier: Verifier) -> list[Row]:
+def _grade(
+    lines: Sequence[Line], fmt: ResponseFormat, codec: TextCodec, verifier: Verifier, ngram: int | None
+) -> list[Row]:
     readings = [_read_completion(line, fmt, codec) for line in lines]
     verdicts = verifier.grade([(_gold(line), r.body) for line, r in zip(lines, readings, strict=True)])
     return [
@@ -171,9 +178,11 @@ def _grade(lines: Sequence[Line], fmt: ResponseFormat, codec: TextCodec, verifie
             **line.row,
             "well_formed": reading.parsed.well_formed and not line.row["truncated"],
             "correct": verdict.correct,
-            "budget": reading.parsed.budget,
+            "budget": line.row["budget"] if fmt.budget_in == "prompt" else reading.parsed.budget,
             "length": reading.length,
             "thinking_length": reading.thinking_length,
+            "easy": reading.parsed.easy,
+            "repetition": repetition(reading.body_ids, ngram) if ngram else 0.0,
             "parsed": verdict.parsed,
             "timed_out": verdict.timed_out,
         }
@@ -244,25 +253,34 @@ def _line(where: str, text: bytes, fmt: ResponseFormat) -> Line:
 def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
     """What is wrong with a row, the most basic first."""
     row = line.row
+    required = _required(line, fmt)
     for key in _MEASURED:
-        if line.to_grade and key in row:
+        if line.to_grade and key in row and key not in required:
             yield line.error(key, "stands beside a completion, which tells it too; leave out one of the two")
-    for key in _COMPLETION_KEYS if line.to_grade else _OUTCOME_KEYS:
-        if key not in row and (key != "budget" or fmt.name == "budget"):
+    for key in required:
+        if key not in row:
             yield line.error(key, f"is missing; {_WHAT_A_ROW_HOLDS}")
     for key, (fits, wanted) in _KINDS.items():
         ours = line.to_grade or key != "answer"  # of an outcome it is handed through
         if ours and key in row and not fits(row[key]):
             yield line.error(key, f"must be {wanted}, not {_shown(row[key])}")
     budget = row.get("budget")
-    if row.get("well_formed") and not (fmt.name == "plain" if budget is None else budget >= 1):
+    if row.get("well_formed") and not (fmt.budget_in is None if budget is None else budget >= 1):
         said = f"{_shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
         yield line.error("budget", said)
 
 
+def _required(line: Line, fmt: ResponseFormat) -> tuple[str, ...]:
+    """A budget is read off a completion, unless it stood in the prompt."""
+    keys = _COMPLETION_KEYS if line.to_grade else _OUTCOME_KEYS
+    has_budget = fmt.budget_in == "prompt" or (fmt.budget_in == "response" and not line.to_grade)
+    return (*keys, "budget") if has_budget else keys
+
+
 def _defaults(line: Line) -> dict[str, Any]:
     optional: dict[str, Any] = {"b_max": None, "level": None, "truncated": False}
-    return optional if line.to_grade else {**optional, "budget": None, "thinking_length": None}
+    told = {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
+    return optional if line.to_grade else {**optional, **told}
 
 
 def _is_reward(key: str) -> bool:
@@ -292,10 +310,11 @@ def _is_count(value: Any) -> bool:
 
 
 _COMPLETION_KEYS = ("problem_id", "completion", "answer")
-_OUTCOME_KEYS = ("problem_id", "well_formed", "correct", "budget", "length")
-_MEASURED = ("well_formed", "correct", "budget", "length", "thinking_length")
+_OUTCOME_KEYS = ("problem_id", "well_formed", "correct", "length")
+_MEASURED = ("well_formed", "correct", "budget", "length", "thinking_length", "easy", "repetition")
 _WHAT_A_ROW_HOLDS = (
-    "a row holds problem_id and either completion and answer, or well_formed, correct, budget and length"
+    "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format "
+    "has one, budget"
 )
 _FLAG = (lambda v: isinstance(v, bool), "true or false")
 _NAME = (lambda v: _is_whole(v) or (isinstance(v, str) and v != ""), "a text or a whole number")
@@ -312,6 +331,8 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "budget": _COUNT_OR_NONE,
     "thinking_length": _COUNT_OR_NONE,
     "b_max": (lambda v: v is None or (_is_number(v) and v > 0), "a positive number, or null for infinite"),
+    "easy": (lambda v: v is None or isinstance(v, bool), "true, false, or null for no tag"),
+    "repetition": (lambda v: _is_number(v) and 0 <= v <= 1, "a share from 0 to 1"),
     "level": (lambda v: v is None or _is_whole(v), "a whole number, or null for none"),
 }
 """What each key may hold, where a row has it."""
