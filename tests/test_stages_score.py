@@ -172,12 +172,12 @@ def test_what_the_options_cannot_be() -> None:
     assert Score(input="gone.jsonl").check(job()) == ["stage.input: there is no file gone.jsonl"]
     itself = [f"stage.output: ./{rows} is the input itself; name another file"]
     assert Score(input=rows, output=f"./{rows}").check(job()) == itself
-    other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget"
+    other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget, or auto"
     assert Score(input=rows, format="plain").check(job()) == [other]
     assert Score(input=rows, format="plain").check(job(Accuracy())) == []
     with pytest.raises(ValueError, match="progress: 1.5 is not a number from 0 to 1"):
         Score(input=rows, progress=1.5)
-    with pytest.raises(ValueError, match="format: 'free' is not one of plain, budget"):
+    with pytest.raises(ValueError, match="format: 'free' is not one of auto, plain, budget"):
         Score(input=rows, format="free")
 
 
@@ -196,6 +196,8 @@ def test_rows_come_back_with_parts_defaults_and_what_else_they_held() -> None:
         "level": None,
         "truncated": False,
         "thinking_length": None,
+        "easy": None,
+        "repetition": 0.0,
         "reward": pytest.approx(0.6),
         "reward/format": 0.0,
         "reward/budget_penalty": R_B,
@@ -292,7 +294,10 @@ def test_in_the_plain_format_a_response_has_no_budget() -> None:
     assert (scored["reward"], scored["budget"]) == (1.0, None)
 
 
-WHICH = "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format has one, budget"
+WHICH = (
+    "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format "
+    "has one, budget"
+)
 NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
 NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
 BAD_ROWS = [
