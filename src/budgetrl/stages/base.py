@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from budgetrl.budget.format import FORMATS, ResponseFormat
+from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.shape import Shape
@@ -32,11 +32,6 @@ class Job:
     zero: ZeroSpec
     eval_datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     """Data sets to evaluate on instead of the held-out part of `dataset`."""
-
-
-AUTO = "auto"
-FORMAT_NAMES = (AUTO, *FORMATS)
-"""What a stage's `format` may be."""
 
 
 def chosen_format(name: str, job: Job) -> ResponseFormat:

@@ -12,6 +12,7 @@ from statistics import fmean
 from transformers import PreTrainedModel
 
 from budgetrl.budget.checks import require_count, require_option, require_range
+from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
@@ -19,7 +20,7 @@ from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rewards.shape import Controller
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format, format_faults
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
 from budgetrl.stages.generation import asked_budgets, collector_for, open_verifier, problems_of, seeds_for
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
