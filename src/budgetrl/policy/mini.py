@@ -58,10 +58,17 @@ def make_tokenizer(budget_style: str = "grid") -> PreTrainedTokenizerFast:
     )
 
 
-def writable_budget(tokenizer: PreTrainedTokenizerBase, tokens: int) -> int:
-    """The nearest budget that the tokenizer can write (ties down): the number itself unless it has a grid."""
+def writable_budget(tokenizer: PreTrainedTokenizerBase, tokens: int, at_least: bool = False) -> int:
+    """The nearest budget that the tokenizer can write (ties down): the number itself unless it has a grid.
+
+    `at_least`: the nearest one that is not below `tokens`, or the largest there is.
+    """
     grid = tokenizer.init_kwargs.get("budget_grid")
-    return min(grid, key=lambda n: (abs(n - tokens), n)) if grid else tokens
+    if not grid:
+        return tokens
+    if at_least:
+        return min((n for n in grid if n >= tokens), default=max(grid))
+    return min(grid, key=lambda n: (abs(n - tokens), n))
 
 
 def make_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
