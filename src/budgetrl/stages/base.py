@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
@@ -14,8 +14,10 @@ from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
 from budgetrl.run.tracking import Tracker
 from budgetrl.training.algorithm import Algorithm
-from budgetrl.training.distributed import World
 from budgetrl.training.zero import ZeroSpec
+
+if TYPE_CHECKING:  # torch takes a second to import, which a request that is wrong should not wait for
+    from budgetrl.training.distributed import World
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Job:
 class Context:
     """Where a stage runs: its ranks, its folder, and whom it tells."""
 
-    world: World
+    world: "World"
     folder: RunFolder
     tracker: Tracker
     progress: Progress

@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 from statistics import fmean
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.format import FORMATS
@@ -28,6 +27,9 @@ from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.optim import Optimiser, learning_rate
 from budgetrl.training.policy_step import PolicyStep, Update
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,6 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)
 
 
-def frozen_copy(model: PreTrainedModel, temperature: float) -> PolicyModule:
+def frozen_copy(model: "PreTrainedModel", temperature: float) -> PolicyModule:
     """The policy as it is now, to measure the KL divergence from."""
     return PolicyModule(copy.deepcopy(model), temperature).requires_grad_(False).eval()
