@@ -22,8 +22,8 @@ from typing import BinaryIO
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, LaunchSpec, read_config
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.machine import count_cores, count_gpus
+from budgetrl.run.folder import RunFolder, write_atomically
+from budgetrl.run.machine import count_cores, count_gpus, output_of
 
 INTERRUPTED, STOPPED = 130, 143
 LIFELINE = "BUDGETRL_LIFELINE"
@@ -62,8 +62,10 @@ def launch(config: Config, folder: RunFolder) -> int:
         return Supervisor(children, config.launch.grace_seconds).run()
 
 
-def check_launcher(spec: LaunchSpec) -> None:
-    """Raises RequestError if what `spec` wants to start the run with is not there."""
+def check_launcher(spec: LaunchSpec, folder: RunFolder) -> None:
+    """Raises RequestError if what `spec` wants to start the run with is not there, or slurm has the run already."""
+    if job := queued_job(folder):
+        raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
     if spec.name == "slurm" and shutil.which("sbatch") is None:
         raise RequestError("launch: slurm needs sbatch, which this machine does not have; mode=dry shows the script")
 
@@ -338,11 +340,28 @@ def slurm_path(folder: RunFolder) -> Path:
 
 
 def submit(folder: RunFolder) -> int:
-    """Hand the run's script to sbatch. Returns 0, or 1 if sbatch refused it."""
+    """Hand the run's script to sbatch, and keep the job's number. Returns 0, or 1 if sbatch refused it."""
     folder.logs.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["sbatch", str(slurm_path(folder))], capture_output=True, text=True)
-    _say((done.stdout + done.stderr).strip())
-    return 0 if done.returncode == 0 else 1
+    done = subprocess.run(["sbatch", "--parsable", str(slurm_path(folder))], capture_output=True, text=True)
+    if done.returncode:
+        _say((done.stdout + done.stderr).strip())
+        return 1
+    job = done.stdout.strip().partition(";")[0]  # a cluster's name may follow
+    write_atomically(_job_path(folder), job)
+    _say(f"submitted as slurm job {job}; its output goes to {folder.logs}")
+    return 0
+
+
+def queued_job(folder: RunFolder) -> str | None:
+    """The number of the run's slurm job while that waits or runs; None if slurm knows of none, or is not here."""
+    if not _job_path(folder).exists():
+        return None
+    job = _job_path(folder).read_text()
+    return job if output_of("squeue", "--noheader", "--jobs", job) else None
+
+
+def _job_path(folder: RunFolder) -> Path:
+    return folder.path / "slurm_job.txt"
 
 
 def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
@@ -367,7 +386,7 @@ def relaunch(path: Path) -> int:
     if folder.finished and not config.stage.always_runs:
         _say(f"already done: {folder.result}")
         return 0
-    check_launcher(config.launch)
+    check_launcher(config.launch, folder)
     with folder.lock():
         folder.result.unlink(missing_ok=True)
         return launch(config, folder)
