@@ -77,6 +77,16 @@ def test_a_dead_rank_ends_the_run_at_once(
     assert re.search(rf"rank 1 {re.escape(how)}; the end of .*rank1\.log:\n  no more numbers", capfd.readouterr().err)
 
 
+def test_the_rank_that_died_first_is_blamed(
+    ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "POLL_SECONDS", 2.0)  # both are dead at the second look
+    first = tmp_path / "first"
+    wait = f"import os.path\nwhile not os.path.exists({str(first)!r}): time.sleep(0.01)\ntime.sleep(0.3)\nsys.exit(1)"
+    Supervisor(ranks(wait, f"open({str(first)!r}, 'w').close(); sys.exit(1)"), 5).run()
+    assert capfd.readouterr().err.startswith("budgetrl: rank 1 ended with exit code 1")
+
+
 def test_only_the_end_of_a_long_log_is_shown(ranks: Ranks, capfd: pytest.CaptureFixture[str]) -> None:
     Supervisor(ranks("pass", "print(*range(100), sep='\\n'); sys.exit(1)"), 5).run()
     assert capfd.readouterr().err.splitlines()[1:] == [f"  {i}" for i in range(80, 100)]

@@ -3,6 +3,7 @@
 `python -m budgetrl.launch <run folder>` starts a run again from its config.yaml, without Hydra.
 """
 
+import math
 import os
 import shlex
 import shutil
@@ -143,6 +144,7 @@ class Supervisor:
     def __init__(self, children: Sequence[Child], grace_seconds: float) -> None:
         self._children, self._grace = children, grace_seconds
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._ended_at: dict[int, float] = {}
         self._asked: list[int] = []
         self._forwarded = 0
         self._deadline = float("inf")
@@ -152,6 +154,7 @@ class Supervisor:
         with self._hearing_signals(), ExitStack() as stack:
             for child in self._children:
                 self._processes.append(stack.enter_context(_started(child)))
+                threading.Thread(target=self._note_end, args=(self._processes[-1],), daemon=True).start()
             failure = self._watch()
         if failure:
             child, code = failure
@@ -188,9 +191,17 @@ class Supervisor:
         pairs = zip(self._children, self._processes, strict=True)
         return any(p.poll() is None or (c.has_ranks_below and _group_alive(p.pid)) for c, p in pairs)
 
+    def _note_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self._ended_at[process.pid] = time.monotonic()
+
     def _failed(self) -> tuple[Child, int] | None:
-        """The first child that ended badly. One that stopped as told gives the others time to do so too."""
-        for child, process in zip(self._children, self._processes, strict=True):
+        """The child that ended badly first: when one dies, others soon fail for want of it.
+
+        One that stopped as told gives the others time to do so too.
+        """
+        pairs = zip(self._children, self._processes, strict=True)
+        for child, process in sorted(pairs, key=lambda pair: self._ended_at.get(pair[1].pid, math.inf)):
             code = process.poll()
             if code in (INTERRUPTED, STOPPED) or (code is not None and code < 0 and self._asked):
                 self._deadline = min(self._deadline, time.monotonic() + self._grace)
