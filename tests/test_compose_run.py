@@ -30,6 +30,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
             return 1
         if config.seed == 143:
             return 143
+        if config.seed == 15:  # told to stop when all was done
+            folder.write_result({})
+            raise SystemExit(0)
         folder.write_result({"mini/accuracy": config.seed / 10})
         return 0
 
@@ -127,6 +130,12 @@ def test_a_failed_job_does_not_end_a_sweep(
 def test_a_sweep_that_is_told_to_stop_stops(run: Run, launched: list[Config]) -> None:
     assert run("-m", "seed=1,143,2") == 143
     assert [config.seed for config in launched] == [1, 143]
+
+
+def test_a_sweep_that_is_told_to_stop_while_a_job_ends_starts_no_other(run: Run, launched: list[Config]) -> None:
+    assert run("-m", "seed=1,15,2") == 143
+    assert [config.seed for config in launched] == [1, 15]
+    assert run("seed=15") == 0
 
 
 def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:

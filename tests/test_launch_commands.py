@@ -175,3 +175,11 @@ def test_a_folder_is_started_again_unless_it_is_done(
     assert launch.relaunch(folder.path) == 0
     assert len(seen) == 1
     assert "already done" in capsys.readouterr().err
+
+
+def test_what_is_no_run_folder_cannot_be_started_again(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.main([]) == 2
+    assert launch.main([str(folder.path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "budgetrl: name one run folder: python -m budgetrl.launch <run folder>"
+    assert said[1] == f"budgetrl: {folder.path}: is no run folder, since it has no config.yaml"

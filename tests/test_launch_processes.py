@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from budgetrl import launch, worker
+from budgetrl.config import load_config
 from budgetrl.launch import Child, Supervisor
+from budgetrl.run.folder import RunFolder
 
 READY = "import signal, sys, time; "
 NAP = "print('ready', flush=True); time.sleep(60)"
@@ -104,6 +106,20 @@ def test_signals_reach_every_rank(ranks: Ranks, signum: int, script: str, code: 
     children = ranks(script + NAP, script + NAP)
     sender = when_ready(children, signum)
     assert Supervisor(children, 50).run() == code
+    sender.join()
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_who_starts_runs_learns_that_it_was_told_to_stop(
+    ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Even where the run itself came to another end just then."""
+    children = ranks(f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({code})); {NAP}")
+    monkeypatch.setattr(launch, "_local_ranks", lambda *_: children)
+    config = load_config({"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}})
+    sender = when_ready(children, signal.SIGTERM)
+    with pytest.raises(SystemExit, match=str(code)):
+        launch.launch(config, RunFolder(tmp_path))
     sender.join()
 
 

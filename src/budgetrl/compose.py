@@ -82,7 +82,10 @@ def run(start: Callable[[Config], int]) -> int:
         if multirun:
             sys.stdout.write(f"\n== {label}\n")
         config = _config(cfg, settings.sweep.dir if multirun else None)
-        code = start(config)
+        try:
+            code = start(config)
+        except SystemExit as told:  # by a signal; the run may have been done already, the sweep was not
+            raise SystemExit(told.code or (143 if multirun else 0)) from None
         codes.append(code)
         if code in (130, 143):
             raise SystemExit(code)

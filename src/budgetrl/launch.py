@@ -54,13 +54,20 @@ class Child:
 
 
 def launch(config: Config, folder: RunFolder) -> int:
-    """Run the frozen config of a folder to its end; with slurm: submit it. Returns the exit code."""
+    """Run the frozen config of a folder to its end; with slurm: submit it. Returns the exit code.
+
+    Raises SystemExit with that code if this process was told to stop meanwhile.
+    """
     if config.launch.name == "slurm":
         return submit(folder)
     with _lifeline() as lifeline:
         make = _deepspeed_launcher if config.launch.name == "deepspeed" else _local_ranks
         children = make(config.launch, folder, {LIFELINE: str(lifeline)})
-        return Supervisor(children, config.launch.grace_seconds).run()
+        supervisor = Supervisor(children, config.launch.grace_seconds)
+        code = supervisor.run()
+    if supervisor.told_to_stop:  # whatever became of this run, none is to follow it
+        raise SystemExit(code)
+    return code
 
 
 def check_launcher(spec: LaunchSpec, folder: RunFolder) -> None:
@@ -148,6 +155,11 @@ class Supervisor:
         self._asked: list[int] = []
         self._forwarded = 0
         self._deadline = float("inf")
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether a signal asked for an end."""
+        return bool(self._asked)
 
     def run(self) -> int:
         """Start all, wait for all, and return the exit code of the run."""
@@ -393,6 +405,8 @@ def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
 def relaunch(path: Path) -> int:
     """Start the run of a folder that has been prepared before. Returns the exit code."""
     folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise RequestError(f"{path}: is no run folder, since it has no config.yaml")
     config = read_config(folder.config)
     if folder.finished and not config.stage.always_runs:
         _say(f"already done: {folder.result}")
@@ -403,6 +417,17 @@ def relaunch(path: Path) -> int:
         return launch(config, folder)
 
 
+def main(argv: Sequence[str]) -> int:
+    """What launch.sh calls; `argv` names the run folder. Returns the exit code."""
+    try:
+        if len(argv) != 1:
+            raise RequestError("name one run folder: python -m budgetrl.launch <run folder>")
+        return relaunch(Path(argv[0]))
+    except RequestError as error:
+        _say(str(error))
+        return 2
+
+
 def _say(text: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"budgetrl: {text}\n")
@@ -410,8 +435,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(relaunch(Path(sys.argv[1])))
-    except RequestError as error:
-        _say(str(error))
-        sys.exit(2)
+    sys.exit(main(sys.argv[1:]))
