@@ -61,7 +61,7 @@ class LaunchSpec:
     threads: int | None = None
     """CPU threads of each rank; null shares the cores out."""
     grace_seconds: float = 30.0
-    """How long ranks that were told to stop may take to save before they are killed."""
+    """local and deepspeed: how long ranks that were told to stop may take to save before they are killed."""
     hostfile: str | None = None
     """deepspeed: file with a line `host slots=n` for each machine; null for this machine alone."""
     nodes: int = 1
@@ -84,6 +84,11 @@ class LaunchSpec:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
         if self.grace_seconds < 0:
             raise ValueError(f"grace_seconds: must not be negative, got {self.grace_seconds}")
+        for part in dataclasses.fields(self):
+            launchers, value = _READ_BY.get(part.name, LAUNCHERS), getattr(self, part.name)
+            default = [] if part.default is dataclasses.MISSING else part.default
+            if self.name not in launchers and value != default:
+                raise ValueError(f"{part.name}: is for launch={' or launch='.join(launchers)}, not {self.name}")
         if self.name == "slurm" and self.ranks is None:
             raise ValueError("ranks: must be given for slurm, whose nodes' GPUs cannot be counted from here")
 
@@ -99,6 +104,14 @@ class LaunchSpec:
             slots = _slots(Path(self.hostfile))
             return len(slots) * self.ranks if self.ranks else sum(slots)
         return self.ranks_per_machine()
+
+
+_READ_BY = {
+    "grace_seconds": ("local", "deepspeed"),
+    "hostfile": ("deepspeed",),
+    **dict.fromkeys(("nodes", "partition", "account", "time", "lines"), ("slurm",)),
+}
+"""The launchers that a key of LaunchSpec means something to; all of them where it is not named here."""
 
 
 def _slots(hostfile: Path) -> list[int]:
