@@ -96,7 +96,7 @@ def test_dry_plans_and_stops(run: Run, launched: list[Config], capsys: pytest.Ca
     assert run("mode=dry", "launch=slurm", "launch.lines=[module load cuda]") == 0
     assert launched == []
     (folder,) = Path("runs").iterdir()
-    assert folder.name.startswith("fake_stage.FakeStage-mini-mini-budget_cosine-s0-")
+    assert folder.name.startswith("FakeStage-mini-mini-budget_cosine-s0-")
     assert {"config.yaml", "plan.json", "launch.sh", "slurm.sh"} <= {path.name for path in folder.iterdir()}
     assert "module load cuda" in capsys.readouterr().out
 

@@ -125,8 +125,8 @@ def test_identity_is_what_results_depend_on(mapping: Mapping, key: str, value: A
 
 
 def test_the_folder_follows_from_the_run_unless_it_is_given(mapping: Mapping) -> None:
-    config = load_config(changed(mapping, "model.name", "my/model 7B"))
-    assert run_name(config).startswith("fake_stage.FakeStage-my_model_7B-mini-budget_cosine-s0-")
+    config = load_config(changed(mapping, "model.name", "my/model 2.5"))
+    assert run_name(config).startswith("FakeStage-my_model_2.5-mini-budget_cosine-s0-")
     assert run_dir(config) == Path("runs") / run_name(config)
     assert run_dir(load_config(changed(mapping, "run.dir", "there"))) == Path("there")
 

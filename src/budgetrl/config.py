@@ -235,10 +235,11 @@ def identity(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_name(config: Config) -> str:
-    """`<stage>-<model>-<dataset>-<reward>-s<seed>-<hash of everything that matters>`."""
+    """`<stage>-<model>-<dataset>-<reward>-s<seed>-<hash of everything that matters>`, without module names."""
     content = json.dumps(identity(to_mapping(config)), sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    parts = (config.stage.name, config.model.name, config.dataset.name, config.reward.name)
+    stage, reward = (name.rpartition(".")[2] for name in (config.stage.name, config.reward.name))
+    parts = (stage, config.model.name, config.dataset.name, reward)
     return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in parts), f"s{config.seed}", digest])
 
 

@@ -20,7 +20,7 @@ def make_plan(config: Config) -> Plan:
         "run": _run_section(config),
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
-        "memory on each rank": _memory_section(config, ranks),
+        **({"memory on each rank": _memory_section(config, ranks)} if config.stage.runs_model else {}),
         "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
     }
 

@@ -56,6 +56,7 @@ class Score(Stage):
     """How the responses are laid out: budget, or plain with a reward that needs no budget."""
 
     reported: ClassVar[bool] = False
+    runs_model: ClassVar[bool] = False
     always_runs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
