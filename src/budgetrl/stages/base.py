@@ -70,6 +70,8 @@ class Stage(ABC):
     """Whether report.md and figures are made from the run folder at the end."""
     runs_model: ClassVar[bool] = True
     """Whether a model is run: if not, there is no memory to plan, and nothing to tell W&B."""
+    trains_on_rollouts: ClassVar[bool] = False
+    """Whether a model in training also writes, and `algorithm` says how it learns from that."""
     always_runs: ClassVar[bool] = False
     """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
 

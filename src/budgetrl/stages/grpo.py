@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.format import FORMATS
@@ -65,6 +65,8 @@ class Grpo(Stage):
     """Steps between states to resume from."""
     log_every: int = 20
     """Steps between groups written to completions.jsonl."""
+
+    trains_on_rollouts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_option(self, list(FORMATS), "format")

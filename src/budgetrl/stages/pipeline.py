@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from budgetrl.budget.metrics import compare
 from budgetrl.run.folder import read_rows
@@ -41,6 +42,8 @@ class Pipeline(Stage):
     """Teach to budget."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """Measure before and after; budgets are pre-filled only after."""
+
+    trains_on_rollouts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.label.format != "plain":
