@@ -148,6 +148,15 @@ def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:
         compose._objective(replace(config, run=replace(config.run, objective="mini/acuracy")), 0)
 
 
+def test_an_objective_that_no_result_has_ends_a_sweep_at_its_first_job(
+    run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("-m", "seed=1,2", "run.objective=mini/acuracy") == 2
+    assert [config.seed for config in launched] == [1]
+    said = "budgetrl: run.objective: result.json has no mini/acuracy; did you mean mini/accuracy?\n"
+    assert capsys.readouterr().err == said
+
+
 def test_help_fits_a_screen_and_shows_the_groups(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out

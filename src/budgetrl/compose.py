@@ -91,7 +91,11 @@ def run(start: Callable[[Config], int]) -> int:
             raise SystemExit(code)
         if code:
             failed.append(f"budgetrl: {label} failed with exit code {code}: {run_dir(config)}\n")
-        return _objective(config, code)
+        try:
+            return _objective(config, code)
+        except ConfigError as error:  # Hydra would run all other jobs first, for nothing
+            sys.stderr.write(f"budgetrl: {error}\n")
+            raise SystemExit(2) from None
 
     job()
     if len(codes) > 1 and failed:

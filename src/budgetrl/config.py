@@ -212,7 +212,11 @@ def to_yaml(config: Config) -> str:
 
 def check(config: Config) -> list[str]:
     """What cannot work in this combination of parts: one line each, beginning with a dotted key."""
-    return config.stage.check(config.job())
+    early = config.run.objective is not None and config.launch.name == "slurm"
+    ours = (
+        ["run.objective: a job that slurm has taken has no number to optimise yet; use another launch"] if early else []
+    )
+    return [*ours, *config.stage.check(config.job())]
 
 
 def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
