@@ -157,12 +157,18 @@ def test_an_objective_that_no_result_has_ends_a_sweep_at_its_first_job(
     assert capsys.readouterr().err == said
 
 
-def test_help_fits_a_screen_and_shows_the_groups(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_a_screen_and_explains_the_groups(
+    run: Run, repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 35
     assert max(map(len, text.splitlines())) <= 120
-    assert "reward: accuracy, budget_cosine, budget_gauss" in text
+    assert "reward      what a response is worth: accuracy, budget_cosine, budget_gauss" in text
+    assert "stage       what is done: cold_start, evaluate, fake, grpo" in text  # the user's own among them
+    assert "mode        run, or dry: print and write the plan, then stop" in text
+    for group in filter(Path.is_dir, (repo / "conf").iterdir()):
+        assert f"\n  {group.name:<11} " in text
     assert run("--cfg", "job") == 0
     assert "r_b: -0.4" in capsys.readouterr().out
     assert list(Path.cwd().iterdir()) == []
