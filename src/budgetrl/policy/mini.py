@@ -6,12 +6,16 @@ tokenizers do.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from budgetrl.data import mini_task
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BUDGET_STYLES = ("grid", "digits")
@@ -71,11 +75,13 @@ def writable_budget(tokenizer: PreTrainedTokenizerBase, tokens: int, at_least: b
     return min(grid, key=lambda n: (abs(n - tokens), n))
 
 
-def make_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
+def make_model(vocabulary_size: int, seed: int) -> "LlamaForCausalLM":
     """A randomly initialised mini model, float32.
 
     A Llama with Qwen's biases rather than a Qwen2: transformers forces Qwen's own tokenizer class on that.
     """
+    from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds
+
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary_size,

@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 from statistics import fmean
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.format import FORMAT_NAMES
@@ -29,6 +28,9 @@ from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.optim import Optimiser, learning_rate
 from budgetrl.training.policy_step import PolicyStep, Update
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Grpo(Stage):
     """Steps between states to resume from."""
     log_every: int = 20
     """Steps between groups written to completions.jsonl."""
+
+    trains_on_rollouts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_option(self, FORMAT_NAMES, "format")
@@ -243,6 +247,6 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)
 
 
-def frozen_copy(model: PreTrainedModel, temperature: float) -> PolicyModule:
+def frozen_copy(model: "PreTrainedModel", temperature: float) -> PolicyModule:
     """The policy as it is now, to measure the KL divergence from."""
     return PolicyModule(copy.deepcopy(model), temperature).requires_grad_(False).eval()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from budgetrl.budget.metrics import compare
 from budgetrl.run.folder import read_rows
@@ -46,6 +47,8 @@ class Pipeline(Stage):
     """Teach to budget."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """Measure before and after; budgets are given only after, and where the format has them."""
+
+    trains_on_rollouts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.label.format != "plain":

@@ -19,6 +19,7 @@ class Report(Stage):
     """A run folder, or a glob of several; unfinished ones are left out."""
 
     reported: ClassVar[bool] = False
+    runs_model: ClassVar[bool] = False
     always_runs: ClassVar[bool] = True
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:

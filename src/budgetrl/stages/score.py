@@ -59,6 +59,7 @@ class Score(Stage):
     """How the responses are laid out: auto (as the reward reads them, else plain), plain, budget, ..."""
 
     reported: ClassVar[bool] = False
+    runs_model: ClassVar[bool] = False
     always_runs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
