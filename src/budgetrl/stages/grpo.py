@@ -19,7 +19,7 @@ from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.base import Context, Job, Stage
-from budgetrl.stages.generation import collector_for, open_verifier, problems_of, seeds_for
+from budgetrl.stages.generation import collector_for, open_verifier, problems_of, say_overlap, seeds_for
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
 from budgetrl.stages.rollouts import Rollout
@@ -110,6 +110,7 @@ class Grpo(Stage):
         with open_verifier(ctx) as verifier:
             pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
+            say_overlap(pool, held_out, ctx)
             collector = collector_for(policy, fmt, self, verifier, job)
             if job.reward.needs_b_max:
                 collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
