@@ -157,9 +157,7 @@ def test_an_objective_that_no_result_has_ends_a_sweep_at_its_first_job(
     assert capsys.readouterr().err == said
 
 
-def test_help_fits_a_screen_and_explains_the_groups(
-    run: Run, repo: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_fits_a_screen_and_explains_the_groups(run: Run, repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 35

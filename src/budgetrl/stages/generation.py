@@ -12,7 +12,7 @@ from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import ResponseFormat
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
-from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems
+from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems, overlap
 from budgetrl.data.spec import Split
 from budgetrl.policy.loading import Policy
 from budgetrl.rollout.collect import Collector, Sample
@@ -74,6 +74,12 @@ def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Ve
     if loaded.skipped:
         ctx.say(f"{spec.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
     return loaded.problems[:limit]
+
+
+def say_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Context) -> None:
+    """Tell of held-out problems that are trained on as well."""
+    if shared := overlap(train, held_out):
+        ctx.say(f"{shared} of the {len(held_out)} held-out problems are training problems too, and flatter the model")
 
 
 def seeds_for(job: Job, use: str, problems: Sequence[Problem], samples: int) -> list[list[int]]:

@@ -20,7 +20,14 @@ from budgetrl.policy.module import PolicyModule
 from budgetrl.rewards.shape import Controller
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
-from budgetrl.stages.generation import asked_budgets, collector_for, open_verifier, problems_of, seeds_for
+from budgetrl.stages.generation import (
+    asked_budgets,
+    collector_for,
+    open_verifier,
+    problems_of,
+    say_overlap,
+    seeds_for,
+)
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
 from budgetrl.stages.rollouts import Rollout
@@ -111,6 +118,7 @@ class Grpo(Stage):
         with open_verifier(ctx) as verifier:
             pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
+            say_overlap(pool, held_out, ctx)
             collector = collector_for(policy, fmt, self, verifier, job)
             if job.reward.needs_b_max:
                 collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
