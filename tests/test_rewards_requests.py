@@ -4,11 +4,16 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
 
 from budgetrl import __main__ as entry
+from budgetrl.compose import check_request
+from budgetrl.rewards.registry import shape_names
 
 
 @pytest.fixture
@@ -73,3 +78,31 @@ def test_the_readmes_reward_in_a_package_of_its_own(
     monkeypatch.syspath_prepend(str(Path.cwd()))
     assert plan(*command.split()) == 0
     assert "my_package.rewards.Brief" in Path("run/config.yaml").read_text()
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "rewards.md"
+ABLATIONS = re.findall(r"\| `budgetrl (.*)` \|$", PAGE.read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", ABLATIONS)
+def test_the_ablations_of_selfbudgeter_are_requests_that_work(command: str) -> None:
+    check_request(command.split())
+
+
+def test_every_reward_has_its_rows_on_the_page() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.M)
+    own = {"accuracy", "budget_cosine", "budget_gauss"}
+    assert {name for name in shape_names() if named.count(name) != 2} == own
+
+
+def test_the_worked_example_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.S))
+    brief, test = ModuleType("budgetrl.rewards.brief"), ModuleType("test_rewards_brief")
+    for module in (brief, test):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(files["src/budgetrl/rewards/brief.py"], brief.__dict__)
+    exec(files["tests/test_rewards_brief.py"], test.__dict__)
+    test.test_a_token_costs_its_price()
+    assert yaml.safe_load(files["conf/reward/brief.yaml"]) == asdict(brief.Brief())
+    with pytest.raises(ValueError, match="^price: -1 is negative"):
+        brief.Brief(price=-1)

@@ -103,7 +103,9 @@ class Grpo(Stage):
     def odd(self, job: Job) -> list[str]:
         notes = []
         if (getattr(job.reward, "max_length", None) or 0) > self.max_new_tokens:
-            notes.append("reward.max_length is above stage.max_new_tokens: no completion gets there; null takes the stage's")
+            notes.append(
+                "reward.max_length is above stage.max_new_tokens: no completion gets there; null takes the stage's"
+            )
         if self.tokens_per_device < self.max_new_tokens:
             notes.append("stage.tokens_per_device is below stage.max_new_tokens: long completions train one by one")
         if self.steps % job.algorithm.optimiser_steps_per_rollout:
