@@ -4,6 +4,7 @@ from dataclasses import fields
 from math import isfinite
 
 from budgetrl.budget.checks import require
+from budgetrl.budget.records import Outcome
 from budgetrl.rewards.shape import Shape
 
 
@@ -20,3 +21,13 @@ def given_length(max_length: int | None) -> int:
     if max_length is None:
         raise ValueError("max_length: must be given, in tokens; training fills in the stage's max_new_tokens")
     return max_length
+
+
+def given_budget(shape: Shape, outcome: Outcome) -> int:
+    """The outcome's budget in tokens; ValueError if it has none, or one below 1."""
+    if outcome.budget is None or outcome.budget < 1:
+        raise ValueError(
+            f"budget: {outcome.budget} in a response to problem {outcome.problem_id!r}; {shape.name} needs a "
+            f"positive number of tokens (response format {shape.needs_format!r})"
+        )
+    return outcome.budget
