@@ -55,10 +55,10 @@ class Cosine(Shape):
     """Reward of a wrong answer of L_max tokens."""
     exceeded: float = -10.0
     """Reward of a response that did not end within L_max."""
-    repetition_ngram: int | None = 40
-    """Size of the n-grams, in tokens; null: repetition is not measured, and costs nothing."""
+    repetition_ngram: int = 40
+    """Size of the n-grams, in tokens."""
     repetition_penalty: float = -10.0
-    """What a wrong answer loses if all its n-grams are repeated; 0 or below."""
+    """What a wrong answer loses if all its n-grams are repeated; 0 switches it off."""
     max_length: int | None = None
     """L_max, in tokens; null: the stage's max_new_tokens."""
 

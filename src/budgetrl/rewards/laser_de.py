@@ -28,10 +28,10 @@ class LaserDE(LaserD):
     """
 
     name: str = "laser_de"
-    repetition_ngram: int | None = 40
-    """Size of the n-grams whose repetition is measured, in tokens; null: none, and no response is repetitive."""
+    repetition_ngram: int = 40
+    """Size of the n-grams whose repetition is measured, in tokens."""
     most_repetition: float = 0.2
-    """Share of repeated n-grams above which a response is repetitive, from 0 to 1."""
+    """Share of repeated n-grams above which a response is repetitive; 1: none is."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
