@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,20 +18,43 @@ from budgetrl.rewards.self_budgeter import SelfBudgeter
 from budgetrl.rewards.shape import Shape
 
 CONF = Path(__file__).parents[1] / "conf" / "reward"
-SHAPES = [shape_class(name)() for name in shape_names()]
+CAP = 20_000
+"""Longest completion, for the shapes that read it."""
+SHAPES = [shape_class(name)().within(CAP) for name in shape_names()]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=[shape.name for shape in SHAPES])
 
 tokens = st.integers(0, 10**9)
 budgets = st.integers(1, 10**9 - 1)
 references = st.one_of(st.just(math.inf), tokens)
 well_formed = st.builds(Outcome, st.just(True), st.booleans(), tokens, budgets, references)
-malformed = st.builds(Outcome, st.just(False), st.booleans(), tokens, st.none() | budgets, references)
+malformed = st.builds(Outcome, st.just(False), st.booleans(), tokens, budgets, references)
 groups = st.lists(well_formed | malformed, min_size=1, max_size=8)
 progresses = st.floats(0, 1)
 
 
+MALFORMED_LAST = {"accuracy", "budget_cosine", "budget_gauss"}
+"""Shapes with a format of their own to keep: malformed is worse than wrong. To the others it is one way to be wrong."""
+WRONG_MAY_WIN = {
+    "l1_exact": "the price of missing the length asked for has no bound",
+}
+"""Shapes in which a wrong answer can outscore a correct one, and why."""
+LONGER_MAY_WIN = {
+    "budget_cosine": "outside the window all lengths earn the same, and b_best is not the shortest length",
+    "budget_gauss": "b_best is not the shortest length",
+    "l1_exact": "the length asked for is best, not the shortest",
+}
+"""Shapes in which a longer correct answer can outscore a shorter one of its group, and why."""
+
+
+def those(names: Collection[str]) -> pytest.MarkDecorator:
+    """For the shapes of these names."""
+    chosen = [shape for shape in SHAPES if shape.name in names]
+    return pytest.mark.parametrize("shape", chosen, ids=[shape.name for shape in chosen])
+
+
 def test_the_built_in_rewards_are_found_by_module() -> None:
-    assert shape_names() == ["accuracy", "budget_cosine", "budget_gauss"]
+    assert {"accuracy", "budget_cosine", "budget_gauss"} <= set(shape_names())
+    assert not {"self_budgeter", "shape", "group"} & set(shape_names())
 
 
 @every_shape
@@ -53,7 +77,7 @@ def test_rewards_do_not_depend_on_the_order_of_the_group(
     assert shape([group[index] for index in order], progress) == [rewards[index] for index in order]
 
 
-@every_shape
+@those(MALFORMED_LAST)
 @given(outcome=well_formed, other_length=tokens, progress=progresses)
 def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
     shape: Shape, outcome: Outcome, other_length: int, progress: float
@@ -65,14 +89,27 @@ def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
     assert reward_correct > reward_wrong > reward_broken
 
 
-@every_shape
-@given(correct=well_formed, wrong=well_formed, progress=progresses)
+@those({shape.name for shape in SHAPES} - set(WRONG_MAY_WIN))
+@given(
+    correct=well_formed, wrong=well_formed, others=st.lists(well_formed | malformed, max_size=4), progress=progresses
+)
 def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
-    shape: Shape, correct: Outcome, wrong: Outcome, progress: float
+    shape: Shape, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
 ) -> None:
-    group = [replace(correct, correct=True), replace(wrong, correct=False)]
-    reward_correct, reward_wrong = shape(group, progress)
+    group = [replace(correct, correct=True), replace(wrong, correct=False), *others]
+    reward_correct, reward_wrong, *_ = shape(group, progress)
     assert reward_correct >= reward_wrong
+
+
+@those({shape.name for shape in SHAPES} - set(LONGER_MAY_WIN))
+@given(outcome=well_formed, lengths=st.lists(tokens, min_size=2, max_size=6), progress=progresses, data=st.data())
+def test_of_two_correct_answers_the_longer_never_earns_more(
+    shape: Shape, outcome: Outcome, lengths: list[int], progress: float, data: st.DataObject
+) -> None:
+    others = data.draw(st.lists(well_formed | malformed, max_size=4))
+    group = [replace(outcome, correct=True, length=length) for length in sorted(lengths)]
+    rewards = shape([*group, *others], progress)[: len(group)]
+    assert rewards == sorted(rewards, reverse=True)
 
 
 @every_shape
@@ -89,7 +126,8 @@ def test_shapes_name_themselves_and_a_known_format(shape: Shape) -> None:
 @every_shape
 def test_the_yaml_of_a_shape_spells_out_its_defaults(shape: Shape) -> None:
     written = OmegaConf.to_container(OmegaConf.load(CONF / f"{shape.name}.yaml"))
-    assert written == {field.name: getattr(shape, field.name) for field in fields(shape)}
+    defaults = {field.name: getattr(type(shape)(), field.name) for field in fields(shape)}
+    assert written == {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
     assert isinstance(written, dict)
     assert next(iter(written)) == "name"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from budgetrl.budget.checks import require, require_option
 from budgetrl.budget.records import Outcome
 from budgetrl.budget.schedules import SCHEDULES, anneal
-from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.checks import given_budget, require_finite
 from budgetrl.rewards.shape import Parts, Shape
 
 SLACK = 1e-9
@@ -100,27 +100,19 @@ class SelfBudgeter(Shape):
         return anneal(self.alpha_schedule, self.alpha_start, self.alpha_end, progress, self.alpha_end_at)
 
     def _budget_penalty(self, outcome: Outcome) -> float:
-        over = outcome.well_formed and self._budget(outcome) > outcome.b_max
+        over = outcome.well_formed and given_budget(self, outcome) > outcome.b_max
         return self.r_b if over else 0.0
 
     def _adherence(self, outcome: Outcome, alpha: float) -> float:
         if not outcome.well_formed:
             return 0.0
-        budget = self._budget(outcome)
+        budget = given_budget(self, outcome)
         offset = (outcome.length - budget) / (alpha * budget)
         if outcome.correct:
             low, high, best = self.correct_min, self.correct_max, -1.0
         else:
             low, high, best = self.wrong_min, self.wrong_max, 1.0
         return low + (high - low) * self.closeness(offset, best)
-
-    def _budget(self, outcome: Outcome) -> int:
-        if outcome.budget is None or outcome.budget < 1:
-            raise ValueError(
-                f"budget: {outcome.budget} in a well-formed response to problem {outcome.problem_id!r}; "
-                f"{self.name} needs a positive number of tokens (response format 'budget')"
-            )
-        return outcome.budget
 
     def _check_bands(self) -> None:
         require(self.r_b <= 0, "r_b", f"{self.r_b} would reward budgets above b_max; give 0 or less")

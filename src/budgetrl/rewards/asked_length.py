@@ -1,0 +1,35 @@
+"""What L1's rewards have in common: the prompt asks for a number of tokens."""
+
+from dataclasses import dataclass
+from random import Random
+
+from budgetrl.budget.checks import require
+from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.shape import Shape
+
+
+@dataclass(frozen=True)
+class AskedLength(Shape):
+    """Draws the number n of tokens that a prompt asks for, evenly from `budget_low` to `budget_high`.
+
+    From L1 (arXiv 2503.04697). A response's budget is what its prompt asked for.
+    """
+
+    alpha: float = 0.0003
+    """What a token is worth."""
+    budget_low: int = 100
+    """Fewest tokens that a prompt asks for."""
+    budget_high: int = 4000
+    """Most tokens that a prompt asks for."""
+
+    needs_format = "prompt_budget"
+
+    def __post_init__(self) -> None:
+        require_finite(self)
+        require(self.alpha > 0, "alpha", f"{self.alpha} is not positive")
+        require(self.budget_low >= 1, "budget_low", f"{self.budget_low} is not positive")
+        low, high = self.budget_low, self.budget_high
+        require(low <= high, "budget_high", f"{high} is below budget_low ({low})")
+
+    def asked_budget(self, seed: int) -> int:
+        return Random(seed).randint(self.budget_low, self.budget_high)

@@ -1,0 +1,102 @@
+"""AALC: what the validations make of the reward, and that a resumed run goes on as it was."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.aalc import Aalc
+from budgetrl.training.advantages import equal_share
+
+RIGHT = Outcome(well_formed=True, correct=True, length=512)
+WRONG = replace(RIGHT, correct=False)
+
+
+def evaluation(right: int, of: int) -> list[list[Outcome]]:
+    """Held-out problems, one response each."""
+    return [[RIGHT]] * right + [[WRONG]] * (of - right)
+
+
+def test_before_the_first_validation_only_the_verdict_counts() -> None:
+    group = [RIGHT, WRONG, replace(RIGHT, truncated=True, well_formed=False), replace(RIGHT, length=5)]
+    assert Aalc()(group, 0) == [1.0, 0.0, 0.0, 1.0]
+
+
+def test_wrong_answers_are_weighed_by_length_too() -> None:
+    shape = Aalc(validation_accuracy=1.0)
+    assert shape([WRONG, replace(WRONG, length=256)], 0) == pytest.approx([0.5e-6, 0.75e-6])
+
+
+def test_beyond_the_longest_length_all_are_alike() -> None:
+    shape = Aalc(validation_accuracy=1.0)
+    assert shape([replace(RIGHT, length=1024), replace(RIGHT, length=3000)], 0) == [0.9, 0.9]
+    assert Aalc(max_length=None).within(420).max_length == 420
+    with pytest.raises(ValueError, match="^max_length: must be given"):
+        replace(shape, max_length=None)([RIGHT], 0)
+
+
+def test_a_constant_target_stays() -> None:
+    controller = Aalc(target_accuracy=0.8).controller()
+    controller.validate(evaluation(4, of=10))
+    assert (controller.shape.validation_accuracy, controller.shape.target_accuracy) == (0.4, 0.8)
+    assert controller.shape.schedule(0) == {"target_attained": 0.5, "target_accuracy": 0.8}
+    controller.validate(evaluation(9, of=10))
+    assert controller.shape.attained() == 1.0
+
+
+def test_a_decaying_target_comes_down_to_the_best_accuracy() -> None:
+    """Potentials: 0.4 at first; then min(0.3, 0.36), min(0.3, 0.27), min(0.1, 0.243)."""
+    controller = Aalc(target_schedule="decay").controller()
+    targets = []
+    for right in (6, 7, 5, 9):
+        controller.validate(evaluation(right, of=10))
+        targets.append(controller.shape.target_accuracy)
+    assert targets == pytest.approx([1.0, 1.0, 0.97, 1.0])
+
+
+def test_truncated_answers_are_wrong_in_a_validation() -> None:
+    controller = Aalc().controller()
+    controller.validate([[RIGHT, replace(RIGHT, well_formed=False, truncated=True)]])
+    assert controller.shape.validation_accuracy == 0.5
+
+
+@pytest.mark.parametrize("seen", [0, 2])
+def test_a_resumed_controller_goes_on_as_it_was(seen: int) -> None:
+    whole, resumed = (Aalc(target_schedule="decay").controller() for _ in range(2))
+    for right in (6, 4)[:seen]:
+        whole.validate(evaluation(right, of=10))
+    resumed.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+    for controller in (whole, resumed):
+        for right in (5, 7):
+            controller.validate(evaluation(right, of=10))
+    assert resumed.shape == whole.shape
+    assert resumed.state_dict() == whole.state_dict()
+
+
+@pytest.mark.parametrize(("longer", "share"), [(101, 1.0), (102, 0.0)])
+def test_lengths_two_tokens_apart_are_told_apart(longer: int, share: float) -> None:
+    group = [replace(RIGHT, length=length) for length in (100, longer)]
+    assert equal_share([Aalc(validation_accuracy=1.0)(group, 0)]) == share
+
+
+def test_a_weight_that_is_hard_to_see_is_noted() -> None:
+    (note,) = Aalc().odd()
+    assert note.startswith("reward.length_weight is 1e-06: ")
+    assert Aalc(length_weight=0.1).odd() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("length_weight", -1.0),
+        ("beta", 0.0),
+        ("max_length", 0),
+        ("target_accuracy", 0.0),
+        ("target_schedule", "cosine"),
+        ("validation_accuracy", 1.5),
+    ],
+)
+def test_refused_settings_name_the_field(field: str, value: float | str) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        Aalc(**{field: value})  # pyright: ignore[reportArgumentType]
