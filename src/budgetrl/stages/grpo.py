@@ -161,7 +161,8 @@ class Grpo(Stage):
 
     def _update(self, step: int, job: Job) -> Update:
         lr = learning_rate(step, self.steps, self.optimiser)
-        return Update(job.algorithm, lr, job.algorithm.budget_entropy(self._progress(step)), self.tokens_per_device)
+        entropy = job.algorithm.budget_entropy(self._progress(step))
+        return Update(job.algorithm, lr, entropy, self.tokens_per_device, self.max_new_tokens)
 
     def _b_max(self, pool: Sequence[Problem], collector: Collector, job: Job, ctx: Context) -> Mapping[str, float]:
         """Reference lengths from the labels file, or asked of the model that is about to be trained."""

@@ -11,7 +11,7 @@ from budgetrl.policy.codec import TextCodec
 from budgetrl.rewards.shape import Parts, Shape
 from budgetrl.rollout.collect import Sample
 from budgetrl.stages.generation import Row, completion_row
-from budgetrl.training.advantages import equal_share, group_advantages
+from budgetrl.training.advantages import Group, equal_share, group_advantages
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import minibatches
 from budgetrl.training.policy_step import Experience
@@ -40,13 +40,14 @@ class Rollout:
         """Reward every group, and turn rewards into advantages."""
         outcomes_PG = [[sample.outcome for sample in group] for group in samples_PG]
         rewards_PG = [shape(group, progress) for group in outcomes_PG]
-        advantages_PG = group_advantages(rewards_PG, algorithm.normalise_std, algorithm.std_floor)
+        parts_P = [shape.parts(group, progress) for group in outcomes_PG]
+        groups = [_group(*group) for group in zip(samples_PG, rewards_PG, parts_P, strict=True)]
+        advantages_PG = group_advantages(groups, algorithm)
         experience = [
             _experience(sample, advantage, codec)
             for group, advantages in zip(samples_PG, advantages_PG, strict=True)
             for sample, advantage in zip(group, advantages, strict=True)
         ]
-        parts_P = [shape.parts(group, progress) for group in outcomes_PG]
         return Rollout(samples_PG, parts_P, rewards_PG, experience, shape.schedule(progress))
 
     @property
@@ -94,6 +95,11 @@ class Rollout:
         return rows[:limit]
 
 
+def _group(samples: Sequence[Sample], rewards: Sequence[float], parts: Parts) -> Group:
+    lengths = [len(sample.completion.token_ids) for sample in samples]
+    return Group(rewards, parts, lengths, [sample.verdict.correct for sample in samples])
+
+
 def _experience(sample: Sample, advantage: float, codec: TextCodec) -> Experience:
     field = codec.budget_field(sample.response_ids, prefilled=len(sample.prompt.prefix_ids))
     return Experience(
@@ -102,4 +108,5 @@ def _experience(sample: Sample, advantage: float, codec: TextCodec) -> Experienc
         logprobs=sample.completion.logprobs,
         advantage=advantage,
         budget_field=field,
+        truncated=not sample.completion.finished,
     )
