@@ -67,7 +67,7 @@ def test_all_ranks_run_the_same_number_of_micro_batches(case: tuple[list[int], i
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert all(len(batch) <= 1 or padded(lengths, batch) <= budget for batch in batches)
     assert plans == plan_ranks(list(lengths), budget, ranks)
-    assert ranks > 1 or plans == [plan_micro_batches(lengths, budget)]
+    assert ranks > 1 or plans == [plan_micro_batches(lengths, budget) or [[]]]
 
 
 def test_pad_to() -> None:
