@@ -79,6 +79,10 @@ def learning_rate(step: int) -> float:
     return OPTIMISER.lr * (1 - step / 10)
 
 
+def update_at(step: int) -> Update:
+    return Update(ALGORITHM, learning_rate(step), BUDGET_ENTROPY, TOKENS_PER_DEVICE, max_new_tokens=max(LENGTHS))
+
+
 class Training:
     """A policy in training at one ZeRO stage."""
 
@@ -95,9 +99,12 @@ class Training:
 
     def run(self, first: int, last: int) -> list[dict[str, float]]:
         """The metrics of steps `first` to `last`, counted from 0, the last one not included."""
-        limits = TOKENS_PER_DEVICE, max(LENGTHS)
-        updates = [Update(ALGORITHM, learning_rate(s), BUDGET_ENTROPY, *limits) for s in range(first, last)]
-        return [self.step(self.data, update, self.old) for update in updates]
+        return [self.step(self.data, update_at(step), self.old) for step in range(first, last)]
+
+    def run_on_truncated_ones(self) -> dict[str, float]:
+        """The metrics of a step for which all are masked."""
+        left = [i for i, e in enumerate(self.data) if e.truncated]
+        return self.step([self.data[i] for i in left], update_at(0), [self.old[i] for i in left])
 
     def logprobs(self) -> list[list[float]]:
         return [values.tolist() for values in self.step.logprobs(self.data, TOKENS_PER_DEVICE)]
@@ -119,6 +126,7 @@ def train(folder: Path) -> None:
         found["state"] = resumed.saved.load_state(SAVED_AFTER, resumed.engine)
         found["resumed"] = resumed.run(SAVED_AFTER, STEPS)
         found["resumed_logprobs"] = resumed.logprobs()
+        found["masked"] = resumed.run_on_truncated_ones()
         resumed.engine.close()
         if world.leads:
             (folder / f"{stage}.json").write_text(json.dumps(found))

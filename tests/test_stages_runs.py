@@ -31,7 +31,10 @@ GRPO = [
 ]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
 ALGORITHMS = ("dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "sapo")
-BRIEF = ["stage.steps=2", "stage.eval_every=0", "stage.eval_problems=7", "algorithm.optimiser_steps_per_rollout=2"]
+BRIEF = [
+    *("stage.steps=2", "stage.problems=7", "stage.eval_every=0", "stage.eval_problems=4", "stage.save_every=9"),
+    *("stage.prompts_per_step=2", "algorithm.optimiser_steps_per_rollout=2"),
+]
 DAPO = [*GRPO[:-1], *BRIEF, "algorithm=dapo", "reward=accuracy", "algorithm.max_rollouts=3"]  # often all equal
 HOT = "stage.temperature=1.5"  # so that the base model, too, is sometimes wrong
 PRETRAIN = ["dataset.eval_size=7", "stage.optimiser.warmup_steps=0"]

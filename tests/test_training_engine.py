@@ -125,6 +125,12 @@ def test_the_other_metrics_do_not_depend_on_the_cut(found: Found, ranks: int, st
 
 
 @every_cut
+def test_a_step_without_anything_to_learn_from_has_no_gradient(found: Found, ranks: int, stage: int) -> None:
+    masked = found(ranks, stage)["masked"]
+    assert {masked[key] for key in ("loss", "grad_norm", "ratio", "entropy", "mismatch", "budget_entropy")} == {0.0}
+
+
+@every_cut
 def test_a_checkpoint_gives_the_trainers_log_probabilities(folder: Path, found: Found, ranks: int, stage: int) -> None:
     path = folder / str(ranks) / f"stage{stage}" / "last"
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)

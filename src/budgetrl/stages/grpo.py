@@ -47,7 +47,7 @@ class Grpo(Stage):
     name: str = "grpo"
     format: str = "auto"
     """What the model is asked for: auto (what the reward reads, else plain), plain, budget, ..."""
-    steps: int = 180
+    steps: int = 240
     """Optimiser steps."""
     prompts_per_step: int = 16
     """Prompts of an optimiser step, over all ranks."""

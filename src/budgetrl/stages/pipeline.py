@@ -27,7 +27,7 @@ class Pipeline(Stage):
     """
 
     name: str = "pipeline"
-    steps: int = 180
+    steps: int = 240
     """Optimiser steps of GRPO."""
     prompts_per_step: int = 16
     """Prompts of a GRPO step, over all ranks."""

@@ -72,7 +72,7 @@ class Algorithm:
     """k1, k2 or k3; `losses.kl_penalty` says what each one's value and gradient estimate."""
     optimiser_steps_per_rollout: int = 1
     """The prompts of a rollout are split into that many minibatches, one optimiser step each."""
-    budget_entropy_start: float = 0.003
+    budget_entropy_start: float = 0.006
     """Entropy bonus: loss -= c * mean over completions of the entropy of the budget field, in nats."""
     budget_entropy_end: float = 0.0
     """Where c ends; it falls linearly."""
