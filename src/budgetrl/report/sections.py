@@ -126,7 +126,7 @@ def on_the_way(run: Run) -> Part:
             (
                 cold_start,
                 "kept",
-                "{} of the initial model's completions were right and kept for the cold start.",
+                "{} of the initial model's completions, all of them right, were kept for the cold start.",
             ),
             (cold_start, "format", "After it, {} of the completions kept the format,"),
             (cold_start, "match_50", "and {} had a length within 50 % of their budget."),
