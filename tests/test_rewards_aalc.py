@@ -7,7 +7,7 @@ import pytest
 
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.aalc import Aalc
-from budgetrl.training.advantages import group_advantages
+from budgetrl.training.advantages import equal_share
 
 RIGHT = Outcome(well_formed=True, correct=True, length=512)
 WRONG = replace(RIGHT, correct=False)
@@ -74,14 +74,10 @@ def test_a_resumed_controller_goes_on_as_it_was(seen: int) -> None:
     assert resumed.state_dict() == whole.state_dict()
 
 
-def test_lengths_are_seen_with_the_settings_that_the_docstring_asks_for() -> None:
-    shape = Aalc(validation_accuracy=1.0)
-    rewards = shape([replace(RIGHT, length=length) for length in (100, 300, 500)], 0)
-    assert max(map(abs, *group_advantages([rewards], normalise_std=True, std_floor=0.01))) < 1e-4
-    ((short, middle, long),) = group_advantages([rewards], normalise_std=True, std_floor=1e-6)
-    assert short > 0.1
-    assert long == pytest.approx(-short)
-    assert middle == pytest.approx(0, abs=1e-6)
+@pytest.mark.parametrize(("longer", "share"), [(101, 1.0), (102, 0.0)])
+def test_lengths_two_tokens_apart_are_told_apart(longer: int, share: float) -> None:
+    group = [replace(RIGHT, length=length) for length in (100, longer)]
+    assert equal_share([Aalc(validation_accuracy=1.0)(group, 0)]) == share
 
 
 def test_a_weight_that_is_hard_to_see_is_noted() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from test_rewards_published import Row, rows, score  # noqa: F401
 
 TRUNCATED = {"problem_id": "p", "well_formed": False, "correct": True, "truncated": True}

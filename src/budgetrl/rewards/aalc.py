@@ -38,9 +38,10 @@ class Aalc(Shape):
     Published with GRPO, advantages over (std + 1e-6).
 
     Limits: a term of 1e-6 shows only in groups whose verdicts are all alike, and only once it is divided by
-    their standard deviation. It needs `algorithm.normalise_std=true algorithm.std_floor=1e-6`, or a
-    length_weight of the size of the verdict; the plan says so. Rewards closer than 1e-9 count as
-    equal: with the defaults, lengths that are one token apart. Responses longer than L_max are alike.
+    their standard deviation. It needs advantages scaled by the group's std, as GRPO's are, with
+    `algorithm.std_floor=1e-6`, or a length_weight of the size of the verdict; the plan says so. Rewards
+    closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses longer
+    than L_max are alike.
 
     >>> outcome = Outcome(well_formed=True, correct=True, length=512)
     >>> [round(Aalc(validation_accuracy=accuracy)([outcome], 0)[0], 10) for accuracy in (0.7, 0.99, 1.0)]
@@ -88,8 +89,8 @@ class Aalc(Shape):
         if self.length_weight >= SEEN:
             return []
         return [
-            f"reward.length_weight is {self.length_weight:g}: lengths count only with algorithm.normalise_std=true "
-            "and an algorithm.std_floor as small as it is"
+            f"reward.length_weight is {self.length_weight:g}: lengths count only where advantages are divided "
+            "by the group's std, with an algorithm.std_floor as small as it is"
         ]
 
     def attained(self) -> float:

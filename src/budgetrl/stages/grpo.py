@@ -87,13 +87,25 @@ class Grpo(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        faults = format_faults(self.format, job)
+        faults = format_faults(self.format, job) + self._length_faults(job)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
         return faults
 
+    def _length_faults(self, job: Job) -> list[str]:
+        """What the reward has against this stage's longest completion."""
+        try:
+            job.reward.within(self.max_new_tokens)
+        except ValueError as error:
+            return [f"reward.{error}"]
+        return []
+
     def odd(self, job: Job) -> list[str]:
         notes = []
+        if (getattr(job.reward, "max_length", None) or 0) > self.max_new_tokens:
+            notes.append(
+                "reward.max_length is above stage.max_new_tokens: no completion gets there; null takes the stage's"
+            )
         if self.tokens_per_device < self.max_new_tokens:
             notes.append("stage.tokens_per_device is below stage.max_new_tokens: long completions train one by one")
         if self.steps % job.algorithm.optimiser_steps_per_rollout:

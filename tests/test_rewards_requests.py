@@ -1,0 +1,108 @@
+"""Rewards in a training request: what cannot work is refused, what looks odd is noted, before anything starts."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from budgetrl import __main__ as entry
+from budgetrl.compose import check_request
+from budgetrl.rewards.registry import shape_names
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Plans a GRPO run in an empty folder; gives back the exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["budgetrl", "stage=grpo", "mode=dry", "run.dir=run", *words])
+        with pytest.raises(SystemExit) as caught:
+            entry.main()
+        assert isinstance(caught.value.code, int)
+        return caught.value.code
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
+        (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
+        (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
+        (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl reads the difficulty format"),
+        (["reward=kimi", "stage.format=prompt_budget"], "stage.format: reward=kimi asks for no budget in the prompt"),
+        (["reward=l1_max", "reward.form=blog"], "reward.form: 'blog' is not one of paper, code"),
+        (["reward=thinkprune", "reward.limits=[]"], "reward.limits: there is none"),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    plan: Callable[..., int], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert plan(*words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["reward=aalc"], ["reward.max_length", "reward.length_weight"]),
+        (["reward=dast"], ["reward.max_length"]),
+        (["reward=dast", "reward.max_length=null"], []),
+        (["reward=overlong", "reward.max_length=null", "reward.cache=100"], []),
+        (["reward=l1_exact", "reward.budget_high=300"], []),
+    ],
+)
+def test_what_looks_odd_is_noted(plan: Callable[..., int], words: list[str], keys: list[str]) -> None:
+    assert plan(*words) == 0
+    notes = json.loads(Path("run/plan.json").read_text())["odd"]
+    assert [note.split()[0] for note in notes if note.startswith("reward.")] == keys
+
+
+def test_the_readmes_reward_in_a_package_of_its_own(
+    plan: Callable[..., int], repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written to the files that their first lines name, and run with the command beside them."""
+    text = (repo / "README.md").read_text()
+    for path, content in re.findall(r"```(?:python|yaml)\n# (my_\S+)\n(.*?)```", text, re.S):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(content)
+    (command,) = re.findall(r"^ +budgetrl (--config-dir my_conf .*reward=brief.*)$", text, re.M)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    assert plan(*command.split()) == 0
+    assert "my_package.rewards.Brief" in Path("run/config.yaml").read_text()
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "rewards.md"
+ABLATIONS = re.findall(r"\| `budgetrl (.*)` \|$", PAGE.read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", ABLATIONS)
+def test_the_ablations_of_selfbudgeter_are_requests_that_work(command: str) -> None:
+    check_request(command.split())
+
+
+def test_every_reward_has_its_rows_on_the_page() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.M)
+    own = {"accuracy", "budget_cosine", "budget_gauss"}
+    assert {name for name in shape_names() if named.count(name) != 2} == own
+
+
+def test_the_worked_example_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.S))
+    brief, test = ModuleType("budgetrl.rewards.brief"), ModuleType("test_rewards_brief")
+    for module in (brief, test):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(files["src/budgetrl/rewards/brief.py"], brief.__dict__)
+    exec(files["tests/test_rewards_brief.py"], test.__dict__)
+    test.test_a_token_costs_its_price()
+    assert yaml.safe_load(files["conf/reward/brief.yaml"]) == asdict(brief.Brief())
+    with pytest.raises(ValueError, match="^price: -1 is negative"):
+        brief.Brief(price=-1)
