@@ -9,7 +9,7 @@ from budgetrl.budget.checks import require_count
 from budgetrl.budget.errors import RequestError
 from budgetrl.report import figures
 from budgetrl.report.report import write_comparison, write_report
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import Context, Job, Stage, length_faults
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class Report(Stage):
         if self.draw_reward:
             return {"figure": f"{job.reward.name} up to {self.draw_reward:,} tokens"}
         return {"run folders": len(self.folders())}
+
+    def check(self, job: Job) -> list[str]:
+        return length_faults(self.draw_reward, job) if self.draw_reward else []
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         if self.draw_reward:
