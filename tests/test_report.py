@@ -13,9 +13,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import synthetic_run
+from budgetrl.budget.records import Outcome
 from budgetrl.report import figures, tables
 from budgetrl.report.reading import Estimate, Results, read_run
 from budgetrl.report.report import write_comparison, write_report
+from budgetrl.rewards.budget_gauss import BudgetGauss
+from budgetrl.rewards.cosine import Cosine
+from budgetrl.rewards.hapo import Hapo
+from budgetrl.rewards.registry import shape_class, shape_names
+from budgetrl.rewards.shorterbetter import ShorterBetter
 
 LARGEST_FIGURE = 150_000
 """Bytes. A report of a dozen figures can be mailed, or put in a repository."""
@@ -334,6 +340,43 @@ def test_control_is_the_mean_over_problems() -> None:
     assert np.array(bars.lines[0].get_xydata()).tolist() == [[20, 25]]
     assert np.allclose(bars.lines[2][0].get_segments()[0][:, 1], [10, 40])
     assert figures.length_control([]) is None
+
+
+def _texts(figure: Any) -> str:
+    return "\n".join(text.get_text() for ax in figure.axes for text in ax.texts)
+
+
+def _legend(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("name", shape_names())
+def test_every_reward_is_drawn_for_right_and_wrong(name: str) -> None:
+    figure = figures.reward_shape(shape_class(name)(), 5000)
+    assert _titles(figure) == [name]
+    assert _legend(figure)[:2] == ["right", "wrong"]
+
+
+def test_a_reward_is_drawn_through_its_values_once_for_each_moment_that_differs() -> None:
+    shape = BudgetGauss()
+    figure = figures.reward_shape(shape, 1000)
+    assert _legend(figure) == ["right", "wrong", "malformed", "0 %", "25 %", "50 to 100 % of training"]
+    lines = [line for line in figure.axes[0].lines if len(np.asarray(line.get_xdata())) > 2]
+    assert len(lines) == 3 * 3
+    for verdict, line in zip((True, False), lines[-3:], strict=False):
+        outcomes = [Outcome(True, verdict, int(length), 500) for length in np.asarray(line.get_xdata())]
+        assert np.allclose(line.get_ydata(), shape(outcomes, progress=0.5))
+
+
+def test_a_drawn_reward_says_what_stands_around_it() -> None:
+    assert "right with 500 and 1,000 tokens, wrong with 1,500" in _texts(figures.reward_shape(ShorterBetter(), 2000))
+    assert "the others" not in _texts(figures.reward_shape(Cosine(), 2000))
+    assert "budget 1,000 tokens, within b_max" in _texts(figures.reward_shape(BudgetGauss(), 2000))
+    assert "learnt so far: history none" in _texts(figures.reward_shape(Hapo(), 2000))
+    figure = figures.reward_shape(Hapo(history={figures.EXAMPLE: 1000}), 2000)
+    right = figure.axes[0].lines[0]
+    assert np.interp(1000, *np.asarray(right.get_xydata()).T) == pytest.approx(1)
+    assert np.interp(500, *np.asarray(right.get_xydata()).T) == pytest.approx(1.707107)
 
 
 def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:

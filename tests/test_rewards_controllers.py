@@ -1,19 +1,14 @@
 """What LASER-D and HAPO remember: targets that cover enough, and each problem's right lengths."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.laser_d import LaserD, difficulty
-from budgetrl.rewards.laser_de import LaserDE
-from budgetrl.rewards.shape import Controller, Shape
 
 GRID = LaserD(max_length=500, lower_bound=100, grid_step=100, update_every=2)
 
@@ -71,8 +66,8 @@ def test_targets_move_when_it_is_time_and_an_absent_difficulty_keeps_its_own() -
     assert controller.shape.target_medium == 300
     assert controller.shape.target_hard == 300
     assert controller.shape.schedule(0) == {"target_easy": 300, "target_medium": 300, "target_hard": 300}
-    controller.update([group(right=[90, 90, 90])])
-    controller.update([group(right=[90, 90, 90])])
+    controller.update([group(right=[90])])
+    controller.update([group(right=[90])])  # all of one are sure: what was seen before the last move is forgotten
     assert controller.shape.target_easy == 100
 
 
@@ -107,31 +102,3 @@ def test_the_history_of_the_configuration_is_not_written_to() -> None:
     shape = Hapo(history={"a": 100})
     shape.controller().update([group(right=[50], problem="a")])
     assert shape.history == {"a": 100}
-
-
-lengths = st.lists(st.integers(0, 500), max_size=4)
-groups = st.builds(group, lengths, lengths, st.sampled_from(["p", "q"])).filter(bool)
-REMEMBERING = [GRID, LaserDE(max_length=500, lower_bound=100, update_every=2), Hapo(), Hapo(memory="mean")]
-
-
-@pytest.mark.parametrize("shape", REMEMBERING, ids=lambda shape: shape.name)
-@given(rollouts=st.lists(st.lists(groups, min_size=1, max_size=3), min_size=1, max_size=6), data=st.data())
-def test_a_controller_goes_on_where_it_was_saved(
-    shape: Shape, rollouts: list[list[list[Outcome]]], data: st.DataObject
-) -> None:
-    saved_at = data.draw(st.integers(0, len(rollouts)))
-    through, first = shape.controller(), shape.controller()
-    _learn(through, rollouts)
-    _learn(first, rollouts[:saved_at])
-    saved = json.dumps(first.state_dict(), allow_nan=False)
-    _learn(first, rollouts[saved_at:])  # what goes on after the save must not reach into it
-    second = shape.controller()
-    second.load_state_dict(json.loads(saved))
-    _learn(second, rollouts[saved_at:])
-    assert second.shape == through.shape == first.shape
-    assert second.state_dict() == through.state_dict()
-
-
-def _learn(controller: Controller, rollouts: Sequence[Sequence[Sequence[Outcome]]]) -> None:
-    for rollout in rollouts:
-        controller.update(rollout)

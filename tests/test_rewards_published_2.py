@@ -17,7 +17,7 @@ VECTORS: list[tuple[str, list[str], list[Row], list[float]]] = [
     ("cosine", [PUBLISHED_CAP], rows([0] * 4, [0, 7168, 14336, 14337]), [-10.0, -5.0, 0.0, -10.0]),
     ("cosine", [PUBLISHED_CAP], rows([1, 0], [7168, 7168], repetition=0.5), [1.5, -10.0]),
     ("cosine", [PUBLISHED_CAP, "reward.repetition_penalty=-2"], rows([0], [7168], repetition=0.25), [-5.5]),
-    ("cosine", [PUBLISHED_CAP], [{**TRUNCATED, "length": 14336, "repetition": 1.0}], [-10.0]),
+    ("cosine", [PUBLISHED_CAP], [{**TRUNCATED, "length": 14336}], [-10.0]),
     ("cosine", [PUBLISHED_CAP], [{**TRUNCATED, "truncated": False, "length": 7168}], [-5.0]),
     ("arora", ["reward.alpha=0.2"], rows([1, 1, 1, 0], [1000, 2000, 3000, 10]), [0.954579, 0.9, 0.845421, 0.0]),
     ("arora", ["reward.alpha=0.2"], rows([1, 0, 0], [1000, 2000, 3000]), [0.9, 0.0, 0.0]),

@@ -13,6 +13,7 @@ import yaml
 
 from budgetrl import __main__ as entry
 from budgetrl.compose import check_request
+from budgetrl.config import ConfigError
 from budgetrl.rewards.registry import shape_names
 
 
@@ -87,6 +88,11 @@ ABLATIONS = re.findall(r"\| `budgetrl (.*)` \|$", PAGE.read_text(), re.M)
 @pytest.mark.parametrize("command", ABLATIONS)
 def test_the_ablations_of_selfbudgeter_are_requests_that_work(command: str) -> None:
     check_request(command.split())
+
+
+def test_a_drawing_too_short_for_its_reward_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^reward.lower_bound: 1024 is above max_length \(200\)"):
+        check_request(["stage=report", "stage.draw_reward=200", "reward=laser_d"])
 
 
 def test_every_reward_has_its_rows_on_the_page() -> None:

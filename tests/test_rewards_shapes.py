@@ -1,10 +1,12 @@
 """What must hold for every reward, found by name so that a new one is tested without a word here."""
 
+import json
 import math
 import pickle
 from collections.abc import Collection
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,20 +17,55 @@ from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.registry import shape_class, shape_names
 from budgetrl.rewards.self_budgeter import SelfBudgeter
-from budgetrl.rewards.shape import Shape
+from budgetrl.rewards.shape import Controller, Shape
 
 CONF = Path(__file__).parents[1] / "conf" / "reward"
 CAP = 20_000
 """Longest completion, for the shapes that read it."""
-SHAPES = [shape_class(name)().within(CAP) for name in shape_names()]
-every_shape = pytest.mark.parametrize("shape", SHAPES, ids=[shape.name for shape in SHAPES])
+AMID_TRAINING: dict[str, dict[str, Any]] = {
+    "aalc": {"validation_accuracy": 1.0},
+    "hapo": {"history": {"p": 700}, "memory": "mean"},
+    "laser": {"target": 700, "variant": "hybrid"},
+    "laser_d": {"target_easy": 700, "target_medium": 900, "lower_bound": 100, "update_every": 2},
+    "laser_de": {"target_easy": 700, "target_hard": 1100, "lower_bound": 100, "update_every": 2},
+    "lead": {"min_length": 400},
+    "overlong": {"max_length": 4500},
+    "thinkprune": {"limits": (4000, 700)},
+}
+"""What shapes look like that have learnt something, or whose lengths are those of the examples here."""
+DEFAULT = {name: shape_class(name)().within(CAP) for name in shape_names()}
+CHANGED = {name: replace(DEFAULT[name], **fields) for name, fields in AMID_TRAINING.items()}
+SHAPES = [*DEFAULT.values(), *CHANGED.values()]
+IDS = [*DEFAULT, *(f"{name}, amid training" for name in CHANGED)]
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=IDS)
 
-tokens = st.integers(0, 10**9)
 budgets = st.integers(1, 10**9 - 1)
-references = st.one_of(st.just(math.inf), tokens)
-well_formed = st.builds(Outcome, st.just(True), st.booleans(), tokens, budgets, references)
-malformed = st.builds(Outcome, st.just(False), st.booleans(), tokens, budgets, references)
-groups = st.lists(well_formed | malformed, min_size=1, max_size=8)
+references = st.one_of(st.just(math.inf), st.integers(0, 10**9))
+problems = st.sampled_from(["p", "q"])
+
+
+def finished(longest: int) -> st.SearchStrategy[Outcome]:
+    """Well-formed outcomes of up to so many tokens."""
+    length, share = st.integers(0, longest), st.floats(0, 1)
+    return st.builds(
+        Outcome, st.just(True), st.booleans(), length, budgets, references,
+        easy=st.booleans(), repetition=share, problem_id=problems,
+    )  # fmt: skip
+
+
+def malformed(longest: int) -> st.SearchStrategy[Outcome]:
+    """Outcomes without a format, or cut off, which may hold the right answer nevertheless."""
+    length, share, tag = st.integers(0, longest), st.floats(0, 1), st.none() | st.booleans()
+    return st.builds(
+        Outcome, st.just(False), st.booleans(), length, budgets, references,
+        truncated=st.booleans(), easy=tag, repetition=share, problem_id=problems,
+    )  # fmt: skip
+
+
+tokens = st.integers(0, CAP)
+well_formed = finished(CAP)
+others = st.lists(well_formed | malformed(CAP), max_size=4)
+groups = st.lists(finished(10**9) | malformed(10**9), min_size=1, max_size=8)
 progresses = st.floats(0, 1)
 
 
@@ -36,6 +73,7 @@ MALFORMED_LAST = {"accuracy", "budget_cosine", "budget_gauss"}
 """Shapes with a format of their own to keep: malformed is worse than wrong. To the others it is one way to be wrong."""
 WRONG_MAY_WIN = {
     "l1_exact": "the price of missing the length asked for has no bound",
+    "shorterbetter": "the price of missing the shortest right length has no bound",
 }
 """Shapes in which a wrong answer can outscore a correct one, and why."""
 LONGER_MAY_WIN = {
@@ -44,17 +82,26 @@ LONGER_MAY_WIN = {
     "l1_exact": "the length asked for is best, not the shortest",
 }
 """Shapes in which a longer correct answer can outscore a shorter one of its group, and why."""
+LENGTH_DOES_NOT_COUNT = {
+    "accuracy": "it is the baseline that reads verdict and format alone",
+}
+"""Shapes in which the shorter of two correct answers earns no more, and why."""
 
 
 def those(names: Collection[str]) -> pytest.MarkDecorator:
     """For the shapes of these names."""
-    chosen = [shape for shape in SHAPES if shape.name in names]
-    return pytest.mark.parametrize("shape", chosen, ids=[shape.name for shape in chosen])
+    chosen = {key: shape for key, shape in zip(IDS, SHAPES, strict=True) if shape.name in names}
+    return pytest.mark.parametrize("shape", chosen.values(), ids=chosen)
 
 
 def test_the_built_in_rewards_are_found_by_module() -> None:
     assert {"accuracy", "budget_cosine", "budget_gauss"} <= set(shape_names())
     assert not {"self_budgeter", "shape", "group"} & set(shape_names())
+
+
+def test_the_tables_of_exceptions_name_built_in_rewards() -> None:
+    for table in (AMID_TRAINING, MALFORMED_LAST, WRONG_MAY_WIN, LONGER_MAY_WIN, LENGTH_DOES_NOT_COUNT):
+        assert set(table) <= set(DEFAULT)
 
 
 @every_shape
@@ -89,10 +136,8 @@ def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
     assert reward_correct > reward_wrong > reward_broken
 
 
-@those({shape.name for shape in SHAPES} - set(WRONG_MAY_WIN))
-@given(
-    correct=well_formed, wrong=well_formed, others=st.lists(well_formed | malformed, max_size=4), progress=progresses
-)
+@those(set(DEFAULT) - set(WRONG_MAY_WIN))
+@given(correct=well_formed, wrong=well_formed, others=others, progress=progresses)
 def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
     shape: Shape, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
 ) -> None:
@@ -101,15 +146,59 @@ def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
     assert reward_correct >= reward_wrong
 
 
-@those({shape.name for shape in SHAPES} - set(LONGER_MAY_WIN))
-@given(outcome=well_formed, lengths=st.lists(tokens, min_size=2, max_size=6), progress=progresses, data=st.data())
+@those(set(DEFAULT) - set(LONGER_MAY_WIN))
+@given(outcome=well_formed, lengths=st.lists(tokens, min_size=2, max_size=6), others=others, progress=progresses)
 def test_of_two_correct_answers_the_longer_never_earns_more(
-    shape: Shape, outcome: Outcome, lengths: list[int], progress: float, data: st.DataObject
+    shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
-    others = data.draw(st.lists(well_formed | malformed, max_size=4))
     group = [replace(outcome, correct=True, length=length) for length in sorted(lengths)]
     rewards = shape([*group, *others], progress)[: len(group)]
     assert rewards == sorted(rewards, reverse=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFAULT) - set(LONGER_MAY_WIN)))
+def test_of_two_correct_answers_the_shorter_earns_more(name: str) -> None:
+    shape = (DEFAULT | CHANGED)[name]
+    group = [Outcome(True, correct, length, 2000, problem_id="p", easy=True) for correct, length in PAIR_AND_WRONG]
+    shorter, longer, wrong = shape(group, progress=1)
+    assert shorter == longer if name in LENGTH_DOES_NOT_COUNT else shorter > longer
+    assert shorter > wrong
+
+
+PAIR_AND_WRONG = [(True, 500), (True, 1000), (False, 800)]
+
+
+@every_shape
+@given(outcome=well_formed, others=others, progress=progresses)
+def test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended(
+    shape: Shape, outcome: Outcome, others: list[Outcome], progress: float
+) -> None:
+    ended = replace(outcome, correct=True)
+    cut = replace(ended, well_formed=False, truncated=True)
+    assert shape([cut, *others], progress)[0] <= shape([ended, *others], progress)[0]
+
+
+@those({name for name, shape in DEFAULT.items() if shape.controller().moves})
+@given(rollouts=st.lists(st.lists(groups, min_size=1, max_size=3), min_size=1, max_size=5), data=st.data())
+def test_what_a_shape_remembers_is_saved_and_resumed(
+    shape: Shape, rollouts: list[list[list[Outcome]]], data: st.DataObject
+) -> None:
+    saved_at = data.draw(st.integers(0, len(rollouts)))
+    first, second = shape.controller(), shape.controller()
+    learn(first, rollouts[:saved_at])
+    saved = json.dumps(first.state_dict(), allow_nan=False)
+    learn(first, rollouts[saved_at:])
+    second.load_state_dict(json.loads(saved))
+    learn(second, rollouts[saved_at:])
+    assert second.shape == first.shape
+    assert second.state_dict() == first.state_dict()
+    assert all(map(math.isfinite, second.shape(rollouts[0][0], progress=1)))
+
+
+def learn(controller: Controller, rollouts: list[list[list[Outcome]]]) -> None:
+    for rollout in rollouts:
+        controller.update(rollout)
+        controller.validate(rollout)
 
 
 @every_shape

@@ -30,7 +30,13 @@ GRPO = [
     *("stage=grpo", *DATA, "stage.steps=6", "stage.prompts_per_step=3", "stage.group_size=4", "stage.save_every=2"),
     *("stage.eval_every=3", "stage.eval_problems=7", "stage.log_every=1", "stage.optimiser.lr=1e-3"),
 ]
-DAPO = ["algorithm=dapo", "algorithm.optimiser_steps_per_rollout=2", "algorithm.max_rollouts=3", "reward=accuracy", "stage.format=budget"]
+DAPO = [
+    "algorithm=dapo",
+    "algorithm.optimiser_steps_per_rollout=2",
+    "algorithm.max_rollouts=3",
+    "reward=accuracy",
+    "stage.format=budget",
+]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1"]
 COLD_START = [
     *("stage=cold_start", *DATA, IN_PARTS, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),

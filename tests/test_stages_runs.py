@@ -54,6 +54,7 @@ RUNS = {
     "dapo_two_ranks": [*DAPO, "launch.ranks=2"],
     "evaluate": ["stage=evaluate", *DATA, "stage.samples=2", "stage.budgets=[14,80]", "stage.budget_problems=7"],
     "report": ["stage=report"],
+    "drawing": ["stage=report", "stage.draw_reward=500", "reward=kimi"],
 }
 TWO_RANKS = ("two_ranks", "dapo_two_ranks")
 LEVELS = 7
@@ -249,6 +250,11 @@ def test_evaluate_counts_every_completion(runs: Path) -> None:
 def test_report_compares_runs(runs: Path) -> None:
     assert result_of(runs / "report") == {"runs": 2}  # sequence and several
     assert "several" in (runs / "report" / "report.md").read_text()
+
+
+def test_a_reward_is_drawn_without_any_run(runs: Path) -> None:
+    assert result_of(runs / "drawing") == {}
+    assert (runs / "drawing" / "figures" / "reward.png").stat().st_size > 1000
 
 
 def test_a_finished_run_is_left_alone(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

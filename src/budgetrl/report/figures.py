@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from budgetrl.budget.records import Outcome
 from budgetrl.report.reading import Estimate, Results, Row
+from budgetrl.rewards.shape import Shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +41,11 @@ DPI = 130
 PALETTE = 192
 HEXAGONS = 34
 """Across the budget-length plane."""
+LENGTHS_DRAWN = 500
+"""Points of a reward's curve, less one."""
+PROGRESSES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Where in training a reward is drawn."""
+_VERDICT_LINES: dict[str, Any] = {"right": "solid", "wrong": (0, (4, 2)), "malformed": (0, (1, 1.5))}
 _STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -212,6 +220,33 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
 
 
 @_styled
+def reward_shape(shape: Shape, longest: int) -> "Figure":
+    """Reward against length up to `longest` tokens: a line for each verdict, a colour for each moment of training.
+
+    Where the rest of the group counts, or a budget, a tag or something remembered, a line above says what it is here.
+    Malformed responses are drawn where they earn something else than wrong ones.
+    """
+    figure, (ax,) = _grid(1, 1, width=6.4, height=4.0)
+    scene = _Scene(shape.within(longest), longest)
+    lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
+    moments = _moments({progress: scene.curves(lengths, progress) for progress in PROGRESSES})
+    verdicts = next(iter(moments.values()))
+    for curves, colour in zip(moments.values(), COLOURS, strict=False):
+        for verdict, rewards in curves.items():
+            ax.plot(lengths, rewards, color=colour, linestyle=_VERDICT_LINES[verdict])
+    if scene.budget:
+        ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
+    ax.set_title(shape.name, pad=6 + 12 * len(scene.notes()))
+    ax.text(0, 1.015, "\n".join(scene.notes()), transform=ax.transAxes, va="bottom", fontsize=8, linespacing=1.25)
+    ax.set(xlabel="length, tokens", ylabel="reward", xlim=(0, longest))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    handles = [_line(BLACK if moments.keys() != {""} else BLUE, _VERDICT_LINES[name], name) for name in verdicts]
+    handles += [_line(colour, "solid", label) for label, colour in zip(moments, COLOURS, strict=False) if label]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(handles) <= 6 else 4)
+    return figure
+
+
+@_styled
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG of modest size."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,6 +257,99 @@ def save(figure: "Figure", path: Path) -> Path:
     # A palette makes a third of the size, and none of these drawings has more colours than it holds.
     Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A response to draw, and what stands around it."""
+
+    shape: Shape
+    longest: int
+
+    @property
+    def budget(self) -> int | None:
+        return self.longest // 2 if self.shape.needs_format in ("budget", "prompt_budget") else None
+
+    @property
+    def others(self) -> list[Outcome]:
+        """The rest of the group."""
+        quarter = self.longest // 4
+        return [
+            self._outcome("right", quarter),
+            self._outcome("right", 2 * quarter),
+            self._outcome("wrong", 3 * quarter),
+        ]
+
+    def curves(self, lengths: Sequence[int], progress: float) -> "Curves":
+        """The rewards of each verdict; none of malformed responses if they are those of wrong ones."""
+        curves = {
+            verdict: [self._reward(verdict, length, progress, self.others) for length in lengths]
+            for verdict in _VERDICT_LINES
+        }
+        if curves["malformed"] == curves["wrong"]:
+            del curves["malformed"]
+        return curves
+
+    def notes(self) -> list[str]:
+        """What the curves hold for, a line each."""
+        notes = []
+        if self.budget:
+            notes.append(f"budget {self.budget:,} tokens{', within b_max' if self.shape.needs_b_max else ''}")
+        if self.shape.needs_format == "difficulty":
+            notes.append("every response tagged easy")
+        if self._is_relative():
+            first, second, third = (f"{outcome.length:,}" for outcome in self.others)
+            notes.append(f"the others of the group: right with {first} and {second} tokens, wrong with {third}")
+        if moves := self.shape.controller().moves:
+            held = {name: getattr(self.shape, name) for name in moves}
+            values = (f"{name} {value if value not in (None, {}) else 'none'}" for name, value in held.items())
+            notes.append(f"learnt so far: {', '.join(values)}")
+        return notes
+
+    def _is_relative(self) -> bool:
+        return any(
+            self._reward(verdict, self.longest * n // 8, 1.0, self.others)
+            != self._reward(verdict, self.longest * n // 8, 1.0, [])
+            for verdict in ("right", "wrong")
+            for n in range(9)
+        )
+
+    def _reward(self, verdict: str, length: int, progress: float, others: Sequence[Outcome]) -> float:
+        return self.shape([self._outcome(verdict, length), *others], progress)[0]
+
+    def _outcome(self, verdict: str, length: int) -> Outcome:
+        tag = True if self.shape.needs_format == "difficulty" and verdict != "malformed" else None
+        return Outcome(verdict != "malformed", verdict == "right", length, self.budget, easy=tag, problem_id=EXAMPLE)
+
+
+EXAMPLE = "example"
+"""Problem id of the responses drawn, for rewards that remember something of each problem."""
+Curves = dict[str, list[float]]
+
+
+def _moments(curves: Mapping[float, Curves]) -> dict[str, Curves]:
+    """The curves that differ, by the share of training over which they hold; no label if they always do."""
+    stretches = [(list(same), drawn) for drawn, same in groupby(curves, key=lambda progress: curves[progress])]
+    if len(stretches) == 1:
+        return {"": stretches[0][1]}
+    return {_stretch(shares): drawn for shares, drawn in stretches}
+
+
+def _stretch(shares: Sequence[float]) -> str:
+    """
+    >>> _stretch([0.25]), _stretch([0.5, 0.75, 1.0])
+    ('25 %', '50 to 100 % of training')
+    """
+    first, last = round(100 * shares[0]), round(100 * shares[-1])
+    stretch = f"{first} %" if first == last else f"{first} to {last} %"
+    return f"{stretch} of training" if last == 100 else stretch
+
+
+def _line(colour: str, style: Any, label: str) -> "Line2D":
+    """A legend entry."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, linestyle=style, label=label)
 
 
 def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[str, str]) -> None:

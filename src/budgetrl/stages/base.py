@@ -53,6 +53,15 @@ def format_faults(name: str, job: Job) -> list[str]:
     return []
 
 
+def length_faults(longest: int, job: Job) -> list[str]:
+    """What the reward has against completions of at most `longest` tokens."""
+    try:
+        job.reward.within(longest)
+    except ValueError as error:
+        return [f"reward.{error}"]
+    return []
+
+
 @dataclass(frozen=True)
 class Context:
     """Where a stage runs: its ranks, its folder, and whom it tells."""

@@ -19,7 +19,7 @@ from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rewards.shape import Controller, Shape
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults
 from budgetrl.stages.generation import (
     asked_budgets,
     collector_for,
@@ -102,18 +102,10 @@ class Grpo(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        faults = format_faults(self.format, job) + self._length_faults(job)
+        faults = format_faults(self.format, job) + length_faults(self.max_new_tokens, job)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
         return faults
-
-    def _length_faults(self, job: Job) -> list[str]:
-        """What the reward has against this stage's longest completion."""
-        try:
-            job.reward.within(self.max_new_tokens)
-        except ValueError as error:
-            return [f"reward.{error}"]
-        return []
 
     def odd(self, job: Job) -> list[str]:
         notes = []
