@@ -32,7 +32,16 @@ LENGTHS = (58, 3, 5, 9, 2, 17, 8)
 """Of the completions: the first one alone weighs more than all others, so two ranks have uneven numbers."""
 TOKENS_PER_DEVICE = 30
 TEMPERATURE = 0.9
-ALGORITHM = Algorithm(kl_coefficient=0.1, kl_estimator="k3")
+ALGORITHM = Algorithm(
+    kl_coefficient=0.1,
+    kl_estimator="k3",
+    ratio_level="sequence",
+    clip_low=0.1,
+    clip_high=9.0,  # the first clips whole completions, this none
+    mismatch="token_truncate",
+    mismatch_cap=1.5,
+    mask_truncated=True,
+)
 OPTIMISER = Optimiser(lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, gradient_clipping=0.05)
 BUDGET_ENTROPY = 0.02
 
@@ -42,7 +51,10 @@ def initial_model(seed: int = 0) -> LlamaForCausalLM:
 
 
 def experience() -> list[Experience]:
-    """Completions of tokens and log-probabilities drawn at random: far enough from the policy's to be clipped."""
+    """Completions of tokens and log-probabilities drawn at random: far enough from the policy's to be clipped.
+
+    Those of LENGTHS, and a truncated one that nothing is to be learned from.
+    """
     rng = Random(0)
     return [
         Experience(
@@ -51,13 +63,24 @@ def experience() -> list[Experience]:
             logprobs=tuple(rng.uniform(-5.6, -4.6) for _ in range(length)),
             advantage=rng.uniform(-1, 2),
             budget_field=range(1, 3) if i % 2 else range(0),
+            truncated=i == len(LENGTHS),
         )
-        for i, length in enumerate(LENGTHS)
+        for i, length in enumerate([*LENGTHS, 20])
     ]
+
+
+def old_logprobs() -> list[torch.Tensor]:
+    """Of the policy before the step, which the rollout engine did not get quite right."""
+    rng = Random(1)
+    return [torch.tensor([x + rng.uniform(-0.7, 0.7) for x in e.logprobs]) for e in experience()]
 
 
 def learning_rate(step: int) -> float:
     return OPTIMISER.lr * (1 - step / 10)
+
+
+def update_at(step: int) -> Update:
+    return Update(ALGORITHM, learning_rate(step), BUDGET_ENTROPY, TOKENS_PER_DEVICE, max_new_tokens=max(LENGTHS))
 
 
 class Training:
@@ -72,12 +95,16 @@ class Training:
         self.step = PolicyStep(self.engine, reference)
         self.saved = Checkpoints(folder, world)
         self.data = experience()
-        self.old = [torch.tensor(e.logprobs) for e in self.data]
+        self.old = old_logprobs()
 
     def run(self, first: int, last: int) -> list[dict[str, float]]:
         """The metrics of steps `first` to `last`, counted from 0, the last one not included."""
-        updates = [Update(ALGORITHM, learning_rate(s), BUDGET_ENTROPY, TOKENS_PER_DEVICE) for s in range(first, last)]
-        return [self.step(self.data, update, self.old) for update in updates]
+        return [self.step(self.data, update_at(step), self.old) for step in range(first, last)]
+
+    def run_on_truncated_ones(self) -> dict[str, float]:
+        """The metrics of a step for which all are masked."""
+        left = [i for i, e in enumerate(self.data) if e.truncated]
+        return self.step([self.data[i] for i in left], update_at(0), [self.old[i] for i in left])
 
     def logprobs(self) -> list[list[float]]:
         return [values.tolist() for values in self.step.logprobs(self.data, TOKENS_PER_DEVICE)]
@@ -99,6 +126,7 @@ def train(folder: Path) -> None:
         found["state"] = resumed.saved.load_state(SAVED_AFTER, resumed.engine)
         found["resumed"] = resumed.run(SAVED_AFTER, STEPS)
         found["resumed_logprobs"] = resumed.logprobs()
+        found["masked"] = resumed.run_on_truncated_ones()
         resumed.engine.close()
         if world.leads:
             (folder / f"{stage}.json").write_text(json.dumps(found))

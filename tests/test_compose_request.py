@@ -68,6 +68,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["seed"], "seed: cannot be read as key=value"),
         (["seed=1,2"], "seed: seed=1,2 is a sweep and needs -m; a list is written in brackets, seed=[...]"),
         (["stage.datasets=[gsm8]"], "stage.datasets: no dataset option or .jsonl file is 'gsm8'; did you mean gsm8k?"),
+        (["run.objective=mini/accuracy", "launch=slurm"], "run.objective: a job that slurm has taken has no number"),
         (["-m", "seed=1,x"], "seed: Value 'x'"),
         (["-m", "reward=budget_gauss,accuracy", "reward.width=0.5"], "reward.width: there is no such key"),
         (["-m", "launch.ranks=1,2"], "run.dir: the jobs 'launch.ranks=1' and 'launch.ranks=2' would share the folder"),

@@ -30,6 +30,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
             return 1
         if config.seed == 143:
             return 143
+        if config.seed == 15:  # told to stop when all was done
+            folder.write_result({})
+            raise SystemExit(0)
         folder.write_result({"mini/accuracy": config.seed / 10})
         return 0
 
@@ -93,7 +96,7 @@ def test_dry_plans_and_stops(run: Run, launched: list[Config], capsys: pytest.Ca
     assert run("mode=dry", "launch=slurm", "launch.lines=[module load cuda]") == 0
     assert launched == []
     (folder,) = Path("runs").iterdir()
-    assert folder.name.startswith("fake_stage.FakeStage-mini-mini-budget_cosine-s0-")
+    assert folder.name.startswith("FakeStage-mini-mini-budget_cosine-s0-")
     assert {"config.yaml", "plan.json", "launch.sh", "slurm.sh"} <= {path.name for path in folder.iterdir()}
     assert "module load cuda" in capsys.readouterr().out
 
@@ -129,6 +132,12 @@ def test_a_sweep_that_is_told_to_stop_stops(run: Run, launched: list[Config]) ->
     assert [config.seed for config in launched] == [1, 143]
 
 
+def test_a_sweep_that_is_told_to_stop_while_a_job_ends_starts_no_other(run: Run, launched: list[Config]) -> None:
+    assert run("-m", "seed=1,15,2") == 143
+    assert [config.seed for config in launched] == [1, 15]
+    assert run("seed=15") == 0
+
+
 def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:
     assert run("seed=3", "run.dir=there", "run.objective=mini/accuracy") == 0
     config = launched[0]
@@ -139,12 +148,25 @@ def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:
         compose._objective(replace(config, run=replace(config.run, objective="mini/acuracy")), 0)
 
 
-def test_help_fits_a_screen_and_shows_the_groups(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_objective_that_no_result_has_ends_a_sweep_at_its_first_job(
+    run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("-m", "seed=1,2", "run.objective=mini/acuracy") == 2
+    assert [config.seed for config in launched] == [1]
+    said = "budgetrl: run.objective: result.json has no mini/acuracy; did you mean mini/accuracy?\n"
+    assert capsys.readouterr().err == said
+
+
+def test_help_fits_a_screen_and_explains_the_groups(run: Run, repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 35
     assert max(map(len, text.splitlines())) <= 120
-    assert "reward: accuracy, budget_cosine, budget_gauss" in text
+    assert "reward      what a response is worth: accuracy, budget_cosine, budget_gauss" in text
+    assert "stage       what is done: cold_start, evaluate, fake, grpo" in text  # the user's own among them
+    assert "mode        run, or dry: print and write the plan, then stop" in text
+    for group in filter(Path.is_dir, (repo / "conf").iterdir()):
+        assert f"\n  {group.name:<11} " in text
     assert run("--cfg", "job") == 0
     assert "r_b: -0.4" in capsys.readouterr().out
     assert list(Path.cwd().iterdir()) == []

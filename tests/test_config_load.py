@@ -81,6 +81,14 @@ def test_small_numbers_stay_numbers(mapping: Mapping, tmp_path: Path) -> None:
         ("zero.offload_parameters", True, "zero.offload_parameters: needs stage 3"),
         ("launch.ranks", 0, "launch.ranks: must be at least 1, got 0"),
         ("launch.name", "slrum", "launch.name: 'slrum' is not a launcher; did you mean slurm?"),
+        ("launch.nodes", 2, "launch.nodes: is for launch=slurm, not local"),
+        ("launch.lines", ["module load cuda"], "launch.lines: is for launch=slurm, not local"),
+        ("launch.hostfile", "hosts", "launch.hostfile: is for launch=deepspeed, not local"),
+        (
+            "launch",
+            {"name": "slurm", "ranks": 1, "grace_seconds": 5},
+            "launch.grace_seconds: is for launch=local or launch=deepspeed, not slurm",
+        ),
         ("tracking.mode", "onlin", "tracking.mode"),
         ("mode", "dri", "mode: must be run or dry, got 'dri'; did you mean dry?"),
         ("reward.name", "budget_gaus", "reward.name: there is no reward 'budget_gaus'; did you mean budget_gauss"),
@@ -117,8 +125,8 @@ def test_identity_is_what_results_depend_on(mapping: Mapping, key: str, value: A
 
 
 def test_the_folder_follows_from_the_run_unless_it_is_given(mapping: Mapping) -> None:
-    config = load_config(changed(mapping, "model.name", "my/model 7B"))
-    assert run_name(config).startswith("fake_stage.FakeStage-my_model_7B-mini-budget_cosine-s0-")
+    config = load_config(changed(mapping, "model.name", "my/model 2.5"))
+    assert run_name(config).startswith("FakeStage-my_model_2.5-mini-budget_cosine-s0-")
     assert run_dir(config) == Path("runs") / run_name(config)
     assert run_dir(load_config(changed(mapping, "run.dir", "there"))) == Path("there")
 

@@ -104,26 +104,53 @@ def test_the_sbatch_script(folder: RunFolder, tmp_path: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
 
 
-def test_submitting_says_what_sbatch_says(
-    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A slurm whose only job is in the queue as long as the file `queue` exists; gives back its folder."""
+    commands = {
+        "sbatch": '[ $# = 2 ] && [ "$1" = --parsable ] && touch "$0.$(basename "$2")" && echo "17;east"',
+        "squeue": '[ "$*" = "--noheader --jobs 17" ] && cat "$(dirname "$0")/queue"',
+    }
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, script in commands.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+def test_submitting_says_which_job_it_became(
+    folder: RunFolder, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sbatch = tmp_path / "bin" / "sbatch"
-    sbatch.parent.mkdir()
-    sbatch.write_text('#!/bin/sh\necho "Submitted $1"\nexit $CODE\n')
-    sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{sbatch.parent}:/usr/bin:/bin")
-    monkeypatch.setenv("CODE", "0")
-    launch.check_launcher(config(name="slurm", ranks=1).launch)
+    launch.check_launcher(config(name="slurm", ranks=1).launch, folder)
     assert launch.launch(config(name="slurm", ranks=1), folder) == 0
-    assert f"Submitted {folder.path / 'slurm.sh'}" in capsys.readouterr().err
-    monkeypatch.setenv("CODE", "3")
+    assert (cluster / "sbatch.slurm.sh").exists()
+    assert "submitted as slurm job 17;" in capsys.readouterr().err
+    (cluster / "sbatch").write_text("#!/bin/sh\necho 'no such partition' >&2\nexit 3\n")
     assert launch.submit(folder) == 1
+    assert "no such partition" in capsys.readouterr().err
 
 
-def test_slurm_needs_sbatch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["slurm", "local"])
+def test_a_run_that_slurm_has_already_is_not_started_again(folder: RunFolder, cluster: Path, name: str) -> None:
+    spec = config(name=name, ranks=1).launch
+    launch.submit(folder)
+    (cluster / "queue").write_text("17 gpu RUNNING\n")
+    with pytest.raises(RequestError, match="slurm has this run already, as job 17"):
+        launch.check_launcher(spec, folder)
+    (cluster / "queue").write_text("")
+    launch.check_launcher(spec, folder)
+    (cluster / "queue").unlink()  # squeue fails, as it does for a job long gone
+    launch.check_launcher(spec, folder)
+    (cluster / "squeue").unlink()
+    launch.check_launcher(spec, folder)
+
+
+def test_slurm_needs_sbatch(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RequestError, match="sbatch"):
-        launch.check_launcher(LaunchSpec(name="slurm", ranks=1))
+        launch.check_launcher(LaunchSpec(name="slurm", ranks=1), folder)
 
 
 def test_the_launch_script_is_sound_shell(folder: RunFolder, tmp_path: Path) -> None:
@@ -148,3 +175,11 @@ def test_a_folder_is_started_again_unless_it_is_done(
     assert launch.relaunch(folder.path) == 0
     assert len(seen) == 1
     assert "already done" in capsys.readouterr().err
+
+
+def test_what_is_no_run_folder_cannot_be_started_again(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.main([]) == 2
+    assert launch.main([str(folder.path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "budgetrl: name one run folder: python -m budgetrl.launch <run folder>"
+    assert said[1] == f"budgetrl: {folder.path}: is no run folder, since it has no config.yaml"

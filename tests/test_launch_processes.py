@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from budgetrl import launch, worker
+from budgetrl.config import load_config
 from budgetrl.launch import Child, Supervisor
+from budgetrl.run.folder import RunFolder
 
 READY = "import signal, sys, time; "
 NAP = "print('ready', flush=True); time.sleep(60)"
@@ -77,6 +79,16 @@ def test_a_dead_rank_ends_the_run_at_once(
     assert re.search(rf"rank 1 {re.escape(how)}; the end of .*rank1\.log:\n  no more numbers", capfd.readouterr().err)
 
 
+def test_the_rank_that_died_first_is_blamed(
+    ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "POLL_SECONDS", 2.0)  # both are dead at the second look
+    first = tmp_path / "first"
+    wait = f"import os.path\nwhile not os.path.exists({str(first)!r}): time.sleep(0.01)\ntime.sleep(0.3)\nsys.exit(1)"
+    Supervisor(ranks(wait, f"open({str(first)!r}, 'w').close(); sys.exit(1)"), 5).run()
+    assert capfd.readouterr().err.startswith("budgetrl: rank 1 ended with exit code 1")
+
+
 def test_only_the_end_of_a_long_log_is_shown(ranks: Ranks, capfd: pytest.CaptureFixture[str]) -> None:
     Supervisor(ranks("pass", "print(*range(100), sep='\\n'); sys.exit(1)"), 5).run()
     assert capfd.readouterr().err.splitlines()[1:] == [f"  {i}" for i in range(80, 100)]
@@ -94,6 +106,20 @@ def test_signals_reach_every_rank(ranks: Ranks, signum: int, script: str, code: 
     children = ranks(script + NAP, script + NAP)
     sender = when_ready(children, signum)
     assert Supervisor(children, 50).run() == code
+    sender.join()
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_who_starts_runs_learns_that_it_was_told_to_stop(
+    ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Even where the run itself came to another end just then."""
+    children = ranks(f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({code})); {NAP}")
+    monkeypatch.setattr(launch, "_local_ranks", lambda *_: children)
+    config = load_config({"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}})
+    sender = when_ready(children, signal.SIGTERM)
+    with pytest.raises(SystemExit, match=str(code)):
+        launch.launch(config, RunFolder(tmp_path))
     sender.join()
 
 

@@ -15,6 +15,7 @@ from budgetrl import worker
 from budgetrl.config import load_config, to_yaml
 from budgetrl.run.folder import RunFolder, read_rows
 from budgetrl.run.stop import Stop
+from budgetrl.run.tracking import Tracker
 from budgetrl.training.distributed import World
 
 
@@ -22,10 +23,10 @@ from budgetrl.training.distributed import World
 def run_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, RunFolder]]:
     """Runs the fake stage to one of its ends, as a given rank of two that need not talk to each other."""
 
-    def run(ends: str, rank: int = 0) -> tuple[int, RunFolder]:
+    def run(ends: str, rank: int = 0, tracking: str = "none") -> tuple[int, RunFolder]:
         monkeypatch.setattr(World, "join", lambda: World(rank, 1, torch.device("cpu")))
         stage = {"name": "fake_stage.FakeStage", "ends": ends}
-        config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "tracking": {"name": "none"}})
+        config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "tracking": {"name": tracking}})
         (tmp_path / "config.yaml").write_text(to_yaml(config))
         return worker._guarded(tmp_path, Stop()), RunFolder(tmp_path)
 
@@ -56,6 +57,15 @@ def test_only_the_leading_rank_writes(run_rank: Callable) -> None:
     code, folder = run_rank("well", rank=1)
     assert code == 0
     assert {path.name for path in folder.path.iterdir()} == {"config.yaml"}
+
+
+def test_only_a_stage_that_runs_a_model_is_tracked(run_rank: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(Tracker, "start", lambda spec, *_: started.append(spec.name) or Tracker())
+    run_rank("well", tracking="wandb")
+    monkeypatch.setattr(fake_stage.FakeStage, "runs_model", False)
+    run_rank("well", tracking="wandb")
+    assert started == ["wandb", "none"]
 
 
 def test_srun_says_which_rank_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

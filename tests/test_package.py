@@ -73,6 +73,20 @@ def test_imports_point_down(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
 
 
+@pytest.mark.parametrize(
+    ("imported", "slow"),
+    [
+        ("budgetrl.__main__", ["torch", "transformers"]),
+        ("budgetrl.stages.pipeline", ["transformers.modeling_utils", "deepspeed"]),
+    ],
+)
+def test_a_wrong_request_waits_for_no_heavy_import(imported: str, slow: list[str]) -> None:
+    """What the parent imports before it can refuse a key; and a stage, for the values of its own keys."""
+    code = f"import sys, {imported}; sys.exit(' '.join(sys.modules.keys() & {slow!r}))"
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert done.stderr.strip() == ""
+
+
 def test_make_help_lists_every_target(repo: Path) -> None:
     make = shutil.which("make")
     if make is None:

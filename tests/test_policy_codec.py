@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from budgetrl.budget.format import BudgetFormat, PlainFormat
+from budgetrl.budget.format import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat
 from budgetrl.data import mini_task
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
 from budgetrl.policy.mini import budget_grid, make_tokenizer
 from budgetrl.policy.spec import ModelSpec
 
-PLAIN, BUDGET = PlainFormat(), BudgetFormat()
+PLAIN, BUDGET, PROMPT_BUDGET = PlainFormat(), BudgetFormat(), PromptBudgetFormat()
 QUESTION = "What is 2 + 3?"
 REAL = {
     "deepseek": ("deepseek-r1-distill-qwen", "tokenizer_config.json", {}),
@@ -210,3 +210,28 @@ def test_a_budget_too_small_to_write_becomes_the_smallest() -> None:
     assert mini("grid").writable(0) == mini("grid").writable(3) == 8
     assert mini("digits").writable(0) == 1
     assert mini("digits").writable(131) == 131
+
+
+def test_a_length_asked_for_stands_in_the_prompt(real: Load) -> None:
+    codec = real("deepseek", prompt_budget_instruction="Think for {budget} tokens.")
+    text = codec.decode(codec.prompt(QUESTION, PROMPT_BUDGET, 900).all_ids)
+    assert f"{QUESTION}\n\nThink for 900 tokens.<" in text and text.endswith("<think>\n")
+    with pytest.raises(ValueError, match="prompt_budget format needs a budget"):
+        codec.prompt(QUESTION, PROMPT_BUDGET)
+
+
+def test_the_mini_model_is_asked_for_a_length_it_can_read() -> None:
+    codec = mini("grid", prompt_budget_instruction="<budget>{budget}</budget>")
+    text = codec.decode(codec.prompt("a 4 ?", PROMPT_BUDGET, 25).all_ids)
+    assert text == "<user> a 4 ?<budget> 24</budget><assistant>"
+
+
+def test_a_difficulty_tag_comes_before_the_thinking(real: Load) -> None:
+    codec, fmt = real("deepseek"), DifficultyFormat()
+    assert not codec.decode(codec.prompt(QUESTION, fmt).all_ids).endswith("<think>\n")
+    body = codec.tokenizer.encode("<think>\nIt is 5.\n</think>\n\n5", add_special_tokens=False)
+    for easy, tag in ((True, "[Easy]"), (False, "[Hard]")):
+        target = codec.tagged_target(fmt, easy, body)
+        reading = codec.read(target, fmt)
+        assert codec.decode(target).startswith(f"{tag}<think>")
+        assert (reading.parsed.easy, reading.body_ids, reading.length) == (easy, tuple(body), len(body))

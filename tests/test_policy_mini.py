@@ -57,6 +57,8 @@ def test_the_writable_budget_is_the_nearest(tokens: int) -> None:
 def test_a_tie_goes_down() -> None:
     tokenizer = make_tokenizer()
     assert [writable_budget(tokenizer, n) for n in (17, 33, 34, 35, 1, 481)] == [16, 32, 32, 36, 8, 480]
+    at_least = [writable_budget(tokenizer, n, at_least=True) for n in (16, 17, 33, 1, 480, 481)]
+    assert at_least == [16, 18, 36, 8, 480, 480]
 
 
 def test_a_grid_budget_is_one_token_and_digits_are_one_each() -> None:

@@ -55,6 +55,14 @@ def test_a_decaying_target_comes_down_to_the_best_accuracy() -> None:
     assert targets == pytest.approx([1.0, 1.0, 0.97, 1.0])
 
 
+def test_a_decaying_target_is_1_after_the_first_validation_however_low() -> None:
+    controller = Aalc(target_schedule="decay").controller()
+    controller.validate(evaluation(0, of=10))
+    assert controller.shape.target_accuracy == 1.0
+    controller.validate(evaluation(0, of=10))
+    assert controller.shape.target_accuracy == pytest.approx(0.9)
+
+
 def test_truncated_answers_are_wrong_in_a_validation() -> None:
     controller = Aalc().controller()
     controller.validate([[RIGHT, replace(RIGHT, well_formed=False, truncated=True)]])

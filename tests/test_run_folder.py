@@ -65,6 +65,7 @@ def test_a_folder_that_does_not_write_leaves_no_trace(tmp_path: Path) -> None:
     folder.append_metrics({"step": 1})
     folder.append_completions([{"step": 1}])
     folder.truncate_after(0)
+    assert folder.is_unchanged("train", [])
     folder.write_result({"a": 1.0})
     folder.child("grpo").append_metrics({"step": 1})
     assert list(tmp_path.iterdir()) == []
@@ -96,6 +97,16 @@ def test_a_child_lies_inside(folder: RunFolder) -> None:
     child = folder.child("grpo")
     assert child.path == folder.path / "grpo"
     assert child.path.is_dir()
+
+
+def test_data_that_changed_since_the_run_first_used_it_are_noticed(folder: RunFolder) -> None:
+    assert folder.is_unchanged("train", ["1+1"])
+    assert folder.is_unchanged("eval", ["2+2"])
+    again = RunFolder(folder.path)
+    assert again.is_unchanged("train", ["1+1"])
+    assert not again.is_unchanged("train", ["1+2"])
+    assert not again.child("grpo").is_unchanged("eval", ["2+2", "3+3"])
+    assert again.is_unchanged("train", ["1+1"])  # what the run began with is what counts
 
 
 def test_a_run_is_started_once_at_a_time(folder: RunFolder) -> None:

@@ -30,6 +30,7 @@ GRPO = [
     *("stage=grpo", *DATA, "stage.steps=6", "stage.prompts_per_step=3", "stage.group_size=4", "stage.save_every=2"),
     *("stage.eval_every=3", "stage.eval_problems=7", "stage.log_every=1", "stage.optimiser.lr=1e-3"),
 ]
+DAPO = ["algorithm=dapo", "algorithm.optimiser_steps_per_rollout=2", "algorithm.max_rollouts=3", "reward=accuracy"]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1"]
 COLD_START = [
     *("stage=cold_start", *DATA, IN_PARTS, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),
@@ -61,6 +62,7 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
         ],
     ),
     "several": ([*GRPO, *SEVERAL], [End(ROW, 3), End(ROW, 2), End(STATE_SAVED, 1)]),
+    "dapo": ([*GRPO, *DAPO], [End(ROW, 3)]),  # the second batch is filled anew, from the same prompts
     "cold_start": (
         COLD_START,
         [

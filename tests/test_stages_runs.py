@@ -30,6 +30,12 @@ GRPO = [
     *("stage.optimiser.lr=1e-3", "stage.problems=14", "reward.alpha_end_at=0.65"),
 ]
 SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
+ALGORITHMS = ("dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "sapo")
+BRIEF = [
+    *("stage.steps=2", "stage.problems=7", "stage.eval_every=0", "stage.eval_problems=4", "stage.save_every=9"),
+    *("stage.prompts_per_step=2", "algorithm.optimiser_steps_per_rollout=2"),
+]
+DAPO = [*GRPO[:-1], *BRIEF, "algorithm=dapo", "reward=accuracy", "algorithm.max_rollouts=3"]  # often all equal
 HOT = "stage.temperature=1.5"  # so that the base model, too, is sometimes wrong
 PRETRAIN = ["dataset.eval_size=7", "stage.optimiser.warmup_steps=0"]
 RUNS = {
@@ -40,10 +46,14 @@ RUNS = {
     "two_ranks": [*GRPO, "zero=stage3", "launch.ranks=2"],
     "sequence": [*GRPO, "stage.steps=1", "algorithm.loss_level=sequence"],
     "several": [*GRPO, *SEVERAL],
+    **{name: [*GRPO, *BRIEF, f"algorithm={name}"] for name in ALGORITHMS},
+    "dapo": DAPO,
+    "dapo_two_ranks": [*DAPO, "launch.ranks=2"],
     "evaluate": ["stage=evaluate", *DATA, "stage.samples=2", "stage.budgets=[14,80]", "stage.budget_problems=7"],
     "report": ["stage=report"],
     "drawing": ["stage=report", "stage.draw_reward=500", "reward=kimi"],
 }
+TWO_RANKS = ("two_ranks", "dapo_two_ranks")
 LEVELS = 7
 EVALUATION = {"accuracy", "format", "length", "budget", "match_50", "match_25", "match_10", "truncated"}
 STEP = {"step", "loss", "lr", "grad_norm", "time/tokens_per_second"}
@@ -53,7 +63,7 @@ GRPO_STEP = (
     | {
         *("reward", "reward/format", "reward/budget_penalty", "reward/adherence", "alpha", "entropy", "budget_entropy"),
         *("kl", "clip_fraction", "groups_equal", "b_max_finite", "verify/timeouts", "verify/unparsed"),
-        *("mismatch", "mismatch_max"),
+        *("mismatch", "mismatch_max", "mismatch_cut"),
     }
 )
 
@@ -66,7 +76,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, overrides in RUNS.items():
         own = [f"stage.runs={root}/se*"] if name == "report" else []
         prepare(root / name, *overrides, *own)
-        starts.append(Start(str(root / name), ranks=2 if name == "two_ranks" else 1, report=name == "grpo"))
+        starts.append(Start(str(root / name), ranks=2 if name in TWO_RANKS else 1, report=name == "grpo"))
     finish_all(starts, root)
     return root
 
@@ -162,6 +172,26 @@ def test_a_grpo_completion_can_be_checked_from_its_row(runs: Path) -> None:
             assert (row["correct"], row["parsed"]) == (boxed[-1] == row["answer"], True)
         assert (row["prefilled"], row["timed_out"]) == (None, False)
     assert any(row["reward"] > 0.5 for row in rows) and any(row["reward"] < 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_runs(runs: Path, name: str) -> None:
+    rows = metrics_of(runs / name)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(row["grad_norm"] > 0 and math.isfinite(row["loss"]) and row["mismatch_cut"] == 0 for row in rows)
+    assert rows[1]["ratio_max"] > 1 + 1e-4
+
+
+def test_dapo_replaces_groups_that_teach_nothing(runs: Path) -> None:
+    one, two = (without_times(metrics_of(runs / name)) for name in ("dapo", "dapo_two_ranks"))
+    assert all(1 < row["rollouts"] <= 3 and row["groups_dropped"] > 0 for row in one)
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+    texts = [
+        [(row["problem_id"], row["text"]) for row in read_rows(runs / name / "completions.jsonl")]
+        for name in ("dapo", "dapo_two_ranks")
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_two_ranks_under_zero_3_do_what_one_does(runs: Path) -> None:

@@ -127,6 +127,13 @@ def test_the_published_cosine(command: Callable[..., int], alpha: float) -> None
     assert [row["reward"] for row in read_rows(Path("run/scores.jsonl"))] == pytest.approx(rewards, abs=5e-5)
 
 
+def test_no_memory_is_planned_where_no_model_runs(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(f"stage.input={write([outcome()])}", "reward=accuracy") == 0
+    assert "memory" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_from_the_shell_with_a_rank_of_its_own() -> None:
     rows, rewards = vectors(0.1)

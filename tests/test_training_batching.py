@@ -12,7 +12,6 @@ from budgetrl.training.batching import (
     pad_to,
     plan_micro_batches,
     plan_ranks,
-    too_long,
 )
 
 lengths_and_budget = st.tuples(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 150))
@@ -24,7 +23,6 @@ def padded(lengths: list[int], batch: list[int]) -> int:
 
 def test_plan_by_hand() -> None:
     assert plan_micro_batches([3, 9, 4, 4, 2, 1], 9) == [[1], [2, 3], [0, 4, 5]]
-    assert too_long([3, 9, 4], 4) == [1]
     assert plan_micro_batches([], 9) == []
 
 
@@ -34,7 +32,6 @@ def test_plan_keeps_to_the_budget_and_covers_each_sequence_once(case: tuple[list
     plan = plan_micro_batches(lengths, budget)
     assert sorted(i for batch in plan for i in batch) == list(range(len(lengths)))
     for batch in plan:
-        assert padded(lengths, batch) <= budget or batch[0] in too_long(lengths, budget)
         assert len(batch) == 1 or padded(lengths, batch) <= budget
 
 
@@ -70,7 +67,7 @@ def test_all_ranks_run_the_same_number_of_micro_batches(case: tuple[list[int], i
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     assert all(len(batch) <= 1 or padded(lengths, batch) <= budget for batch in batches)
     assert plans == plan_ranks(list(lengths), budget, ranks)
-    assert ranks > 1 or plans == [plan_micro_batches(lengths, budget)]
+    assert ranks > 1 or plans == [plan_micro_batches(lengths, budget) or [[]]]
 
 
 def test_pad_to() -> None:

@@ -64,7 +64,9 @@ def plain() -> list[dict[str, float]]:
         for group in adam.param_groups:
             group["lr"] = engine_ranks.learning_rate(step)
         adam.zero_grad()
-        loss = sum((loss_of(e, model, reference) for e in engine_ranks.experience()), torch.tensor(0.0))
+        written = zip(engine_ranks.experience(), engine_ranks.old_logprobs(), strict=True)
+        losses = [loss_of(e, old, model, reference) for e, old in written if not e.truncated]
+        loss = torch.stack(losses).sum()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIMISER.gradient_clipping)
         adam.step()
@@ -72,18 +74,20 @@ def plain() -> list[dict[str, float]]:
     return steps
 
 
-def loss_of(e: Experience, model: PreTrainedModel, reference: PreTrainedModel) -> Tensor:
-    """One completion's part of the loss, written out: clipped surrogate, k3, entropy of the budget field."""
+def loss_of(e: Experience, old: Tensor, model: PreTrainedModel, reference: PreTrainedModel) -> Tensor:
+    """One completion's part of the loss, written out: surrogate clipped at the level of the sequence, corrected
+    for the mismatch of each token, k3, entropy of the budget field."""
     logp_TV = distributions(e, model)
     chosen = torch.tensor(e.completion_ids)[:, None]
     logprobs = logp_TV.gather(-1, chosen)[:, 0]
     with torch.no_grad():
         theirs = distributions(e, reference).gather(-1, chosen)[:, 0]
     ahead = theirs - logprobs
-    ratio = (logprobs - torch.tensor(e.logprobs)).exp()
+    ratio = (logprobs - old).mean().exp()
     clipped = ratio.clamp(1 - ALGORITHM.clip_low, 1 + ALGORITHM.clip_high)
     surrogate = -torch.minimum(ratio * e.advantage, clipped * e.advantage)
-    per_token = surrogate + ALGORITHM.kl_coefficient * (ahead.exp() - ahead - 1)
+    correction = (old - torch.tensor(e.logprobs)).exp().clamp(max=ALGORITHM.mismatch_cap)
+    per_token = surrogate * correction + ALGORITHM.kl_coefficient * (ahead.exp() - ahead - 1)
     entropy = -(logp_TV.exp() * logp_TV).sum(-1)[list(e.budget_field)].sum()
     return per_token.sum() / sum(LENGTHS) - BUDGET_ENTROPY * entropy / len(LENGTHS)
 
@@ -110,6 +114,7 @@ def test_losses_and_norms_are_those_of_plain_pytorch(
         assert step["loss"] == pytest.approx(expected["loss"], rel=1e-5)
         assert step["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-5)
         assert 0 < step["clip_fraction"] < 1
+        assert 0 < step["mismatch_cut"] < 1
 
 
 @every_cut
@@ -117,6 +122,12 @@ def test_the_other_metrics_do_not_depend_on_the_cut(found: Found, ranks: int, st
     whole = found(1, 0)["metrics"]
     for step, expected in zip(found(ranks, stage)["metrics"], whole, strict=True):
         assert step == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+@every_cut
+def test_a_step_without_anything_to_learn_from_has_no_gradient(found: Found, ranks: int, stage: int) -> None:
+    masked = found(ranks, stage)["masked"]
+    assert {masked[key] for key in ("loss", "grad_norm", "ratio", "entropy", "mismatch", "budget_entropy")} == {0.0}
 
 
 @every_cut

@@ -1,7 +1,5 @@
-import json
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from budgetrl.training.algorithm import LOSS_LEVELS, MISMATCHES, RATIO_LEVELS, SURROGATES, Algorithm
 from budgetrl.training.losses import (
     LossMetrics,
     kl_penalty,
     loss_metrics,
+    mismatch_weights,
     policy_loss,
+    policy_ratio,
     spread,
     token_weights,
 )
@@ -27,37 +28,86 @@ def gradient(loss: Tensor, at: Tensor) -> list[float]:
     return torch.autograd.grad(loss, at, retain_graph=True)[0].tolist()
 
 
+def loss_of(new: Tensor, old: Tensor, advantages: Tensor, algorithm: Algorithm) -> Tensor:
+    """At the level of tokens."""
+    return policy_loss(new, policy_ratio(new, old, [len(new)], "token"), advantages, algorithm)
+
+
 RATIOS = (0.5, 0.9, 1.0, 1.1, 2.0)
 
 
 @pytest.mark.parametrize(
-    ("advantage", "losses", "slopes"),
+    ("settings", "advantage", "losses", "slopes"),
     [
         # A good token is pushed up until 1.28, a bad one down until 0.8; pulls back to 1 are never clipped.
-        (2.0, (-1.0, -1.8, -2.0, -2.2, -2.56), (-1.0, -1.8, -2.0, -2.2, 0.0)),
-        (-2.0, (1.6, 1.8, 2.0, 2.2, 4.0), (0.0, 1.8, 2.0, 2.2, 4.0)),
-        (0.0, (0.0,) * 5, (0.0,) * 5),
+        ({}, 2.0, (-1.0, -1.8, -2.0, -2.2, -2.56), (-1.0, -1.8, -2.0, -2.2, 0.0)),
+        ({}, -2.0, (1.6, 1.8, 2.0, 2.2, 4.0), (0.0, 1.8, 2.0, 2.2, 4.0)),
+        ({}, 0.0, (0.0,) * 5, (0.0,) * 5),
+        # The dual clip ends the push of a bad token that has become likelier, and leaves good ones alone.
+        ({"dual_clip": 1.5}, -2.0, (1.6, 1.8, 2.0, 2.2, 3.0), (0.0, 1.8, 2.0, 2.2, 0.0)),
+        ({"dual_clip": 1.5}, 2.0, (-1.0, -1.8, -2.0, -2.2, -2.56), (-1.0, -1.8, -2.0, -2.2, 0.0)),
+        # The bounded ratio times -A, whatever the sign; the loss itself has log pi in it.
+        ({"surrogate": "cispo"}, 2.0, None, (-1.6, -1.8, -2.0, -2.2, -2.56)),
+        ({"surrogate": "cispo"}, -2.0, None, (1.6, 1.8, 2.0, 2.2, 2.56)),
+        # tau = 2: -2 s(2 (r - 1)) A, whose slope is -4 s (1 - s) A r, with s(-1) = 0.268941, s(-0.2) = 0.450166.
+        ({"surrogate": "sapo", "tau_positive": 2.0}, 1.0, (-0.537883, -0.900332, -1, -1.099668, -1.761594), None),
+        ({"surrogate": "sapo", "tau_positive": 2.0}, 1.0, None, (-0.393224, -0.891060, -1, -1.089073, -0.839949)),
+        ({"surrogate": "sapo", "tau_negative": 2.0}, -1.0, None, (0.393224, 0.891060, 1, 1.089073, 0.839949)),
     ],
 )
 def test_policy_loss_and_its_gradient_by_hand(
-    advantage: float, losses: tuple[float, ...], slopes: tuple[float, ...]
+    settings: dict, advantage: float, losses: tuple[float, ...] | None, slopes: tuple[float, ...] | None
 ) -> None:
     old = tensor(-1.0, -2.0, -0.5, -3.0, -1.5)
     new = (old + tensor(*RATIOS).log()).requires_grad_()
-    loss = policy_loss(new, old, torch.full_like(old, advantage), clip_low=0.2, clip_high=0.28)
-    assert loss.tolist() == pytest.approx(losses)
-    assert gradient(loss.sum(), new) == pytest.approx(slopes)  # d ratio / d logprob = ratio
+    loss = loss_of(new, old, torch.full_like(old, advantage), Algorithm(clip_high=0.28, **settings))
+    if losses is not None:
+        assert loss.tolist() == pytest.approx(losses, abs=1e-6)
+    if slopes is not None:
+        assert gradient(loss.sum(), new) == pytest.approx(slopes, abs=1e-6)  # d ratio / d logprob = ratio
 
 
-def test_on_policy_gradient_is_reinforce_whatever_the_clip() -> None:
-    new = tensor(-1.0, -2.0).requires_grad_()
-    loss = policy_loss(new, new, tensor(3.0, -0.5), clip_low=0.0, clip_high=0.0)
-    assert gradient(loss.sum(), new) == pytest.approx([-3.0, 0.5])
+@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("level", RATIO_LEVELS)
+def test_on_policy_gradient_is_reinforce_whatever_the_surrogate(surrogate: str, level: str) -> None:
+    new = tensor(-1.0, -2.0, -0.5).requires_grad_()
+    algorithm = Algorithm(surrogate=surrogate, ratio_level=level, clip_low=0.0, clip_high=0.0)
+    ratio = policy_ratio(new, new, [1, 2], level)
+    loss = policy_loss(new, ratio, tensor(3.0, -0.5, -0.5), algorithm)
+    assert gradient(loss.sum(), new) == pytest.approx([-3.0, 0.5, 0.5])
+
+
+def test_a_sequences_ratio_is_the_geometric_mean() -> None:
+    new = tensor(0.5, 2.0, 4.0).log().requires_grad_()
+    ratio = policy_ratio(new, torch.zeros(3), [1, 2], "sequence")
+    assert ratio.tolist() == pytest.approx([0.5, math.sqrt(8), math.sqrt(8)])
+    assert gradient(ratio[2], new) == pytest.approx([0.0, math.sqrt(2), math.sqrt(2)])
+    assert policy_ratio(new[:0], new[:0], [], "sequence").tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "cut"),
+    [
+        ({"mismatch": "none"}, (1, 1, 1, 1), (0, 0, 0, 0)),
+        ({"mismatch": "token_truncate"}, (0.25, 1, 2, 2), (0, 0, 0, 1)),
+        ({"mismatch": "token_mask", "mismatch_floor": 0.5}, (0, 1, 2, 0), (1, 0, 0, 1)),
+        ({"mismatch": "sequence_truncate"}, (0.25, 2, 2, 2), (0, 1, 1, 1)),
+        ({"mismatch": "sequence_mask"}, (0.25, 0, 0, 0), (0, 1, 1, 1)),
+        ({"mismatch": "sequence_mask", "mismatch_cap": 8.0}, (0.25, 8, 8, 8), (0, 0, 0, 0)),
+    ],
+)
+def test_mismatch_weights_by_hand(settings: dict, weights: tuple[float, ...], cut: tuple[int, ...]) -> None:
+    """A completion of one token with ratio 1/4, and one of three with ratios 1, 2 and 4: 8 together."""
+    rollout = tensor(-1.0, -2.0, -3.0, -4.0)
+    old = rollout + tensor(0.25, 1.0, 2.0 - 1e-9, 4.0 + 1e-9).log()  # next to the bounds, within them
+    found = mismatch_weights(old, rollout, [1, 3], Algorithm(**settings))
+    assert found[0].tolist() == pytest.approx(weights)
+    assert found[1].tolist() == list(map(bool, cut))
 
 
 def test_a_stray_token_does_not_make_the_loss_infinite() -> None:
     new = tensor(0.0).requires_grad_()
-    loss = policy_loss(new, tensor(-2000.0), tensor(-1.0), 0.2, 0.2)
+    loss = loss_of(new, tensor(-2000.0), tensor(-1.0), Algorithm())
     penalty = kl_penalty(new, tensor(2000.0), "k3")
     assert math.isfinite(loss.item())
     assert math.isfinite(penalty.item())
@@ -98,27 +148,30 @@ def test_kl_estimators_in_expectation(pairs: list[tuple[float, float]]) -> None:
 
 def test_gradient_flows_into_the_policy_alone() -> None:
     new, other = tensor(-1.0).requires_grad_(), tensor(-1.1).requires_grad_()
-    loss = policy_loss(new, other, tensor(1.0), 0.2, 0.2) + kl_penalty(new, other, "k3")
-    assert torch.autograd.grad(loss, other, allow_unused=True) == (None,)
+    for surrogate in SURROGATES:
+        loss = loss_of(new, other, tensor(1.0), Algorithm(surrogate=surrogate)) + kl_penalty(new, other, "k3")
+        assert torch.autograd.grad(loss, other, allow_unused=True) == (None,)
 
 
 def test_token_weights_by_hand() -> None:
-    assert token_weights([2, 1, 5], "token") == [1 / 8] * 3
-    assert token_weights([2, 1, 5], "sequence") == pytest.approx([1 / 6, 1 / 3, 1 / 15])
-    assert spread(token_weights([2, 1], "sequence"), [2, 1]).tolist() == [0.25, 0.25, 0.5]
+    assert token_weights([2, 1, 5], "token", 9) == [1 / 8] * 3
+    assert token_weights([2, 1, 5], "sequence", 9) == pytest.approx([1 / 6, 1 / 3, 1 / 15])
+    assert token_weights([2, 1, 5], "constant", 9) == pytest.approx([1 / 27] * 3)
+    assert spread(token_weights([2, 1], "sequence", 9), [2, 1]).tolist() == [0.25, 0.25, 0.5]
 
 
-@pytest.mark.parametrize("lengths", [[], [3, 0]])
-def test_token_weights_want_tokens(lengths: list[int]) -> None:
+@pytest.mark.parametrize("level", LOSS_LEVELS)
+def test_token_weights_want_tokens_but_no_completions(level: str) -> None:
+    assert token_weights([], level, 9) == []
     with pytest.raises(ValueError, match="at least one token"):
-        token_weights(lengths, "token")
+        token_weights([3, 0], level, 9)
 
 
 def test_unknown_kinds_name_the_known_ones() -> None:
     with pytest.raises(ValueError, match="k1, k2, k3"):
         kl_penalty(tensor(-1.0), tensor(-1.0), "k4")
-    with pytest.raises(ValueError, match="token, sequence"):
-        token_weights([1], "prompt")
+    with pytest.raises(ValueError, match="token, sequence, constant"):
+        token_weights([1], "prompt", 9)
 
 
 @st.composite
@@ -131,45 +184,77 @@ def splits(draw: st.DrawFn) -> tuple[list[int], list[list[int]]]:
     return lengths, [list(order[a:b]) for a, b in pairwise(edges)]
 
 
+algorithms = st.builds(
+    Algorithm,
+    surrogate=st.sampled_from(SURROGATES),
+    ratio_level=st.sampled_from(RATIO_LEVELS),
+    loss_level=st.sampled_from(LOSS_LEVELS),
+    mismatch=st.sampled_from(MISMATCHES),
+)
+
+
 @settings(deadline=None)
-@given(splits(), st.sampled_from(["token", "sequence"]), st.integers(0, 1000))
+@given(splits(), algorithms, st.integers(0, 1000))
 def test_any_micro_batch_split_gives_the_same_loss_and_gradient(
-    split: tuple[list[int], list[list[int]]], level: str, seed: int
+    split: tuple[list[int], list[list[int]]], algorithm: Algorithm, seed: int
 ) -> None:
+    """The whole is summed completion by completion, the parts as micro-batches do it."""
     lengths, batches = split
     generator = torch.Generator().manual_seed(seed)
-    new, old, ref = torch.randn(3, sum(lengths), generator=generator, dtype=torch.float64)
+    new, old, ref, rollout = torch.randn(4, sum(lengths), generator=generator, dtype=torch.float64)
     new = new.requires_grad_()
     advantages = torch.randn(len(lengths), generator=generator).tolist()
-    weights = token_weights(lengths, level)
+    weights = token_weights(lengths, algorithm.loss_level, longest=9)
     tokens = torch.arange(sum(lengths)).split(lengths)
 
     def share(batch: list[int]) -> Tensor:
         at = torch.cat([torch.empty(0, dtype=torch.long), *(tokens[i] for i in batch)])
         sizes = [lengths[i] for i in batch]
-        per_token = policy_loss(new[at], old[at], spread([advantages[i] for i in batch], sizes), 0.2, 0.3)
+        ratio = policy_ratio(new[at], old[at], sizes, algorithm.ratio_level)
+        per_token = policy_loss(new[at], ratio, spread([advantages[i] for i in batch], sizes), algorithm)
+        per_token = per_token * mismatch_weights(old[at], rollout[at], sizes, algorithm)[0]
         per_token = per_token + 0.1 * kl_penalty(new[at], ref[at], "k3")
         return (spread([weights[i] for i in batch], sizes) * per_token).sum()
 
-    per_token = policy_loss(new, old, spread(advantages, lengths), 0.2, 0.3) + 0.1 * kl_penalty(new, ref, "k3")
-    means = [part.mean() for part in per_token.split(lengths)]
-    whole = per_token.mean() if level == "token" else torch.stack(means).mean()
-    assert sum(share(batch).item() for batch in batches) == pytest.approx(whole.item(), abs=1e-5)
-    expected = gradient(whole, new)
-    parts = torch.stack([torch.autograd.grad(share(batch), new)[0] for batch in batches])
-    assert parts.sum(0).tolist() == pytest.approx(expected, abs=1e-5)
+    sums, means = zip(*(sum_and_mean(share([i]), weights[i], lengths[i]) for i in range(len(lengths))), strict=True)
+    match algorithm.loss_level:
+        case "token":
+            whole = sum(sums) / sum(lengths)
+        case "sequence":
+            whole = sum(means) / len(lengths)
+        case _:
+            whole = sum(sums) / (9 * len(lengths))
+    parts = [share(batch) for batch in batches]
+    assert sum(part.item() for part in parts) == pytest.approx(whole.item(), abs=1e-5)
+    found = torch.stack([torch.autograd.grad(part, new)[0] for part in parts]).sum(0)
+    assert found.tolist() == pytest.approx(gradient(whole, new), abs=1e-5, rel=1e-5)
+
+
+def sum_and_mean(weighted: Tensor, weight: float, length: int) -> tuple[Tensor, Tensor]:
+    """Of a completion's loss per token, from their weighted sum."""
+    return weighted / weight, weighted / weight / length
 
 
 def test_loss_metrics_by_hand() -> None:
     old = torch.zeros(4, dtype=torch.float64)
     new = tensor(0.5, 1.0, 1.5, 2.0).log()
     advantages = tensor(-1.0, -1.0, -1.0, 1.0)  # the clip acts on the first and the last
-    means = loss_metrics(new, old, advantages, 0.2, 0.2).means()
+    means = loss_metrics(new, old, new.exp(), advantages, Algorithm()).means()
     assert means["clip_fraction"] == 0.5
     assert means["ratio"] == pytest.approx(1.25)
     assert means["ratio_max"] == pytest.approx(2.0)
     expected = sum(r - 1 - math.log(r) for r in (0.5, 1.0, 1.5, 2.0)) / 4
     assert means["kl_old"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [({}, 0.5), ({"dual_clip": 1.4}, 0.75), ({"surrogate": "cispo"}, 0.75), ({"surrogate": "sapo"}, 0.0)],
+)
+def test_clip_fraction_by_hand(settings: dict, share: float) -> None:
+    ratio, advantages = tensor(0.5, 1.0, 1.5, 2.0), tensor(-1.0, -1.0, -1.0, 1.0)
+    zeros = torch.zeros_like(ratio)
+    assert loss_metrics(zeros, zeros, ratio, advantages, Algorithm(**settings)).means()["clip_fraction"] == share
 
 
 @settings(deadline=None)
@@ -178,26 +263,7 @@ def test_loss_metrics_add_up(tokens: list[tuple[float, float, float]], cut: int)
     new, old, advantages = (tensor(*column) for column in zip(*tokens, strict=True))
 
     def part(at: slice) -> LossMetrics:
-        return loss_metrics(new[at], old[at], advantages[at], 0.2, 0.2)
+        return loss_metrics(new[at], old[at], (new[at] - old[at]).exp(), advantages[at], Algorithm())
 
     parts = part(slice(cut)) + part(slice(cut, None))
     assert parts.means() == pytest.approx(part(slice(None)).means())
-
-
-TRL = json.loads((Path(__file__).parent / "fixtures" / "grpo_trl.json").read_text())
-
-
-@pytest.mark.parametrize("expected", TRL["losses"], ids=lambda case: f"{case['loss_type']}-beta{case['beta']}")
-def test_agrees_with_trl(expected: dict) -> None:
-    lengths = TRL["lengths"]
-    clip = expected["epsilon_low"], expected["epsilon_high"]
-    new = torch.tensor(TRL["new"], requires_grad=True)
-    old, ref = torch.tensor(TRL["old"]), torch.tensor(TRL["ref"])
-    advantages = spread(TRL["completion_advantages"], lengths)
-    per_token = policy_loss(new, old, advantages, *clip) + expected["beta"] * kl_penalty(new, ref, "k3")
-    level = {"grpo": "sequence", "dapo": "token", "bnpo": "token"}[expected["loss_type"]]
-    loss = (spread(token_weights(lengths, level), lengths) * per_token).sum()
-    assert loss.item() == pytest.approx(expected["loss"], abs=1e-5)
-    assert gradient(loss, new) == pytest.approx(expected["gradient"], abs=1e-5)
-    clipped = loss_metrics(new, old, advantages, *clip).means()["clip_fraction"]
-    assert clipped == pytest.approx(expected["clip_fraction"], abs=1e-6)

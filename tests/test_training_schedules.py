@@ -81,7 +81,15 @@ def test_budget_entropy_falls_and_is_held() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("name", "ppo"),
+        ("name", " "),
+        ("baseline", "median"),
+        ("advantage_scale", "std"),
+        ("ratio_level", "prompt"),
+        ("surrogate", "ppo"),
+        ("mismatch", "truncate"),
+        ("mismatch_cap", -1.0),
+        ("tau_negative", 0.0),
+        ("max_rollouts", 0),
         ("std_floor", -0.1),
         ("clip_low", 1.1),
         ("clip_high", math.nan),
@@ -120,3 +128,21 @@ def test_optimiser_names_the_bad_field(field: str, value: object) -> None:
 def test_the_yaml_states_every_default() -> None:
     path = Path(__file__).parents[1] / "conf" / "algorithm" / "grpo.yaml"
     assert OmegaConf.to_container(OmegaConf.load(path)) == vars(Algorithm())
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("advantage_scale", {"per_component": True}),
+        ("max_rollouts", {"drop_equal_groups": True, "max_rollouts": 1}),
+        ("dual_clip", {"dual_clip": 3.0, "surrogate": "cispo"}),
+        ("dual_clip", {"dual_clip": 1.2}),
+        ("dual_clip", {"dual_clip": math.inf}),
+        ("mismatch_floor", {"mismatch_floor": 0.5}),
+        ("mismatch_floor", {"mismatch_floor": 0.5, "mismatch": "token_truncate"}),
+        ("mismatch_cap", {"mismatch": "token_mask", "mismatch_floor": 2.0}),
+    ],
+)
+def test_combinations_that_make_no_sense_name_the_key(field: str, settings: dict) -> None:
+    with pytest.raises(ValueError, match=rf"^{field}: "):
+        Algorithm(**settings)

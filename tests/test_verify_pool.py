@@ -198,6 +198,16 @@ def test_closing_stops_the_processes_and_grading_starts_new_ones() -> None:
         assert verifier.grade(pairs("right")) == [RIGHT]
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_leaves_the_workers_to_their_parent(log: Path, signum: int) -> None:
+    with Verifier() as verifier:
+        verifier.grade(pairs("right"))
+        (worker,) = verifier._workers
+        worker.process.send_signal(signum)
+        assert verifier.grade(pairs("right and again")) == [RIGHT]
+        assert verifier._workers == [worker]
+
+
 # Grades from a program run as a module, without a `__main__` guard, then is killed: idle or in mid-answer.
 DOOMED = """
 import os, signal, sys, threading, time

@@ -39,7 +39,7 @@ def start(config: Config) -> int:
             if folder.finished and not config.stage.always_runs:
                 print(f"already done: {folder.result}")
                 return 0
-            check_launcher(config.launch)
+            check_launcher(config.launch, folder)
         with folder.lock():
             prepare(folder, config)
             if config.mode == "dry":

@@ -6,6 +6,7 @@ anywhere in a sweep is one line on the terminal, and nothing is created.
 
 import itertools
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,13 +83,20 @@ def run(start: Callable[[Config], int]) -> int:
         if multirun:
             sys.stdout.write(f"\n== {label}\n")
         config = _config(cfg, settings.sweep.dir if multirun else None)
-        code = start(config)
+        try:
+            code = start(config)
+        except SystemExit as told:  # by a signal; the run may have been done already, the sweep was not
+            raise SystemExit(told.code or (143 if multirun else 0)) from None
         codes.append(code)
         if code in (130, 143):
             raise SystemExit(code)
         if code:
             failed.append(f"budgetrl: {label} failed with exit code {code}: {run_dir(config)}\n")
-        return _objective(config, code)
+        try:
+            return _objective(config, code)
+        except ConfigError as error:  # Hydra would run all other jobs first, for nothing
+            sys.stderr.write(f"budgetrl: {error}\n")
+            raise SystemExit(2) from None
 
     job()
     if len(codes) > 1 and failed:
@@ -224,6 +232,19 @@ def _parse(text: str) -> Override:
         return OverridesParser.create(config_loader=_loader()).parse_override(text)
     except HydraException as error:
         raise ConfigError(f"{text}: cannot be read as key=value; {str(error).splitlines()[0]}") from None
+
+
+def _settings_help() -> str:
+    """What config.yaml's own comments say about each group, with its options, and about each key at its top."""
+    text = (config_dir() / f"{CONFIG_NAME}.yaml").read_text()
+    lines = []
+    for name, meaning in re.findall(r"^(?:  - )?(\w+): \S+ # (.+)$", text, re.MULTILINE):
+        options = ", ".join(_loader().get_group_options(name))
+        lines.append(f"  {name:<11} {meaning}{options and ': '}{options}")
+    return "\n".join(lines)
+
+
+OmegaConf.register_new_resolver("settings_help", _settings_help, replace=True)
 
 
 def _loader() -> ConfigLoader:

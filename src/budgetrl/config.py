@@ -61,7 +61,7 @@ class LaunchSpec:
     threads: int | None = None
     """CPU threads of each rank; null shares the cores out."""
     grace_seconds: float = 30.0
-    """How long ranks that were told to stop may take to save before they are killed."""
+    """local and deepspeed: how long ranks that were told to stop may take to save before they are killed."""
     hostfile: str | None = None
     """deepspeed: file with a line `host slots=n` for each machine; null for this machine alone."""
     nodes: int = 1
@@ -84,6 +84,11 @@ class LaunchSpec:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
         if self.grace_seconds < 0:
             raise ValueError(f"grace_seconds: must not be negative, got {self.grace_seconds}")
+        for part in dataclasses.fields(self):
+            launchers, value = _READ_BY.get(part.name, LAUNCHERS), getattr(self, part.name)
+            default = [] if part.default is dataclasses.MISSING else part.default
+            if self.name not in launchers and value != default:
+                raise ValueError(f"{part.name}: is for launch={' or launch='.join(launchers)}, not {self.name}")
         if self.name == "slurm" and self.ranks is None:
             raise ValueError("ranks: must be given for slurm, whose nodes' GPUs cannot be counted from here")
 
@@ -99,6 +104,14 @@ class LaunchSpec:
             slots = _slots(Path(self.hostfile))
             return len(slots) * self.ranks if self.ranks else sum(slots)
         return self.ranks_per_machine()
+
+
+_READ_BY = {
+    "grace_seconds": ("local", "deepspeed"),
+    "hostfile": ("deepspeed",),
+    **dict.fromkeys(("nodes", "partition", "account", "time", "lines"), ("slurm",)),
+}
+"""The launchers that a key of LaunchSpec means something to; all of them where it is not named here."""
 
 
 def _slots(hostfile: Path) -> list[int]:
@@ -199,7 +212,11 @@ def to_yaml(config: Config) -> str:
 
 def check(config: Config) -> list[str]:
     """What cannot work in this combination of parts: one line each, beginning with a dotted key."""
-    return config.stage.check(config.job())
+    early = config.run.objective is not None and config.launch.name == "slurm"
+    ours = (
+        ["run.objective: a job that slurm has taken has no number to optimise yet; use another launch"] if early else []
+    )
+    return [*ours, *config.stage.check(config.job())]
 
 
 def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -222,10 +239,11 @@ def identity(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_name(config: Config) -> str:
-    """`<stage>-<model>-<dataset>-<reward>-s<seed>-<hash of everything that matters>`."""
+    """`<stage>-<model>-<dataset>-<reward>-s<seed>-<hash of everything that matters>`, without module names."""
     content = json.dumps(identity(to_mapping(config)), sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    parts = (config.stage.name, config.model.name, config.dataset.name, config.reward.name)
+    stage, reward = (name.rpartition(".")[2] for name in (config.stage.name, config.reward.name))
+    parts = (stage, config.model.name, config.dataset.name, reward)
     return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in parts), f"s{config.seed}", digest])
 
 
@@ -267,8 +285,8 @@ _PARTS: dict[str, type] = {
     "tracking": TrackingSpec,
     "run": RunSpec,
 }
-_CHOSEN: dict[str, Callable[[str], type]] = {"stage": stage_class, "reward": shape_class}
-"""Groups whose `name` says which class they are."""
+_CHOSEN: dict[str, Callable[[str], type]] = {"reward": shape_class, "stage": stage_class}
+"""Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
 
 
 def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -> type:

@@ -3,6 +3,7 @@
 `python -m budgetrl.launch <run folder>` starts a run again from its config.yaml, without Hydra.
 """
 
+import math
 import os
 import shlex
 import shutil
@@ -22,8 +23,8 @@ from typing import BinaryIO
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, LaunchSpec, read_config
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.machine import count_cores, count_gpus
+from budgetrl.run.folder import RunFolder, write_atomically
+from budgetrl.run.machine import count_cores, count_gpus, output_of
 
 INTERRUPTED, STOPPED = 130, 143
 LIFELINE = "BUDGETRL_LIFELINE"
@@ -53,17 +54,26 @@ class Child:
 
 
 def launch(config: Config, folder: RunFolder) -> int:
-    """Run the frozen config of a folder to its end; with slurm: submit it. Returns the exit code."""
+    """Run the frozen config of a folder to its end; with slurm: submit it. Returns the exit code.
+
+    Raises SystemExit with that code if this process was told to stop meanwhile.
+    """
     if config.launch.name == "slurm":
         return submit(folder)
     with _lifeline() as lifeline:
         make = _deepspeed_launcher if config.launch.name == "deepspeed" else _local_ranks
         children = make(config.launch, folder, {LIFELINE: str(lifeline)})
-        return Supervisor(children, config.launch.grace_seconds).run()
+        supervisor = Supervisor(children, config.launch.grace_seconds)
+        code = supervisor.run()
+    if supervisor.told_to_stop:  # whatever became of this run, none is to follow it
+        raise SystemExit(code)
+    return code
 
 
-def check_launcher(spec: LaunchSpec) -> None:
-    """Raises RequestError if what `spec` wants to start the run with is not there."""
+def check_launcher(spec: LaunchSpec, folder: RunFolder) -> None:
+    """Raises RequestError if what `spec` wants to start the run with is not there, or slurm has the run already."""
+    if job := queued_job(folder):
+        raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
     if spec.name == "slurm" and shutil.which("sbatch") is None:
         raise RequestError("launch: slurm needs sbatch, which this machine does not have; mode=dry shows the script")
 
@@ -141,15 +151,22 @@ class Supervisor:
     def __init__(self, children: Sequence[Child], grace_seconds: float) -> None:
         self._children, self._grace = children, grace_seconds
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._ended_at: dict[int, float] = {}
         self._asked: list[int] = []
         self._forwarded = 0
         self._deadline = float("inf")
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether a signal asked for an end."""
+        return bool(self._asked)
 
     def run(self) -> int:
         """Start all, wait for all, and return the exit code of the run."""
         with self._hearing_signals(), ExitStack() as stack:
             for child in self._children:
                 self._processes.append(stack.enter_context(_started(child)))
+                threading.Thread(target=self._note_end, args=(self._processes[-1],), daemon=True).start()
             failure = self._watch()
         if failure:
             child, code = failure
@@ -186,9 +203,17 @@ class Supervisor:
         pairs = zip(self._children, self._processes, strict=True)
         return any(p.poll() is None or (c.has_ranks_below and _group_alive(p.pid)) for c, p in pairs)
 
+    def _note_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self._ended_at[process.pid] = time.monotonic()
+
     def _failed(self) -> tuple[Child, int] | None:
-        """The first child that ended badly. One that stopped as told gives the others time to do so too."""
-        for child, process in zip(self._children, self._processes, strict=True):
+        """The child that ended badly first: when one dies, others soon fail for want of it.
+
+        One that stopped as told gives the others time to do so too.
+        """
+        pairs = zip(self._children, self._processes, strict=True)
+        for child, process in sorted(pairs, key=lambda pair: self._ended_at.get(pair[1].pid, math.inf)):
             code = process.poll()
             if code in (INTERRUPTED, STOPPED) or (code is not None and code < 0 and self._asked):
                 self._deadline = min(self._deadline, time.monotonic() + self._grace)
@@ -338,11 +363,28 @@ def slurm_path(folder: RunFolder) -> Path:
 
 
 def submit(folder: RunFolder) -> int:
-    """Hand the run's script to sbatch. Returns 0, or 1 if sbatch refused it."""
+    """Hand the run's script to sbatch, and keep the job's number. Returns 0, or 1 if sbatch refused it."""
     folder.logs.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["sbatch", str(slurm_path(folder))], capture_output=True, text=True)
-    _say((done.stdout + done.stderr).strip())
-    return 0 if done.returncode == 0 else 1
+    done = subprocess.run(["sbatch", "--parsable", str(slurm_path(folder))], capture_output=True, text=True)
+    if done.returncode:
+        _say((done.stdout + done.stderr).strip())
+        return 1
+    job = done.stdout.strip().partition(";")[0]  # a cluster's name may follow
+    write_atomically(_job_path(folder), job)
+    _say(f"submitted as slurm job {job}; its output goes to {folder.logs}")
+    return 0
+
+
+def queued_job(folder: RunFolder) -> str | None:
+    """The number of the run's slurm job while that waits or runs; None if slurm knows of none, or is not here."""
+    if not _job_path(folder).exists():
+        return None
+    job = _job_path(folder).read_text()
+    return job if output_of("squeue", "--noheader", "--jobs", job) else None
+
+
+def _job_path(folder: RunFolder) -> Path:
+    return folder.path / "slurm_job.txt"
 
 
 def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
@@ -363,14 +405,27 @@ def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
 def relaunch(path: Path) -> int:
     """Start the run of a folder that has been prepared before. Returns the exit code."""
     folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise RequestError(f"{path}: is no run folder, since it has no config.yaml")
     config = read_config(folder.config)
     if folder.finished and not config.stage.always_runs:
         _say(f"already done: {folder.result}")
         return 0
-    check_launcher(config.launch)
+    check_launcher(config.launch, folder)
     with folder.lock():
         folder.result.unlink(missing_ok=True)
         return launch(config, folder)
+
+
+def main(argv: Sequence[str]) -> int:
+    """What launch.sh calls; `argv` names the run folder. Returns the exit code."""
+    try:
+        if len(argv) != 1:
+            raise RequestError("name one run folder: python -m budgetrl.launch <run folder>")
+        return relaunch(Path(argv[0]))
+    except RequestError as error:
+        _say(str(error))
+        return 2
 
 
 def _say(text: str) -> None:
@@ -380,8 +435,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(relaunch(Path(sys.argv[1])))
-    except RequestError as error:
-        _say(str(error))
-        sys.exit(2)
+    sys.exit(main(sys.argv[1:]))

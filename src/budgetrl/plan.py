@@ -20,7 +20,7 @@ def make_plan(config: Config) -> Plan:
         "run": _run_section(config),
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
-        "memory on each rank": _memory_section(config, ranks),
+        **({"memory on each rank": _memory_section(config, ranks)} if config.stage.runs_model else {}),
         "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
     }
 
@@ -77,7 +77,9 @@ def _memory_section(config: Config, ranks: int) -> Plan:
     zero, parameters = config.zero, count_parameters(config.model)
     if parameters is None:
         return {"parameters": "unknown until the model is downloaded"}
-    parts = bytes_per_rank(zero, parameters, _is_bf16(config), ranks)
+    rollouts = config.stage.trains_on_rollouts
+    reference = rollouts and config.algorithm.kl_coefficient > 0
+    parts = bytes_per_rank(zero, parameters, _is_bf16(config), ranks, rollouts, reference)
     sizes = {name: _readable(size) for name, size in parts.items()}
     total = f"{_readable(sum(parts.values()))} at ZeRO stage {zero.stage}; activations and logits come on top"
     return {"parameters": f"{parameters:,}", **sizes, "together": total}

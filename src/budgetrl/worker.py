@@ -24,7 +24,7 @@ from budgetrl.report.report import write_report
 from budgetrl.run.folder import RunFolder
 from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
-from budgetrl.run.tracking import Tracker
+from budgetrl.run.tracking import Tracker, TrackingSpec
 from budgetrl.stages.base import Context
 from budgetrl.training.checkpoints import clear_states
 from budgetrl.training.distributed import World
@@ -49,7 +49,8 @@ def run_rank(path: Path, config: Config, stop: Stop) -> None:
     world = World.join()
     seed_everything(config.seed, world.rank)
     folder = RunFolder(path, writes=world.leads)
-    with Tracker.start(config.tracking, path, to_mapping(config), world.rank) as tracker:
+    tracking = config.tracking if config.stage.runs_model else TrackingSpec(name="none")
+    with Tracker.start(tracking, path, to_mapping(config), world.rank) as tracker:
         ctx = Context(world, folder, tracker, Progress(shown=world.leads), stop)
         result = config.stage.run(config.job(), ctx)
         tracker.log_result(result)

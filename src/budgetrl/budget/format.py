@@ -139,3 +139,7 @@ EASY_ABOVE = 0.625
 FORMATS: dict[str, ResponseFormat] = {
     fmt.name: fmt for fmt in (PlainFormat(), BudgetFormat(), PromptBudgetFormat(), DifficultyFormat())
 }
+
+AUTO = "auto"
+FORMAT_NAMES = (AUTO, *FORMATS)
+"""What a stage may be told: a format, or auto for the one that the reward reads (plain, if it reads none)."""

@@ -91,9 +91,9 @@ class TextCodec:
         """The response around body tokens in the difficulty format, as the cold start teaches it, end included."""
         return (*self._encode(fmt.tag(easy)), *body_ids, self.stop_ids[0])
 
-    def writable(self, tokens: int) -> int:
-        """The nearest budget that the tokenizer can write."""
-        return writable_budget(self.tokenizer, max(1, tokens))
+    def writable(self, tokens: int, at_least: bool = False) -> int:
+        """The nearest budget that the tokenizer can write; `at_least`: the nearest that is not smaller."""
+        return writable_budget(self.tokenizer, max(1, tokens), at_least)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of tokens, special ones included."""

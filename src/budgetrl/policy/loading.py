@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import ResponseFormat
@@ -12,12 +13,15 @@ from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.mini import CHECKPOINTS
 from budgetrl.policy.spec import MINI, ModelSpec
 
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
+
 
 @dataclass(frozen=True)
 class Policy:
     """A model, its tokenizer and how to ask it."""
 
-    model: PreTrainedModel
+    model: "PreTrainedModel"
     codec: TextCodec
 
 
@@ -51,7 +55,9 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     return AutoTokenizer.from_pretrained(path, revision=revision)
 
 
-def make_codec(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: PreTrainedModel | None = None) -> TextCodec:
+def make_codec(
+    tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: "PreTrainedModel | None" = None
+) -> TextCodec:
     """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
 
     Raises RequestError for a tokenizer without any end token.
@@ -68,7 +74,7 @@ def make_codec(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: PreTr
 
 def save_pretrained(
     folder: Path,
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     tokenizer: PreTrainedTokenizerBase,
     state: dict[str, torch.Tensor],
     card: str,

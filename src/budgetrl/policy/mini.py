@@ -6,12 +6,16 @@ tokenizers do.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from budgetrl.data import mini_task
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BUDGET_STYLES = ("grid", "digits")
@@ -58,17 +62,26 @@ def make_tokenizer(budget_style: str = "grid") -> PreTrainedTokenizerFast:
     )
 
 
-def writable_budget(tokenizer: PreTrainedTokenizerBase, tokens: int) -> int:
-    """The nearest budget that the tokenizer can write (ties down): the number itself unless it has a grid."""
+def writable_budget(tokenizer: PreTrainedTokenizerBase, tokens: int, at_least: bool = False) -> int:
+    """The nearest budget that the tokenizer can write (ties down): the number itself unless it has a grid.
+
+    `at_least`: the nearest one that is not below `tokens`, or the largest there is.
+    """
     grid = tokenizer.init_kwargs.get("budget_grid")
-    return min(grid, key=lambda n: (abs(n - tokens), n)) if grid else tokens
+    if not grid:
+        return tokens
+    if at_least:
+        return min((n for n in grid if n >= tokens), default=max(grid))
+    return min(grid, key=lambda n: (abs(n - tokens), n))
 
 
-def make_model(vocabulary_size: int, seed: int) -> LlamaForCausalLM:
+def make_model(vocabulary_size: int, seed: int) -> "LlamaForCausalLM":
     """A randomly initialised mini model, float32.
 
     A Llama with Qwen's biases rather than a Qwen2: transformers forces Qwen's own tokenizer class on that.
     """
+    from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds
+
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary_size,

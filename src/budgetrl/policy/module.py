@@ -1,13 +1,16 @@
 """Log-probabilities of completion tokens, without ever holding [tokens, vocabulary] for a whole batch."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from budgetrl.budget.errors import RequestError
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 LOGITS_PER_CHUNK = 2**27
 """Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
@@ -19,7 +22,7 @@ class PolicyModule(nn.Module):
     DeepSpeed wraps this module, so that ZeRO-3 gathers the output layer as it does every other.
     """
 
-    def __init__(self, model: PreTrainedModel, temperature: float = 1.0) -> None:
+    def __init__(self, model: "PreTrainedModel", temperature: float = 1.0) -> None:
         super().__init__()
         for odd in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
             if getattr(model.config, odd, None) is not None:

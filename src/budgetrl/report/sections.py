@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from budgetrl.budget.format import AUTO
 from budgetrl.report import figures, tables
 from budgetrl.report.reading import Results, Row, Run, read_run
+from budgetrl.rewards.registry import shape_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +126,7 @@ def on_the_way(run: Run) -> Part:
             (
                 cold_start,
                 "kept",
-                "{} of the initial model's completions were right and kept for the cold start.",
+                "{} of the initial model's completions, all of them right, were kept for the cold start.",
             ),
             (cold_start, "format", "After it, {} of the completions kept the format,"),
             (cold_start, "match_50", "and {} had a length within 50 % of their budget."),
@@ -155,13 +157,14 @@ def _right_by_problem(run: Run) -> dict[tuple[str, str], Row]:
 
 def _side_by_side(before: Row, after: Row) -> str:
     level = "" if before.get("level") is None else f" (level {before['level']})"
+    budget = f", budget {after['budget']}" if after.get("budget") else ""
     return "\n\n".join(
         [
             f"Problem{level}, answer {before['answer']}:",
             _fenced(_excerpt(before["problem"])),
             f"Initial model, {before['length']} tokens:",
             _fenced(_excerpt(before["text"])),
-            f"Trained model, {after['length']} tokens, budget {after.get('budget') or tables.ABSENT}:",
+            f"Trained model, {after['length']} tokens{budget}:",
             _fenced(_excerpt(after["text"])),
         ]
     )
@@ -204,8 +207,20 @@ def serving(run: Run) -> Part:
     checkpoint = _checkpoint(run)
     if checkpoint is None:
         return Gap(title, "there is no checkpoint")
-    wish = run.config.get("model", {}).get("budget_instruction") or ""
-    return Section(title, _SERVING.format(checkpoint=checkpoint, question=repr("...\n\n" + wish if wish else "...")))
+    fmt = _trained_format(run.config)
+    wish = run.config.get("model", {}).get(_WISHES[fmt]) or ""
+    question = repr("...\n\n" + wish if wish else "...")
+    easy, _ = run.config.get("model", {}).get("difficulty_tags") or ("[Easy]", "[Hard]")
+    start = _STARTS.get(fmt, "").replace("[Easy]", easy)
+    return Section(title, _SERVING.format(checkpoint=checkpoint, question=question, start=start))
+
+
+def _trained_format(config: Mapping[str, Any]) -> str:
+    """The response format that GRPO asked for."""
+    stage = config.get("stage", {})
+    asked = stage.get("grpo", stage).get("format", AUTO)
+    reward = config.get("reward", {}).get("name", "budget_cosine")
+    return shape_class(reward).needs_format or "plain" if asked == AUTO else asked
 
 
 def _checkpoint(run: Run) -> Path | None:
@@ -214,6 +229,23 @@ def _checkpoint(run: Run) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
+_WISHES = {
+    "plain": "instruction",
+    "budget": "budget_instruction",
+    "prompt_budget": "prompt_budget_instruction",
+    "difficulty": "difficulty_instruction",
+}
+_STARTS = {
+    "budget": """\
+prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the budget comes before any thinking
+# prompt += "<budget>200</budget>"  # to set the budget yourself
+""",
+    "difficulty": """\
+prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the tag comes before any thinking
+# prompt += "[Easy]"  # for a brief answer
+""",
+    "prompt_budget": 'prompt = prompt.replace("{budget}", "200")  # tokens to use\n',
+}
 _SERVING = """\
 `{checkpoint}` is an ordinary Hugging Face folder:
 
@@ -224,9 +256,7 @@ path = "{checkpoint}"
 tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
 question = [{{"role": "user", "content": {question}}}]
 prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the budget comes before any thinking
-# prompt += "<budget>200</budget>"  # to set the budget yourself
-inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+{start}inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
 output = model.generate(**inputs, max_new_tokens=4096)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
 ```

@@ -1,6 +1,7 @@
 """The run folder: where everything about a run lies, written so that a crash at any moment leaves it readable."""
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -25,6 +26,7 @@ class RunFolder:
         self.plan = self.path / "plan.json"
         self.environment = self.path / "env.json"
         self.launch_script = self.path / "launch.sh"
+        self.fingerprints = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
         self.completions = self.path / "completions.jsonl"
         self.checkpoints = self.path / "checkpoints"
@@ -46,8 +48,9 @@ class RunFolder:
         return self.logs / f"rank{rank}.log"
 
     def child(self, name: str) -> "RunFolder":
-        """The sub-run folder of a pipeline, such as `grpo/`."""
+        """The sub-run folder of a pipeline, such as `grpo/`; all of them work on the same data."""
         folder = RunFolder(self.path / name, self.writes)
+        folder.fingerprints = self.fingerprints
         folder.create()
         return folder
 
@@ -76,6 +79,14 @@ class RunFolder:
             if self.writes and path.exists():
                 rows = [row for row in read_rows(path) if row.get("step", step) <= step]
                 write_lines(path, rows)
+
+    def is_unchanged(self, name: str, content: object) -> bool:
+        """Whether `content` is what went by `name` when this run first used it; its repr must tell all of it."""
+        known = json.loads(self.fingerprints.read_text()) if self.fingerprints.exists() else {}
+        fingerprint = hashlib.sha256(repr(content).encode()).hexdigest()
+        if self.writes and name not in known:
+            write_json(self.fingerprints, {**known, name: fingerprint})
+        return known.get(name, fingerprint) == fingerprint
 
     def write_result(self, result: Mapping[str, float]) -> None:
         """The final numbers. Written last: from here on the run is finished."""

@@ -54,15 +54,15 @@ def _version(package: str) -> str | None:
 
 def _git_state(folder: Path) -> dict[str, Any] | None:
     """Commit, and whether tracked files differ from it; None where the code does not lie in a repository."""
-    commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
+    commit = output_of("git", "-C", str(folder), "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    changes = output_of("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": bool(changes)}
 
 
 def _hardware() -> dict[str, Any]:
-    gpus = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    gpus = output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return {
         "platform": platform.platform(),
         "cores": count_cores(),
@@ -71,7 +71,7 @@ def _hardware() -> dict[str, Any]:
     }
 
 
-def _output(*command: str) -> str | None:
+def output_of(*command: str) -> str | None:
     """What a command prints, or None if it is not installed or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -3,9 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.budget.format import FORMATS, ResponseFormat
+from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.shape import Shape
@@ -15,8 +15,10 @@ from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
 from budgetrl.run.tracking import Tracker
 from budgetrl.training.algorithm import Algorithm
-from budgetrl.training.distributed import World
 from budgetrl.training.zero import ZeroSpec
+
+if TYPE_CHECKING:  # torch takes a second to import, which a request that is wrong should not wait for
+    from budgetrl.training.distributed import World
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,6 @@ class Job:
     zero: ZeroSpec
     eval_datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     """Data sets to evaluate on instead of the held-out part of `dataset`."""
-
-
-AUTO = "auto"
-FORMAT_NAMES = (AUTO, *FORMATS)
-"""What a stage's `format` may be."""
 
 
 def chosen_format(name: str, job: Job) -> ResponseFormat:
@@ -69,7 +66,7 @@ def length_faults(longest: int, job: Job) -> list[str]:
 class Context:
     """Where a stage runs: its ranks, its folder, and whom it tells."""
 
-    world: World
+    world: "World"
     folder: RunFolder
     tracker: Tracker
     progress: Progress
@@ -98,6 +95,10 @@ class Stage(ABC):
 
     reported: ClassVar[bool] = True
     """Whether report.md and figures are made from the run folder at the end."""
+    runs_model: ClassVar[bool] = True
+    """Whether a model is run: if not, there is no memory to plan, and nothing to tell W&B."""
+    trains_on_rollouts: ClassVar[bool] = False
+    """Whether a model in training also writes, and `algorithm` says how it learns from that."""
     always_runs: ClassVar[bool] = False
     """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
 

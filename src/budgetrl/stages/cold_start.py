@@ -8,14 +8,14 @@ from random import Random
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
+from budgetrl.budget.format import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
-from budgetrl.stages.base import AUTO, Context, Job, Stage
+from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,
     collector_for,

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from budgetrl.budget.checks import require, require_count, require_option, require_range
+from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector
-from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format, format_faults
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,

@@ -8,10 +8,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import ResponseFormat
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
-from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems
+from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems, overlap
 from budgetrl.data.spec import Split
 from budgetrl.policy.loading import Policy
 from budgetrl.rollout.collect import Collector, Sample
@@ -59,11 +60,26 @@ def asked_budgets(job: Job, fmt: ResponseFormat, use: str, problems: Sequence[Pr
 
 
 def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Verifier, ctx: Context) -> list[Problem]:
-    """The first `limit` usable problems of a split; says what was left out, and why."""
-    loaded = drop_unreadable(load_problems(spec, split), verifier)
+    """The first `limit` usable problems of a split; says what was left out, and why.
+
+    Raises RequestError if the split is not what it was when the run began.
+    """
+    whole = load_problems(spec, split)
+    if not ctx.folder.is_unchanged(f"{split} problems of {spec}", whole.problems):
+        raise RequestError(
+            f"dataset: the {split} problems of {spec.name} are not those that this run began with; "
+            "put them back, or start a new run with another run.dir"
+        )
+    loaded = drop_unreadable(whole, verifier)
     if loaded.skipped:
         ctx.say(f"{spec.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
     return loaded.problems[:limit]
+
+
+def say_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Context) -> None:
+    """Tell of held-out problems that are trained on as well."""
+    if shared := overlap(train, held_out):
+        ctx.say(f"{shared} of the {len(held_out)} held-out problems are training problems too, and flatter the model")
 
 
 def seeds_for(job: Job, use: str, problems: Sequence[Problem], samples: int) -> list[list[int]]:

@@ -8,26 +8,36 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 from statistics import fmean
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.budget.checks import require_count, require_option, require_range
+from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
-from budgetrl.rewards.shape import Controller
+from budgetrl.rewards.shape import Controller, Shape
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format, format_faults, length_faults
-from budgetrl.stages.generation import asked_budgets, collector_for, open_verifier, problems_of, seeds_for
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults
+from budgetrl.stages.generation import (
+    asked_budgets,
+    collector_for,
+    open_verifier,
+    problems_of,
+    say_overlap,
+    seeds_for,
+)
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
-from budgetrl.stages.rollouts import Rollout
+from budgetrl.stages.rollouts import Rollout, Samples, informative_groups
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.optim import Optimiser, learning_rate
 from budgetrl.training.policy_step import PolicyStep, Update
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Grpo(Stage):
     name: str = "grpo"
     format: str = "auto"
     """What the model is asked for: auto (what the reward reads, else plain), plain, budget, ..."""
-    steps: int = 180
+    steps: int = 240
     """Optimiser steps."""
     prompts_per_step: int = 16
     """Prompts of an optimiser step, over all ranks."""
@@ -64,6 +74,8 @@ class Grpo(Stage):
     log_every: int = 20
     """Steps between groups written to completions.jsonl."""
 
+    trains_on_rollouts: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_option(self, FORMAT_NAMES, "format")
         counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
@@ -75,13 +87,16 @@ class Grpo(Stage):
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         per_step = self.prompts_per_step * self.group_size
-        updates = job.algorithm.optimiser_steps_per_rollout
+        algorithm = job.algorithm
+        updates = algorithm.optimiser_steps_per_rollout
         return {
             "optimiser steps": self.steps,
             "rollouts": math.ceil(self.steps / updates),
+            "labels": self._labels_from(job),
             "prompts a step": self.prompts_per_step,
             "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
             "completions a rollout": per_step * updates,
+            **({"rollouts to fill a batch, at most": algorithm.max_rollouts} if algorithm.drop_equal_groups else {}),
             "completions in all": per_step * self.steps,
             "tokens in all, at most": per_step * self.steps * self.max_new_tokens,
         }
@@ -110,6 +125,7 @@ class Grpo(Stage):
         with open_verifier(ctx) as verifier:
             pool = problems_of(job.dataset, "train", self.problems, verifier, ctx)
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
+            say_overlap(pool, held_out, ctx)
             collector = collector_for(policy, fmt, self, verifier, job)
             if job.reward.needs_b_max:
                 collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
@@ -137,16 +153,15 @@ class Grpo(Stage):
         with ctx.progress.track(self.steps, "grpo", done) as bar:
             for first in range(done, self.steps, updates):
                 watch = Stopwatch()
-                problems = draw(pool, first * self.prompts_per_step, updates * self.prompts_per_step, job.seed)
                 with engine.whole_weights():
-                    samples_PG = self._write(problems, first, collector, job, ctx)
+                    samples_PG, effort = self._roll_out(pool, first, collector, controller.shape, job, ctx)
                 watch.lap("rollout")
                 rollout = Rollout.of(samples_PG, controller, self._progress(first), job.algorithm, collector.codec)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
                 for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
                     update = self._update(step - 1, job)
                     metrics = take_step(rollout.experience[span], update, old[span] if old else None)
-                    metrics |= rollout.metrics | watch.lap("update", rollout.tokens)
+                    metrics |= rollout.metrics | effort | watch.lap("update", rollout.tokens)
                     if self._due(step, self.eval_every):
                         metrics |= examine()
                     if self._due(step, self.log_every):
@@ -169,7 +184,13 @@ class Grpo(Stage):
 
     def _update(self, step: int, job: Job) -> Update:
         lr = learning_rate(step, self.steps, self.optimiser)
-        return Update(job.algorithm, lr, job.algorithm.budget_entropy(self._progress(step)), self.tokens_per_device)
+        entropy = job.algorithm.budget_entropy(self._progress(step))
+        return Update(job.algorithm, lr, entropy, self.tokens_per_device, self.max_new_tokens)
+
+    def _labels_from(self, job: Job) -> str:
+        if not job.reward.needs_b_max:
+            return "not needed"
+        return self.labels or f"asked of the model first, {Label.samples} completions a problem"
 
     def _b_max(self, pool: Sequence[Problem], collector: Collector, job: Job, ctx: Context) -> Mapping[str, float]:
         """Reference lengths from the labels file, or asked of the model that is about to be trained."""
@@ -178,13 +199,35 @@ class Grpo(Stage):
         rows = Label(format=collector.fmt.name).label(pool, collector, job, ctx)
         return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
 
+    def _roll_out(
+        self, pool: Sequence[Problem], step: int, collector: Collector, shape: Shape, job: Job, ctx: Context
+    ) -> tuple[Sequence[Samples], dict[str, float]]:
+        """The completions [P][G] to learn from at this step and the next few, on every rank, and what they took.
+
+        A further attempt reads the endless list of problems as many whole trainings on: where depends
+        on step and attempt alone, so a resumed run draws the same.
+        """
+        algorithm, progress = job.algorithm, self._progress(step)
+        count = algorithm.optimiser_steps_per_rollout * self.prompts_per_step
+
+        def write(attempt: int, missing: int) -> list[list[Sample]]:
+            problems = draw(pool, (attempt * self.steps + step) * self.prompts_per_step, missing, job.seed)
+            return self._write(problems, step, attempt * count, collector, job, ctx)
+
+        def rewards_of(group: Samples) -> list[float]:
+            return shape([sample.outcome for sample in group], progress)
+
+        if not algorithm.drop_equal_groups:
+            return write(0, count), {}
+        return informative_groups(write, rewards_of, count, algorithm.max_rollouts)
+
     def _write(
-        self, problems: Sequence[Problem], step: int, collector: Collector, job: Job, ctx: Context
+        self, problems: Sequence[Problem], step: int, first: int, collector: Collector, job: Job, ctx: Context
     ) -> list[list[Sample]]:
-        """All ranks' completions [P][G] of the step, on every rank."""
+        """All ranks' completions [P][G] of the problems, on every rank; `first` is the place of the first one."""
         seeds = [
             [derive_seed(job.seed, "grpo", step, place, p.id, n) for n in range(self.group_size)]
-            for place, p in enumerate(problems)
+            for place, p in enumerate(problems, start=first)
         ]
         asked = asked_budgets(job, collector.fmt, f"grpo {step}", problems)
         share = ctx.world.share
@@ -246,6 +289,6 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)
 
 
-def frozen_copy(model: PreTrainedModel, temperature: float) -> PolicyModule:
+def frozen_copy(model: "PreTrainedModel", temperature: float) -> PolicyModule:
     """The policy as it is now, to measure the KL divergence from."""
     return PolicyModule(copy.deepcopy(model), temperature).requires_grad_(False).eval()

@@ -74,9 +74,9 @@ class Label(Stage):
 
 
 def _row(group: Sequence[Sample], collector: Collector) -> Row:
-    """A budget that had to be rounded to be written must not be punished for it: b_max is rounded alike."""
+    """b_max is rounded up to a budget that can be written: the one that just holds the answer goes unpunished."""
     right = [s.outcome.length for s in group if s.outcome.correct and s.outcome.well_formed]
-    b_max = collector.codec.writable(min(right)) if right else None
+    b_max = collector.codec.writable(min(right), at_least=True) if right else None
     length = fmean(s.outcome.length for s in group)
     return {"problem_id": group[0].problem.id, "b_max": b_max, "length": length, "right": len(right)}
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from budgetrl.budget.metrics import compare
 from budgetrl.run.folder import read_rows
@@ -26,7 +27,7 @@ class Pipeline(Stage):
     """
 
     name: str = "pipeline"
-    steps: int = 180
+    steps: int = 240
     """Optimiser steps of GRPO."""
     prompts_per_step: int = 16
     """Prompts of a GRPO step, over all ranks."""
@@ -46,6 +47,8 @@ class Pipeline(Stage):
     """Teach to budget."""
     evaluate: Evaluate = field(default_factory=Evaluate)
     """Measure before and after; budgets are given only after, and where the format has them."""
+
+    trains_on_rollouts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.label.format != "plain":

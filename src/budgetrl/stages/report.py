@@ -23,6 +23,7 @@ class Report(Stage):
     """Draw the reward against lengths up to this many tokens, instead of a report; null: don't."""
 
     reported: ClassVar[bool] = False
+    runs_model: ClassVar[bool] = False
     always_runs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """What GRPO makes of a batch of graded completions: rewards, advantages, experience, numbers to log."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -11,7 +11,7 @@ from budgetrl.policy.codec import TextCodec
 from budgetrl.rewards.shape import Controller, Parts
 from budgetrl.rollout.collect import Sample
 from budgetrl.stages.generation import Row, completion_row
-from budgetrl.training.advantages import equal_share, group_advantages
+from budgetrl.training.advantages import Group, all_equal, equal_share, group_advantages
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import minibatches
 from budgetrl.training.policy_step import Experience
@@ -41,13 +41,14 @@ class Rollout:
         shape = controller.shape
         outcomes_PG = [[sample.outcome for sample in group] for group in samples_PG]
         rewards_PG = [shape(group, progress) for group in outcomes_PG]
-        advantages_PG = group_advantages(rewards_PG, algorithm.normalise_std, algorithm.std_floor)
+        parts_P = [shape.parts(group, progress) for group in outcomes_PG]
+        groups = [_group(*group) for group in zip(samples_PG, rewards_PG, parts_P, strict=True)]
+        advantages_PG = group_advantages(groups, algorithm)
         experience = [
             _experience(sample, advantage, codec)
             for group, advantages in zip(samples_PG, advantages_PG, strict=True)
             for sample, advantage in zip(group, advantages, strict=True)
         ]
-        parts_P = [shape.parts(group, progress) for group in outcomes_PG]
         controller.update(outcomes_PG)
         return Rollout(samples_PG, parts_P, rewards_PG, experience, shape.schedule(progress))
 
@@ -96,6 +97,37 @@ class Rollout:
         return rows[:limit]
 
 
+Samples = Sequence[Sample]
+"""The completions of one prompt."""
+
+
+def informative_groups(
+    write: Callable[[int, int], Sequence[Samples]],
+    rewards_of: Callable[[Samples], Sequence[float]],
+    count: int,
+    most: int,
+) -> tuple[list[Samples], dict[str, float]]:
+    """`count` groups whose rewards differ, and what that took (dynamic sampling, DAPO, arXiv 2503.14476).
+
+    `write(attempt, n)` gives n groups; after the first attempt it is asked for as many as are
+    missing, `most` attempts in all. What is missing then is made up of the first groups of equal
+    rewards, so that the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops what is left over.)
+    """
+    kept: list[Samples] = []
+    equal: list[Samples] = []
+    attempts = 0
+    while len(kept) < count and attempts < most:
+        for group in write(attempts, count - len(kept)):
+            (equal if all_equal(rewards_of(group)) else kept).append(group)
+        attempts += 1
+    return [*kept, *equal][:count], {"rollouts": attempts, "groups_dropped": len(kept) + len(equal) - count}
+
+
+def _group(samples: Sequence[Sample], rewards: Sequence[float], parts: Parts) -> Group:
+    lengths = [len(sample.completion.token_ids) for sample in samples]
+    return Group(rewards, parts, lengths, [sample.verdict.correct for sample in samples])
+
+
 def _experience(sample: Sample, advantage: float, codec: TextCodec) -> Experience:
     field = codec.budget_field(sample.response_ids, prefilled=len(sample.prompt.prefix_ids))
     return Experience(
@@ -104,4 +136,5 @@ def _experience(sample: Sample, advantage: float, codec: TextCodec) -> Experienc
         logprobs=sample.completion.logprobs,
         advantage=advantage,
         budget_field=field,
+        truncated=not sample.completion.finished,
     )

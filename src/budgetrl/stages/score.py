@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import ResponseFormat
+from budgetrl.budget.format import FORMAT_NAMES, ResponseFormat
 from budgetrl.budget.metrics import summarise
 from budgetrl.policy.codec import Reading, TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec, resolve_path
@@ -19,7 +19,7 @@ from budgetrl.rewards.shape import Shape
 from budgetrl.rollout.collect import repetition
 from budgetrl.run.folder import write_lines
 from budgetrl.run.stop import Stopped
-from budgetrl.stages.base import FORMAT_NAMES, Context, Job, Stage, chosen_format
+from budgetrl.stages.base import Context, Job, Stage, chosen_format
 from budgetrl.stages.evaluate import verification_rates
 from budgetrl.stages.generation import Row, open_verifier, outcome_of, outcomes_by_problem
 from budgetrl.verify.pool import Verifier
@@ -59,6 +59,7 @@ class Score(Stage):
     """How the responses are laid out: auto (as the reward reads them, else plain), plain, budget, ..."""
 
     reported: ClassVar[bool] = False
+    runs_model: ClassVar[bool] = False
     always_runs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

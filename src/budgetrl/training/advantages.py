@@ -1,8 +1,25 @@
-"""Advantages relative to the group: how much better a completion did than the others of its prompt."""
+"""Advantages relative to the group: how much better a completion did than the others of its prompt.
+
+From the values v of a group's completions (their rewards, or with `per_component` the sum of their
+standardised reward parts) to advantages in three steps, each a part that `Algorithm` chooses:
+
+1. baseline       a = v - mean of the group;  leave_one_out: a = v - mean of the others = G / (G - 1) (v - mean)
+2. scale          group: a / (std of v in the group + floor)      (GRPO, arXiv 2402.03300)
+                  batch: a / (std of v in the whole batch + floor)   (Lite PPO, arXiv 2508.08221)
+                  tokens: (a - mean) / (std + floor), both over the tokens of the batch, each of which
+                  has its completion's a                      (REINFORCE++ with baseline, arXiv 2501.03262)
+                  none: a                                                   (Dr. GRPO, arXiv 2503.20783)
+3. difficulty     a w(rho) where a > 0, else a w(1 - rho)                   (GRPO-LEAD, arXiv 2504.09696)
+
+Every std has n - 1 in its denominator. The batch is that of a rollout, whatever its minibatches.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
+
+from budgetrl.training.algorithm import Algorithm
 
 Rewards = Sequence[float | None]
 """The rewards of one prompt's completions; None or NaN where a completion could not be scored."""
@@ -11,43 +28,139 @@ EQUAL = 1e-9
 """Rewards this close are equal: what is left between them is rounding, and a small std would blow it up."""
 
 
-def group_advantages(rewards: Sequence[Rewards], normalise_std: bool, std_floor: float) -> list[list[float]]:
-    """Advantages [P][G] of rewards [P][G]: r - mean, over std + `std_floor` if `normalise_std`.
+@dataclass(frozen=True)
+class Group:
+    """What the G completions of one prompt came to."""
 
-    Mean and standard deviation (n - 1 in the denominator) are those of the group's scored
-    completions. A completion without a score has advantage 0, as have all of a group whose rewards
-    are equal. Raises ValueError for an infinite reward.
+    rewards: Rewards
+    parts: Mapping[str, Sequence[float]]
+    """The named parts of the rewards, G numbers each; read by `per_component`."""
+    lengths: Sequence[int]
+    """Tokens trained on in each completion; read by the scale `tokens`."""
+    correct: Sequence[bool]
+    """Verdicts; read by `difficulty_weighting`."""
 
-    >>> group_advantages([[1.0, 0.0, None, 0.0]], normalise_std=False, std_floor=0.0)
+
+def group_advantages(groups: Sequence[Group], algorithm: Algorithm) -> list[list[float]]:
+    """Advantages [P][G] of a rollout's groups.
+
+    A completion without a score has advantage 0 and counts nowhere; a group whose values are equal
+    has a = 0 before it is scaled. Raises ValueError for an infinite reward.
+
+    >>> groups = [Group([1.0, 0.0, None, 0.0], {}, [5, 5, 5, 5], [True, False, False, False])]
+    >>> group_advantages(groups, Algorithm(advantage_scale="none"))
     [[0.6666666666666667, -0.3333333333333333, 0.0, -0.3333333333333333]]
     """
-    return [_one_group(group, normalise_std, std_floor) for group in rewards]
+    values_PG = [_values(group, algorithm) for group in groups]
+    centred_PG = [_centred(values, algorithm.baseline) for values in values_PG]
+    scaled_PG = _scaled(centred_PG, values_PG, groups, algorithm)
+    if algorithm.difficulty_weighting:
+        scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
+    return [[0.0 if a is None else a for a in group] for group in scaled_PG]
+
+
+def all_equal(rewards: Rewards) -> bool:
+    """Whether a group teaches nothing: its scored rewards are equal, or fewer than two."""
+    scored = _scored(rewards)
+    return not scored or max(scored) - min(scored) <= EQUAL
 
 
 def equal_share(rewards: Sequence[Rewards]) -> float:
-    """The share of groups that teach nothing: their scored rewards are all equal, or fewer than two.
+    """The share of groups that teach nothing.
 
     >>> equal_share([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [0.0, 2.0]])
     0.5
     """
-    return fmean(_all_equal(_scored(group)) for group in rewards)
+    return fmean(map(all_equal, rewards))
 
 
-def _one_group(group: Rewards, normalise_std: bool, std_floor: float) -> list[float]:
-    scored = _scored(group)
-    if _all_equal(scored):
-        return [0.0] * len(group)
+def difficulty_weight(solved: float) -> float:
+    """GRPO-LEAD's w(rho) = A + (B - A) / (1 + exp(k (rho - rho_0))): from 1.5, nothing `solved`, to 0.48, all.
+
+    The paper's A = 0.4, B = 1.5, rho_0 = 0.75, k = 10. Good completions of hard problems weigh
+    more, and so do, by w(1 - rho), bad ones of easy problems.
+
+    >>> [round(difficulty_weight(solved), 6) for solved in (0, 0.75, 1)]
+    [1.499392, 0.95, 0.483444]
+    """
+    return 0.4 + (1.5 - 0.4) / (1 + math.exp(10 * (solved - 0.75)))
+
+
+def _values(group: Group, algorithm: Algorithm) -> list[float | None]:
+    """The rewards, None for all that are missing; or the sum of the parts' z-scores (GDPO, arXiv 2601.05242)."""
+    missing = [reward is None or math.isnan(reward) for reward in group.rewards]
+    if not algorithm.per_component:
+        return [None if gone else reward for gone, reward in zip(missing, group.rewards, strict=True)]
+    columns = [
+        _standardised([None if gone else x for gone, x in zip(missing, part, strict=True)], algorithm.std_floor)
+        for part in group.parts.values()
+    ]
+    return [None if gone else sum(row) for gone, *row in zip(missing, *columns, strict=True)]
+
+
+def _standardised(values: Rewards, floor: float) -> list[float | None]:
+    return _divided(_centred(values, "mean"), _std(values) + floor)
+
+
+def _centred(values: Rewards, baseline: str) -> list[float | None]:
+    scored = _scored(values)
+    if all_equal(values):
+        return [None if value is None else 0.0 for value in values]
     mean = fmean(scored)
-    scale = stdev(scored) + std_floor if normalise_std else 1.0
-    return [0.0 if reward is None or math.isnan(reward) else (reward - mean) / scale for reward in group]
+    factor = len(scored) / (len(scored) - 1) if baseline == "leave_one_out" else 1.0
+    return [None if value is None else factor * (value - mean) for value in values]
 
 
-def _scored(group: Rewards) -> list[float]:
-    scored = [reward for reward in group if reward is not None and not math.isnan(reward)]
+def _scaled(
+    centred_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], algorithm: Algorithm
+) -> list[list[float | None]]:
+    floor = algorithm.std_floor
+    match algorithm.advantage_scale:
+        case "group":
+            return [_divided(c, _std(v) + floor) for c, v in zip(centred_PG, values_PG, strict=True)]
+        case "batch":
+            std = _std([value for values in values_PG for value in values])
+            return [_divided(centred, std + floor) for centred in centred_PG]
+        case "tokens":
+            return _whitened(centred_PG, [group.lengths for group in groups], floor)
+    return [list(centred) for centred in centred_PG]
+
+
+def _whitened(
+    centred_PG: Sequence[Rewards], lengths_PG: Sequence[Sequence[int]], floor: float
+) -> list[list[float | None]]:
+    """Mean 0 and std 1 over tokens; that of all groups is shifted, those with equal rewards too, as published."""
+    weighed = [
+        (a, length)
+        for centred, lengths in zip(centred_PG, lengths_PG, strict=True)
+        for a, length in zip(centred, lengths, strict=True)
+        if a is not None
+    ]
+    if not any(a for a, _ in weighed):
+        return [list(centred) for centred in centred_PG]
+    tokens = sum(length for _, length in weighed)
+    mean = sum(a * length for a, length in weighed) / tokens
+    variance = sum((a - mean) ** 2 * length for a, length in weighed) / (tokens - 1)
+    shifted_PG = [[None if a is None else a - mean for a in centred] for centred in centred_PG]
+    return [_divided(shifted, math.sqrt(variance) + floor) for shifted in shifted_PG]
+
+
+def _divided(advantages: Rewards, scale: float) -> list[float | None]:
+    return [a / scale if a else a for a in advantages]  # where all are 0, so may be the scale
+
+
+def _std(values: Rewards) -> float:
+    scored = _scored(values)
+    return stdev(scored) if len(scored) > 1 else 0.0
+
+
+def _weighted(advantages: Rewards, correct: Sequence[bool]) -> list[float | None]:
+    up, down = difficulty_weight(fmean(correct)), difficulty_weight(1 - fmean(correct))
+    return [None if a is None else a * (up if a > 0 else down) for a in advantages]
+
+
+def _scored(rewards: Rewards) -> list[float]:
+    scored = [reward for reward in rewards if reward is not None and not math.isnan(reward)]
     if any(map(math.isinf, scored)):
-        raise ValueError(f"rewards must be finite, got {list(group)}")
+        raise ValueError(f"rewards must be finite, got {list(rewards)}")
     return scored
-
-
-def _all_equal(scored: Sequence[float]) -> bool:
-    return not scored or max(scored) - min(scored) <= EQUAL

@@ -22,7 +22,7 @@ def plan_micro_batches(lengths: Sequence[int], tokens_per_device: int) -> list[I
 
     Longest first: like goes with like, so little is padding, and the most memory is needed at once
     rather than an hour into training. A sequence that is too long by itself gets a micro-batch to
-    itself; `too_long` names those. Each index appears once. Raises ValueError for a length below 1.
+    itself. Each index appears once. Raises ValueError for a length below 1.
     """
     _check(lengths, tokens_per_device)
     batches: list[Indices] = []
@@ -32,11 +32,6 @@ def plan_micro_batches(lengths: Sequence[int], tokens_per_device: int) -> list[I
         else:
             batches.append([index])
     return batches
-
-
-def too_long(lengths: Sequence[int], tokens_per_device: int) -> Indices:
-    """The sequences that exceed `tokens_per_device` by themselves: the ones to warn of."""
-    return [index for index, length in enumerate(lengths) if length > tokens_per_device]
 
 
 def deal(lengths: Sequence[int], ranks: int) -> list[Indices]:
@@ -62,11 +57,11 @@ def pad_to(batches: Sequence[Indices], count: int) -> list[Indices]:
 
 
 def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> list[list[Indices]]:
-    """Micro-batches [rank][micro-batch][index], as many on each rank; some may be empty."""
+    """Micro-batches [rank][micro-batch][index], as many on each rank, at least one; some may be empty."""
     hands = deal(lengths, ranks)
     plans = [plan_micro_batches([lengths[i] for i in hand], tokens_per_device) for hand in hands]
     named = [[[hand[i] for i in batch] for batch in plan] for hand, plan in zip(hands, plans, strict=True)]
-    return [pad_to(plan, max(map(len, named))) for plan in named]
+    return [pad_to(plan, max(1, *map(len, named))) for plan in named]
 
 
 def minibatches(prompts: int, parts: int) -> list[range]:

@@ -6,6 +6,7 @@ either the old or the new state.
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -37,6 +38,7 @@ class Checkpoints:
         if self._world.leads:
             state = {"step": step, "ranks": self._world.size, "extra": extra}
             (partial / "state.json").write_text(json.dumps(state))
+            _reach_disk(partial)
             older = list(self.folder.glob("state-*"))
             partial.rename(self.folder / f"state-{step}")
             for folder in older:
@@ -71,6 +73,14 @@ class Checkpoints:
             fresh.rename(target)
         self._world.barrier()
         return target
+
+
+def _reach_disk(folder: Path) -> None:
+    """Wait until the files are written for good: the older state, which they replace, is about to go."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
 
 
 def clear_states(folder: Path) -> None:

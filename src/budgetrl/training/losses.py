@@ -2,33 +2,75 @@
 
 The loss of an optimiser step is `sum(weight * per-token loss)` over all tokens of its whole batch,
 with weights that are known before the first forward pass (`token_weights`). Micro-batches and ranks
-therefore only add up, and how the batch was split cannot change the loss or its gradient.
+therefore only add up, and how the batch was split cannot change the loss or its gradient. What needs
+all tokens of a completion (a sequence's ratio) finds them in one micro-batch: `lengths` says how many
+of the N tokens each completion has, in order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from budgetrl.training.algorithm import KL_ESTIMATORS, LOSS_LEVELS
+from budgetrl.training.algorithm import KL_ESTIMATORS, LOSS_LEVELS, Algorithm
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped to +-this before exp, so that one stray token cannot make the loss infinite."""
 
 
-def policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_low: float, clip_high: float
-) -> Tensor:
-    """PPO's clipped surrogate, per token [N], to be minimised: -min(ratio A, clip(ratio) A).
+def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, lengths: Sequence[int], level: str) -> Tensor:
+    """Probability of the new policy over that of the old, per token [N]; gradient flows into `logprobs` alone.
 
-    `ratio` = exp(logprobs - old_logprobs) is clipped to [1 - clip_low, 1 + clip_high]; where the
-    clip is active the gradient is 0. All inputs are [N], in nats; `advantages` is each token's
-    completion's. Gradient flows into `logprobs` alone.
+    Level `token`: exp(logprobs - old_logprobs). Level `sequence` (GSPO, arXiv 2507.18071, equation
+    7): exp of their mean difference over the completion, the same for each of its tokens.
     """
-    ratio = _ratio(logprobs, old_logprobs.detach())
-    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
-    return -torch.minimum(ratio * advantages, clipped * advantages)
+    difference = logprobs - old_logprobs.detach()
+    if level == "sequence":
+        difference = _for_each(torch.mean, difference, lengths)
+    return difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+
+
+def policy_loss(logprobs: Tensor, ratio: Tensor, advantages: Tensor, algorithm: Algorithm) -> Tensor:
+    """The surrogate, per token [N], to be minimised; `ratio` is `policy_ratio`'s, b bounds it to
+    [1 - clip_low, 1 + clip_high], and `advantages` is each token's completion's A.
+
+    - clip   -min(ratio A, b(ratio) A): PPO's. Where the bound is active the gradient is 0. With
+             `dual_clip` the ratio that is not bounded is at most that (arXiv 1912.09729): it acts where A < 0.
+    - cispo  -sg(b(ratio)) A log pi, sg stopping the gradient: no token's is ever 0 (MiniMax-M1, arXiv 2506.13585).
+    - sapo   -4 / tau sigmoid(tau (ratio - 1)) A, tau = tau_positive where A > 0, else tau_negative
+             (arXiv 2511.20347): the gradient fades as the ratio leaves 1, and is REINFORCE's at 1.
+    """
+    match algorithm.surrogate:
+        case "cispo":
+            return -_bounded(ratio, algorithm).detach() * advantages * logprobs
+        case "sapo":
+            tau = torch.where(advantages > 0, algorithm.tau_positive, algorithm.tau_negative)
+            return -4 / tau * torch.sigmoid(tau * (ratio - 1)) * advantages
+    free = ratio if algorithm.dual_clip is None else ratio.clamp(max=algorithm.dual_clip)
+    return -torch.minimum(free * advantages, _bounded(ratio, algorithm) * advantages)
+
+
+@torch.no_grad()
+def mismatch_weights(
+    old_logprobs: Tensor, rollout_logprobs: Tensor, lengths: Sequence[int], algorithm: Algorithm
+) -> tuple[Tensor, Tensor]:
+    """(weight of each token's policy loss [N], where the correction cut it [N] bool).
+
+    The rollout engine's probabilities differ from the trainer's for the same weights. With r = exp(old -
+    rollout), of the token or of the whole sequence (differences summed), `truncate` weighs by min(r,
+    cap) (TIS, Yao et al., "Your efficient RL framework secretly brings you off-policy RL training",
+    2025) and `mask` by r where floor <= r <= cap, else by 0 (IcePop, arXiv 2510.18855). `none`: 1.
+    """
+    level, _, action = algorithm.mismatch.partition("_")
+    if level == "none":
+        return torch.ones_like(old_logprobs), torch.zeros_like(old_logprobs, dtype=torch.bool)
+    difference = old_logprobs - rollout_logprobs
+    if level == "sequence":
+        difference = _for_each(torch.sum, difference, lengths)
+    ratio = difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    cut = (ratio > algorithm.mismatch_cap) | (ratio < algorithm.mismatch_floor)
+    return ratio.clamp(max=algorithm.mismatch_cap) if action == "truncate" else ratio.masked_fill(cut, 0.0), cut
 
 
 def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, kind: str) -> Tensor:
@@ -55,24 +97,29 @@ def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, kind: str) -> Tensor:
     raise ValueError(f"no KL estimator {kind!r}; there are {', '.join(KL_ESTIMATORS)}")
 
 
-def token_weights(lengths: Sequence[int], level: str) -> list[float]:
+def token_weights(lengths: Sequence[int], level: str, longest: int) -> list[float]:
     """The weight of every token of each completion of the whole batch: all micro-batches on all ranks.
 
-    `lengths` are in tokens. Level `token`: 1 / total tokens, so a long completion counts for more.
+    Lengths are in tokens. Level `token`: 1 / total tokens, so a long completion counts for more.
     Level `sequence`: 1 / (completions * its length), so each counts the same, and a token of a long
-    one for less. Over all tokens the weights sum to 1. `spread` gives them to tokens. Raises
-    ValueError for an unknown level and for a completion without tokens.
+    one for less; over all tokens the weights of these two sum to 1. Level `constant`: 1 /
+    (completions * `longest` allowed), so that no token's weight depends on how long anything came
+    out (Dr. GRPO, arXiv 2503.20783). `spread` gives them to tokens. Raises ValueError for an unknown
+    level and for a completion without tokens.
 
-    >>> token_weights([1, 3], "token"), token_weights([1, 4], "sequence")
-    ([0.25, 0.25], [0.5, 0.125])
+    >>> token_weights([1, 3], "token", 9), token_weights([1, 4], "sequence", 9), token_weights([1, 4], "constant", 8)
+    ([0.25, 0.25], [0.5, 0.125], [0.0625, 0.0625])
     """
-    if min(lengths, default=0) < 1:
+    if min(lengths, default=1) < 1:
         raise ValueError(f"every completion needs at least one token, got lengths {list(lengths)}")
+    count, total = len(lengths), sum(lengths)
     match level:
         case "token":
-            return [1 / sum(lengths)] * len(lengths)
+            return [1 / total for _ in lengths]
         case "sequence":
-            return [1 / (len(lengths) * length) for length in lengths]
+            return [1 / (count * length) for length in lengths]
+        case "constant":
+            return [1 / (count * longest) for _ in lengths]
     raise ValueError(f"no loss level {level!r}; there are {', '.join(LOSS_LEVELS)}")
 
 
@@ -105,28 +152,45 @@ class LossMetrics:
         )
 
     def means(self) -> dict[str, float]:
-        """Share of tokens whose gradient the clip cut; mean and largest ratio; KL(old || new) per token."""
+        """Share of tokens on which the clip acted; mean and largest ratio; KL(old || new) per token."""
+        tokens = max(1.0, self.tokens)
         return {
-            "clip_fraction": self.clipped / self.tokens,
-            "ratio": self.ratio / self.tokens,
+            "clip_fraction": self.clipped / tokens,
+            "ratio": self.ratio / tokens,
             "ratio_max": self.ratio_max,
-            "kl_old": self.kl / self.tokens,
+            "kl_old": self.kl / tokens,
         }
 
 
 @torch.no_grad()
 def loss_metrics(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, clip_low: float, clip_high: float
+    logprobs: Tensor, old_logprobs: Tensor, ratio: Tensor, advantages: Tensor, algorithm: Algorithm
 ) -> LossMetrics:
     """The metrics of one micro-batch, from what its `policy_loss` was given ([N] each; N may be 0)."""
     if not len(logprobs):
         return LossMetrics()
-    ratio = _ratio(logprobs, old_logprobs)
-    clipped = (ratio < 1 - clip_low) & (advantages < 0) | (ratio > 1 + clip_high) & (advantages > 0)
     kl = kl_penalty(old_logprobs, logprobs, "k3")  # drawn by the old policy
+    clipped = _clipped(ratio, advantages, algorithm)
     sums = torch.stack([clipped.sum(), ratio.sum(), ratio.max(), kl.sum()])  # one transfer from the device
     return LossMetrics(len(logprobs), *sums.tolist())
 
 
-def _ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
-    return (logprobs - old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+def _clipped(ratio: Tensor, advantages: Tensor, algorithm: Algorithm) -> Tensor:
+    """Where `clip` cut the gradient, or `cispo` bounded its weight; `sapo` does neither."""
+    low, high = ratio < 1 - algorithm.clip_low, ratio > 1 + algorithm.clip_high
+    match algorithm.surrogate:
+        case "cispo":
+            return low | high
+        case "sapo":
+            return torch.zeros_like(low)
+    far = torch.zeros_like(low) if algorithm.dual_clip is None else ratio > algorithm.dual_clip
+    return (low | far) & (advantages < 0) | high & (advantages > 0)
+
+
+def _bounded(ratio: Tensor, algorithm: Algorithm) -> Tensor:
+    return ratio.clamp(1 - algorithm.clip_low, 1 + algorithm.clip_high)
+
+
+def _for_each(reduce: Callable[[Tensor], Tensor], values: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The sum or mean [N] of each completion's values, at each of its tokens."""
+    return torch.cat([reduce(part).expand(len(part)) for part in values.split(list(lengths))]) if lengths else values

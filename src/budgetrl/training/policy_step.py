@@ -14,7 +14,9 @@ from budgetrl.training.losses import (
     LossMetrics,
     kl_penalty,
     loss_metrics,
+    mismatch_weights,
     policy_loss,
+    policy_ratio,
     spread,
     token_weights,
 )
@@ -31,6 +33,8 @@ class Experience:
     advantage: float
     budget_field: range
     """Positions of the tokens that decide the budget; empty where there are none."""
+    truncated: bool = False
+    """Whether it ran into the token limit."""
 
     @property
     def size(self) -> int:
@@ -47,6 +51,8 @@ class Update:
     budget_entropy: float
     """Coefficient of the entropy bonus on the budget field."""
     tokens_per_device: int
+    max_new_tokens: int
+    """Longest completion allowed, in tokens: the denominator of loss_level=constant."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class _Share:
     """A micro-batch with what its loss needs, one entry per completion token [N]."""
 
     batch: Batch
+    lengths: list[int]
+    """Of its completions, in tokens."""
     advantages: Tensor
     weights: Tensor
     rollout_logprobs: Tensor
@@ -85,7 +93,13 @@ class PolicyStep:
     def __call__(
         self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None = None
     ) -> dict[str, float]:
-        """One optimiser step on the whole global batch, which every rank passes; returns its metrics."""
+        """One optimiser step on the whole global batch, which every rank passes; returns its metrics.
+
+        With `mask_truncated` the step does not see truncated completions; if all are, its gradient is 0.
+        """
+        if update.algorithm.mask_truncated:
+            old = [values for e, values in zip(experience, old, strict=True) if not e.truncated] if old else None
+            experience = [e for e in experience if not e.truncated]
         shares = self._shares(experience, update, old)
         by_batch = {id(share.batch): share for share in shares}
         tally = _Tally()
@@ -102,26 +116,31 @@ class PolicyStep:
         """This micro-batch's part of the loss: weighted policy loss and KL, less the entropy bonus."""
         algorithm = update.algorithm
         logprobs, entropies = self.engine(share.batch, share.entropy_at)
-        old = logprobs.detach() if share.old_logprobs is None else share.old_logprobs.to(logprobs.device)
-        advantages, weights = share.advantages.to(logprobs.device), share.weights.to(logprobs.device)
-        clips = algorithm.clip_low, algorithm.clip_high
-        loss = policy_loss(logprobs, old, advantages, *clips)
+        device = logprobs.device
+        old = logprobs.detach() if share.old_logprobs is None else share.old_logprobs.to(device)
+        advantages, rollout = share.advantages.to(device), share.rollout_logprobs.to(device)
+        ratio = policy_ratio(logprobs, old, share.lengths, algorithm.ratio_level)
+        correction, cut = mismatch_weights(old, rollout, share.lengths, algorithm)
+        loss = policy_loss(logprobs, ratio, advantages, algorithm) * correction
         if self.reference is not None:
-            with torch.no_grad():
-                batch = share.batch.to(logprobs.device)
-                nowhere = torch.empty(0, dtype=torch.long, device=logprobs.device)
-                reference, _ = self.reference(batch.input_ids, batch.rows, batch.columns, nowhere)
-            kl = kl_penalty(logprobs, reference, algorithm.kl_estimator)
-            loss = loss + algorithm.kl_coefficient * kl
-            tally.kl += (kl_penalty(logprobs.detach(), reference, "k3") * weights).sum().item()
-        tally.add(loss_metrics(logprobs, old, advantages, *clips), old.cpu(), share.rollout_logprobs, entropies)
-        return (loss * weights).sum() - update.budget_entropy * entropies.sum() / completions
+            reference = self._reference_logprobs(self.reference, share.batch.to(device))
+            loss = loss + algorithm.kl_coefficient * kl_penalty(logprobs, reference, algorithm.kl_estimator)
+            tally.kl += kl_penalty(logprobs.detach(), reference, "k3").sum().item()
+        tally.add(loss_metrics(logprobs, old, ratio, advantages, algorithm), old, rollout, cut, entropies)
+        bonus = update.budget_entropy * entropies.sum() / max(1, completions)
+        return (loss * share.weights.to(device)).sum() - bonus
+
+    @torch.no_grad()
+    def _reference_logprobs(self, reference: PolicyModule, batch: Batch) -> Tensor:
+        nowhere = torch.empty(0, dtype=torch.long, device=batch.rows.device)
+        return reference(batch.input_ids, batch.rows, batch.columns, nowhere)[0]
 
     def _plan(self, experience: Sequence[Experience], tokens_per_device: int) -> list[Indices]:
         return plan_ranks([e.size for e in experience], tokens_per_device, self.world.size)[self.world.rank]
 
     def _shares(self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None) -> list[_Share]:
-        weights = token_weights([len(e.completion_ids) for e in experience], update.algorithm.loss_level)
+        lengths = [len(e.completion_ids) for e in experience]
+        weights = token_weights(lengths, update.algorithm.loss_level, update.max_new_tokens)
         return [
             _share([experience[i] for i in part], [weights[i] for i in part], [old[i] for i in part] if old else None)
             for part in self._plan(experience, update.tokens_per_device)
@@ -138,6 +157,7 @@ def _share(experience: Sequence[Experience], weights: Sequence[float], old: Sequ
     fields = [start + i for start, e in zip(starts, experience, strict=True) for i in e.budget_field]
     return _Share(
         batch=_collate(experience),
+        lengths=lengths,
         advantages=spread([e.advantage for e in experience], lengths),
         weights=spread(weights, lengths),
         rollout_logprobs=torch.tensor([value for e in experience for value in e.logprobs]),
@@ -154,12 +174,14 @@ class _Tally:
     kl: float = 0.0
     mismatch: float = 0.0
     mismatch_max: float = 0.0
+    mismatch_cut: float = 0.0
     surprise: float = 0.0
     budget_entropy: float = 0.0
 
-    def add(self, clipping: LossMetrics, old: Tensor, rollout: Tensor, entropies: Tensor) -> None:
+    def add(self, clipping: LossMetrics, old: Tensor, rollout: Tensor, cut: Tensor, entropies: Tensor) -> None:
         difference = (old - rollout).abs()
         self.clipping += clipping
+        self.mismatch_cut += cut.sum().item()
         self.mismatch += difference.sum().item()
         self.mismatch_max = max(self.mismatch_max, difference.max().item() if len(old) else 0.0)
         self.surprise -= rollout.sum().item()
@@ -171,17 +193,21 @@ class _Tally:
             self.kl + other.kl,
             self.mismatch + other.mismatch,
             max(self.mismatch_max, other.mismatch_max),
+            self.mismatch_cut + other.mismatch_cut,
             self.surprise + other.surprise,
             self.budget_entropy + other.budget_entropy,
         )
 
     def means(self, tokens: int, completions: int) -> dict[str, float]:
-        """`entropy` is estimated from the drawn tokens; `mismatch` compares trainer and rollout log-probabilities."""
+        """`entropy` is estimated from the drawn tokens; `mismatch` compares trainer and rollout log-probabilities,
+        and `mismatch_cut` is the share of tokens on which its correction acted."""
+        tokens, completions = max(1, tokens), max(1, completions)
         return {
             **self.clipping.means(),
-            "kl": self.kl,
+            "kl": self.kl / tokens,
             "mismatch": self.mismatch / tokens,
             "mismatch_max": self.mismatch_max,
+            "mismatch_cut": self.mismatch_cut / tokens,
             "entropy": self.surprise / tokens,
             "budget_entropy": self.budget_entropy / completions,
         }

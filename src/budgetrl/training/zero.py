@@ -60,19 +60,28 @@ def _zero_section(zero: ZeroSpec) -> dict[str, Any]:
     return section
 
 
-def bytes_per_rank(zero: ZeroSpec, parameters: int, bf16: bool, ranks: int) -> dict[str, int]:
+def bytes_per_rank(
+    zero: ZeroSpec, parameters: int, bf16: bool, ranks: int, rollouts: bool = False, reference: bool = False
+) -> dict[str, int]:
     """Device memory of the training state on each rank, in bytes; activations and logits come on top.
 
+    `rollouts`: the model also writes while it is trained, for which stage 3 gathers whole weights beside the
+    cut ones. `reference`: a frozen copy is held, whole, to measure the KL divergence from.
     Adam's state is 12 bytes a parameter beside bf16 weights (fp32 weights and two moments), 8 beside fp32 ones.
     """
     wide = 2 if bf16 else 4
     optimizer = (12 if bf16 else 8) * parameters
     weights, gradients = wide * parameters, wide * parameters
-    return {
+    sizes = {
         "weights": 0 if zero.offload_parameters else _share(weights, ranks, zero.stage >= 3),
         "gradients": _share(gradients, ranks, zero.stage >= 2),
         "optimizer": 0 if zero.offload_optimizer else _share(optimizer, ranks, zero.stage >= 1),
     }
+    if rollouts and zero.stage >= 3:
+        sizes["whole weights, to write completions"] = weights
+    if reference:
+        sizes["reference model"] = weights
+    return sizes
 
 
 def _share(size: int, ranks: int, cut: bool) -> int:

@@ -58,7 +58,8 @@ def serve(connection: Connection, check: Check, deadline: float) -> None:
 def main() -> None:
     """Read the command line and serve."""
     descriptor, deadline = int(sys.argv[1]), float(sys.argv[2])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for signum in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the parent ends its workers
+        signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     logging.disable(logging.CRITICAL)  # math-verify warns at every call that its timeouts are off
     if sys.platform == "linux":

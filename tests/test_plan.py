@@ -1,0 +1,39 @@
+"""What a run is said to need before it starts."""
+
+import pytest
+
+import fake_stage
+from budgetrl import plan
+from budgetrl.config import load_config
+from budgetrl.plan import make_plan
+from budgetrl.training.zero import ZeroSpec, bytes_per_rank
+
+
+@pytest.mark.parametrize(
+    ("stage", "weights", "gradients", "optimizer"),
+    [(0, 2000, 2000, 12000), (1, 2000, 2000, 3000), (2, 2000, 500, 3000), (3, 500, 500, 3000)],
+)
+def test_training_state_of_1000_bf16_parameters_on_4_ranks(
+    stage: int, weights: int, gradients: int, optimizer: int
+) -> None:
+    sizes = {"weights": weights, "gradients": gradients, "optimizer": optimizer}
+    assert bytes_per_rank(ZeroSpec(stage), 1000, True, 4) == sizes
+    whole = {"whole weights, to write completions": 2000} if stage == 3 else {}
+    assert bytes_per_rank(ZeroSpec(stage), 1000, True, 4, rollouts=True) == sizes | whole
+    assert bytes_per_rank(ZeroSpec(stage), 1000, True, 4, reference=True) == sizes | {"reference model": 2000}
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "kl", "together"),
+    [(False, 0.1, "16 B"), (True, 0.0, "20 B"), (True, 0.1, "24 B")],  # float32: 4 weights, 4 gradients, 8 Adam
+)
+def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
+    monkeypatch: pytest.MonkeyPatch, rollouts: bool, kl: float, together: str
+) -> None:
+    monkeypatch.setattr(plan, "count_parameters", lambda _: 1)
+    monkeypatch.setattr(fake_stage.FakeStage, "trains_on_rollouts", rollouts)
+    parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}
+    parts |= {"model": {"dtype": "float32"}, "algorithm": {"kl_coefficient": kl}}
+    parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
+    memory = make_plan(load_config(parts))["memory on each rank"]
+    assert memory["together"].startswith(f"{together} at ZeRO stage 3")

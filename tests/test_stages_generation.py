@@ -1,0 +1,54 @@
+"""What the stages that write completions share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.records import Problem
+from budgetrl.data.problems import DatasetSpec
+from budgetrl.run.folder import RunFolder
+from budgetrl.run.progress import Progress
+from budgetrl.run.stop import Stop
+from budgetrl.run.tracking import Tracker
+from budgetrl.stages.base import Context
+from budgetrl.stages.generation import problems_of, say_overlap
+from budgetrl.training.distributed import World
+from budgetrl.verify.pool import Verifier
+
+
+def context(folder: Path) -> Context:
+    """The only rank of a run."""
+    world = World(0, 1, torch.device("cpu"))
+    return Context(world, RunFolder(folder), Tracker(), Progress(shown=False), Stop())
+
+
+def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    spec = DatasetSpec(name="mine", source="jsonl", path=str(data), held_out=1)
+
+    def load(*answers: int) -> list[str]:
+        rows = [f'{{"problem": "How much is {i} and {i}?", "answer": "{n}"}}\n' for i, n in enumerate(answers)]
+        data.write_text("".join(rows))
+        return [p.answer for p in problems_of(spec, "train", None, Verifier(), context(tmp_path / "run"))]
+
+    first = load(0, 2, 4)
+    assert len(first) == 2
+    assert load(0, 2, 4) == first
+    with pytest.raises(RequestError, match="dataset: the train problems of mine are not those"):
+        load(1, 3, 5)
+
+
+def test_held_out_problems_that_are_trained_on_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Context, "say", lambda _, text: said.append(text))
+    one, same, other = (
+        Problem("a", "How much is 2+2?", "4"),
+        Problem("b", "how much is 2 + 2", "4"),
+        Problem("c", "3", "3"),
+    )
+    say_overlap([one], [other], context(tmp_path))
+    assert said == []
+    say_overlap([one], [same, other], context(tmp_path))
+    assert said == ["1 of the 2 held-out problems are training problems too, and flatter the model"]
