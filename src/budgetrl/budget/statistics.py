@@ -160,9 +160,11 @@ def flat(estimates: Mapping[str, Estimate | RankPairs | None]) -> dict[str, floa
 
 def intervals(estimates: Mapping[str, Estimate]) -> dict[str, float]:
     """The ends of each 95 % interval under `<key>_low` and `<key>_high`, where there is one."""
-    ends = {key: estimate.interval() for key, estimate in estimates.items()}
-    found = {key: interval for key, interval in ends.items() if interval is not None}
-    return {f"{key}_{end}": number for key, pair in found.items() for end, number in zip(("low", "high"), pair)}
+    ends: dict[str, float] = {}
+    for key, estimate in estimates.items():
+        if interval := estimate.interval():
+            ends |= {f"{key}_low": interval[0], f"{key}_high": interval[1]}
+    return ends
 
 
 def _over_problems(value: float, terms_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate:
