@@ -76,7 +76,9 @@ def test_a_match_includes_the_edge(length: int, budget: int, matches: tuple[int,
 def test_what_has_no_value_is_left_out() -> None:
     summary = summarise([[response(90), response(70)], [replace(MALFORMED, budget=None)]])
     assert set(summary) == {
-        f"{key}{end}" for key in ("accuracy", "format", "length", "truncated") for end in ("", "_se")
+        f"{key}{end}"
+        for key in ("accuracy", "format", "length", "truncated", "tokens_per_correct")
+        for end in ("", "_se")
     }
 
 
@@ -167,6 +169,15 @@ def test_errors_are_the_same_on_every_call() -> None:
     assert summarise(groups) == summarise(groups)
 
 
+EVALUATION_ONLY = (
+    "pass_at_",
+    "maj_at_",
+    "tokens_",
+    "budget_use",
+    "length_budget_slope",
+    "accuracy_beyond_budget",
+)
+
 outcomes = st.builds(
     Outcome,
     st.booleans(),
@@ -195,7 +206,8 @@ def test_metrics_are_finite_and_shares_are_shares(groups: list[list[Outcome]]) -
 def test_the_training_log_agrees_with_the_evaluation(groups: list[list[Outcome]]) -> None:
     summary, batch = summarise(groups), batch_metrics([outcome for group in groups for outcome in group])
     assert {key: value for key, value in summary.items() if key in batch} == pytest.approx(batch)
-    assert all("level_" in key.replace("budget_level", "") or key.endswith("_se") for key in set(summary) - set(batch))
+    more = {key for key in set(summary) - set(batch) if not key.startswith("level_") and not key.endswith("_se")}
+    assert all(key.startswith(EVALUATION_ONLY) for key in more)
 
 
 def named(lengths_PG: list[list[int]], correct_PG: list[list[bool]]) -> list[list[Outcome]]:

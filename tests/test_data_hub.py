@@ -8,6 +8,7 @@ import pytest
 
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DataError, DatasetSpec, Fields, load_problems
+from budgetrl.data.rows import multiple_choice
 
 GSM8K = {
     "question": ["How many clips?", "How much?"],
@@ -95,3 +96,37 @@ def test_a_set_without_training_split_is_for_evaluation_only(gsm8k: DatasetSpec)
     assert len(load_problems(spec, "eval").problems) == 1
     with pytest.raises(DataError, match="gsm8k is for evaluation only"):
         load_problems(spec, "train")
+
+
+@pytest.mark.usefixtures("gsm8k")
+def test_multiple_choice_as_gpqa_has_it(tmp_path: Path) -> None:
+    columns = {
+        "Record ID": ["rec1", "rec2"],
+        "Question": ["How hot?", "How cold?"],
+        "Correct Answer": ["300 K", "3 K"],
+        "Incorrect Answer 1": ["1 K", "30 K"],
+        "Incorrect Answer 2": ["10 K", "31 K"],
+    }
+    wrong = ("Incorrect Answer 1", "Incorrect Answer 2")
+    fields = Fields("Record ID", "Question", "Correct Answer", None, None, wrong)
+    path = save(tmp_path / "gpqa", train=columns)  # pyright: ignore[reportArgumentType]
+    spec = DatasetSpec(name="gpqa", source="hub", path=path, eval_split="train", fields=fields)
+    problems = load_problems(spec, "eval").problems
+    for problem, right in zip(problems, ("300 K", "3 K"), strict=True):
+        assert f"{problem.answer}) {right}\n" in problem.problem
+        assert [line[:2] for line in problem.problem.splitlines()[2:5]] == ["A)", "B)", "C)"]
+    assert load_problems(spec, "eval").problems == problems  # the same order of choices every time
+
+
+@pytest.mark.usefixtures("gsm8k")
+def test_several_answers_are_one_list(tmp_path: Path) -> None:
+    columns = {"id": [1606], "question": ["Solve."], "final_answer": [["2", "-3"]]}
+    path = save(tmp_path / "olympiad", train=columns)  # pyright: ignore[reportArgumentType]
+    fields = Fields("id", "question", "final_answer", None, None)
+    spec = DatasetSpec(name="olympiadbench", source="hub", path=path, eval_split="train", fields=fields)
+    assert [(p.id, p.answer) for p in load_problems(spec, "eval").problems] == [("1606", "2, -3")]
+
+
+def test_choices_do_not_always_stand_in_the_same_order() -> None:
+    letters = [multiple_choice(f"p{n}", "Which?", "right", ["a", "b", "c"])[1] for n in range(200)]
+    assert all(30 <= letters.count(letter) <= 70 for letter in "ABCD")

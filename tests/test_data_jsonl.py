@@ -88,7 +88,7 @@ BAD = {
     "field 'problem' is not a text but int": row(problem=3),
     "field 'problem' is empty": row(problem=" "),
     "field 'answer' is empty": row(answer=""),
-    "field 'answer' is not a text but list": row(answer=["2"]),
+    "field 'answer' is not a text but list": row(answer=[3]),
     "field 'answer' is not a text but bool": row(answer=True),
     "field 'answer' is not a text but float": row(answer=float("nan")),
     "not JSON (": b'{"id": "p1"',

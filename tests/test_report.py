@@ -236,6 +236,28 @@ def test_a_change_is_the_paired_one_where_there_is_one() -> None:
     assert "budget" not in table
 
 
+def test_a_change_has_its_interval_behind_it() -> None:
+    before, after = Results({"accuracy": 0.96, "length": 100.0}), Results({"accuracy": 0.95, "length": 40.0})
+    changes = {"accuracy_change": -0.01, "accuracy_change_se": 0.004}
+    changes |= {"accuracy_change_low": -0.018, "accuracy_change_high": -0.002}
+    changes |= {"compression": 0.6, "compression_low": 0.55, "compression_high": 0.65}
+    table = tables.before_after(before, after, Results(changes))
+    assert "| -1.0 ± 0.4 points (-1.8 to -0.2) |" in table
+    assert "| 60.0 % shorter (55.0 to 65.0) |" in table
+
+
+def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
+    keys = ("accuracy", "pass_at_2", "pass_at_8", "maj_at_8", "cutoff_64/accuracy", "cutoff_128/accuracy")
+    results = Results(dict.fromkeys(keys, 0.5) | {"tokens_per_correct": 81.25, "cutoff_area": 0.4})
+    table = tables.evaluation({"mini": results})
+    assert "| one of 8 samples right | 50.0 % |" in table
+    assert "of 2 samples" not in table
+    assert "| tokens for a right answer | 81.2 |" in table
+    assert "| accuracy over the cut-offs | 40.0 % |" in table
+    assert results.cutoffs() == [64, 128]
+    assert "| 64 | 50.0 % | - |" in tables.cutoffs(results)
+
+
 def test_data_sets_are_told_from_their_levels_and_budgets() -> None:
     keys = [
         "mini/accuracy",

@@ -52,7 +52,14 @@ RUNS = {
     **{name: [*GRPO, *BRIEF, f"algorithm={name}"] for name in ALGORITHMS},
     "dapo": DAPO,
     "dapo_two_ranks": [*DAPO, "launch.ranks=2"],
-    "evaluate": ["stage=evaluate", *DATA, "stage.samples=2", "stage.budgets=[14,80]", "stage.budget_problems=7"],
+    "evaluate": [
+        "stage=evaluate",
+        *DATA,
+        "stage.samples=2",
+        "stage.budgets=[14,80]",
+        "stage.budget_problems=7",
+        "stage.cutoffs=[16,64,400]",
+    ],
     "report": ["stage=report"],
     "drawing": ["stage=report", "stage.draw_reward=500", "reward=kimi"],
 }
@@ -244,7 +251,14 @@ def test_evaluate_counts_every_completion(runs: Path) -> None:
         given = [row for row in rows if row["prefilled"] == budget]
         assert all(re.match(rf"<budget> ?{written}</budget>", row["text"]) for row in given)
         assert result[f"mini/budget_{budget}/length"] == pytest.approx(sum(r["length"] for r in given) / 14)
-    assert {"mini/budget_14/accuracy", "mini/budget_80/length_se"} <= result.keys()
+    assert {"mini/budget_14/accuracy", "mini/budget_80/length_se", "mini/budget_area_se"} <= result.keys()
+    assert {"mini/pass_at_2_se", "mini/maj_at_2", "mini/tokens_per_correct_se"} <= result.keys()
+    ended = [row for row in free if row["correct"] and not row["truncated"]]
+    for cutoff in (16, 64, 400):
+        right = sum(row["length"] <= cutoff for row in ended)
+        assert result[f"mini/cutoff_{cutoff}/accuracy"] == pytest.approx(right / 28)
+    assert all(row["given_answer"] == row["answer"] for row in free if row["correct"])
+    assert "| 400 |" in (folder / "report.md").read_text()
 
 
 def test_report_compares_runs(runs: Path) -> None:

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.verify.answers import as_integer, last_boxed, marked_answer, settle, trim
+from budgetrl.verify.answers import (
+    as_choice,
+    as_integer,
+    canonical,
+    last_boxed,
+    marked_answer,
+    named_choice,
+    settle,
+    trim,
+)
 from budgetrl.verify.worker import load_check
 
 plain = st.text(alphabet="ab12 ,.\\!$^", max_size=12).filter(lambda text: not text.endswith("\\"))
@@ -110,5 +119,67 @@ CHECK = load_check()
 @given(st.integers(-2000, 200_000), st.sampled_from([0, 0, 1, -1, 1000]), st.sampled_from(["d", ",d"]))
 def test_the_short_cut_agrees_with_math_verify(gold: int, offset: int, spelling: str) -> None:
     answer = format(gold + offset, spelling)
-    _, correct = CHECK(rf"\boxed{{{gold}}}", rf"\boxed{{{answer}}}")
+    _, correct, _ = CHECK(rf"\boxed{{{gold}}}", rf"\boxed{{{answer}}}")
     assert settle(str(gold), answer) == correct == (offset == 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        (" (C) ", "C"),
+        (r"\text{(D)}", "D"),
+        (r"\textbf{(E) } 12", "E"),
+        (r"\mathrm{A}", "A"),
+        ("$A$", "A"),
+        ("B) 42", "B"),
+        ("B. An apple", "B"),
+        ("B: x", "B"),
+        ("A, B", None),
+        ("(A) and (B)", None),
+        ("(A), (B)", None),
+        ("A or C", None),
+        ("AB", None),
+        ("b", None),
+        ("K", None),
+        ("x = B", None),
+        ("", None),
+    ],
+)
+def test_choices(answer: str, letter: str | None) -> None:
+    assert as_choice(answer) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is (B).", "B"),
+        ("**Answer: C**", "C"),
+        ("Answer:\n\nD", "D"),
+        ("Option A fails, so the correct choice is B", "B"),
+        ("so it must be\n\n(D)", "D"),
+        ("**E**", "E"),
+        ("The answer is 5", None),
+        ("The answer is Always", None),
+        ("A nice problem", None),
+        ("", None),
+    ],
+)
+def test_choices_named_in_a_text(text: str, letter: str | None) -> None:
+    assert named_choice(text) == letter
+
+
+def test_a_choice_is_settled_by_its_letter() -> None:
+    assert settle("B", "(B) 42") is True
+    assert settle(r"\text{(C)}", "C") is True
+    assert settle("B", "C") is False
+    assert settle("B", "42") is None
+    assert settle("42", "B") is None
+
+
+def test_votes_do_not_depend_on_the_writing() -> None:
+    assert canonical(r"\dfrac{1}{2}") == canonical(r" \frac{1} {2}")
+    assert canonical(r"1{,}000") == canonical("1000") == "1000"
+    assert canonical("(B) five") == canonical("B")
+    assert canonical(r"\left(0, 1\right)") == "(0,1)"
+    assert canonical("x") != canonical("y")

@@ -1,21 +1,28 @@
 """What a set of responses comes to: accuracy, lengths, budgets kept, and how sure we are of each.
 
-The samples of one problem are not independent, so every standard error treats the problem as the unit:
-problems are drawn, and all of a problem's samples come with it. With the same number of samples for
-every problem that is the standard error of the mean over problem means; where the denominators differ
-(only some responses have a budget) it is the cluster-robust error of a ratio, by the delta method.
-
-A metric that has no value, such as the budget of responses without one, is left out.
+`statistics` says how the errors come about. A metric that has no value, such as the budget of responses
+without one, is left out.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from budgetrl.budget.records import Outcome
+from budgetrl.budget.statistics import (
+    Estimate,
+    RankPairs,
+    difference,
+    flat,
+    intervals,
+    mean_of_problems,
+    ratio,
+    reduction,
+    slope,
+    spread,
+)
+from budgetrl.budget.votes import majority_at, pass_at, sizes
 
 Groups = Sequence[Sequence[Outcome]]
 """The samples of one problem, for each problem."""
@@ -23,19 +30,25 @@ Groups = Sequence[Sequence[Outcome]]
 MATCH_PERCENTS = (50, 25, 10)
 """`match_50` is the share of all responses with |l - b| <= 50 % of b, and so on."""
 
-_BY_LEVEL = ("accuracy", "length", "budget")
+_BY_LEVEL = ("accuracy", "length", "budget", "budget_use")
 _RHOS = {"budget_level_rho": ("budget", "level"), "length_budget_rho": ("length", "budget")}
-_BOOTSTRAP_DRAWS = 200  # puts the error of the standard error itself at 1 / sqrt(400) = 5 %
 
 
 def summarise(groups: Groups) -> dict[str, float]:
     """The metrics of an evaluation, each with its standard error under `<key>_se`.
 
-    `accuracy`, `format`, `truncated` and `match_<percent>` are shares of all responses (a malformed one
-    is a miss), `length` is the mean over all of them in tokens, `budget` the mean over well-formed ones,
-    `thinking_length` over those that have one. `budget_level_rho` and `length_budget_rho` are Spearman's
-    rank correlations over well-formed responses; their errors come from a bootstrap over problems with a
-    fixed seed. `level_<k>/accuracy`, `/length` and `/budget` are the same for the problems of one level.
+    Shares of all responses, a malformed one being a miss: `accuracy`, `format`, `truncated`, `match_<percent>`.
+    Means in tokens: `length` over all, `budget` over well-formed ones, `thinking_length` over those that think.
+    Spearman's rank correlations over well-formed responses, their errors from a bootstrap over problems with a
+    fixed seed: `budget_level_rho`, `length_budget_rho`.
+
+    Of k samples: `pass_at_<k>`, `maj_at_<k>`. Price: `tokens_per_correct`, all tokens over the number of right
+    responses. Calibration over well-formed responses: `budget_use` is the mean of l / b, `budget_use_sd` its
+    standard deviation, `length_budget_slope` that of the line of l on b. Had one stopped at the budget:
+    `tokens_beyond_budget` is the share of all tokens that would not have been written, `accuracy_beyond_budget`
+    the share of all responses that are right but longer than their budget.
+
+    `level_<k>/accuracy`, `/length`, `/budget` and `/budget_use` are the same for the problems of one level.
     An error is left out where a single problem is all there is. ValueError if there is no response.
 
     >>> right = Outcome(well_formed=True, correct=True, length=90, budget=100)
@@ -43,28 +56,32 @@ def summarise(groups: Groups) -> dict[str, float]:
     >>> summary = summarise([[right, right], [right, wrong]])
     >>> summary["accuracy"], summary["accuracy_se"], summary["match_25"], summary["length"]
     (0.75, 0.25, 0.75, 102.5)
+    >>> summary["pass_at_2"], round(summary["tokens_per_correct"], 1), round(summary["tokens_beyond_budget"], 3)
+    (1.0, 136.7, 0.098)
     """
     _require_responses(groups)
-    estimates = _estimates(groups)
+    estimates = {**_logged(groups), **_of_k_samples(groups), **_calibration(groups), **_price(groups)}
     for level, members in sorted(_by_level(groups).items()):
-        at_level = _means(members)
+        at_level = {**_means(members), **_calibration(members)}
         estimates |= {f"level_{level}/{key}": at_level[key] for key in _BY_LEVEL if key in at_level}
-    return _flat(estimates)
+    return flat(estimates)
 
 
 def batch_metrics(outcomes: Iterable[Outcome]) -> dict[str, float]:
-    """The metrics of a training batch: the names of `summarise`, without levels and standard errors."""
+    """The metrics of a training batch: shares, means and rank correlations of `summarise`, without errors."""
     groups = [list(outcomes)]
     _require_responses(groups)
-    values = {key: estimate.value for key, estimate in _estimates(groups).items()}
+    values = {key: estimate.value for key, estimate in _logged(groups).items()}
     return {key: value for key, value in values.items() if value is not None}
 
 
 def compare(initial: Groups, trained: Groups) -> dict[str, float]:
     """What training changed, on the same problems in the same order; ValueError if they are not.
 
-    `compression` is 1 - mean length trained / mean length initial, `accuracy_change` the difference of
-    the accuracies. Their errors (`<key>_se`) are paired: a problem's two results vary together.
+    `compression` is 1 - mean length trained / mean length initial; `accuracy_change`, `length_change` and
+    `tokens_per_correct_change` are differences, trained - initial. Their errors (`<key>_se`) are paired: a problem's
+    two results vary together. `<key>_low` and `<key>_high` are the ends of the 95 % confidence interval, by
+    Student's t over problems.
 
     >>> before = [[Outcome(True, True, length=100)], [Outcome(True, True, length=300)]]
     >>> after = [[Outcome(True, True, length=40)], [Outcome(True, False, length=60)]]
@@ -73,36 +90,74 @@ def compare(initial: Groups, trained: Groups) -> dict[str, float]:
     (0.75, -0.5, 0.5)
     """
     _require_same_problems(initial, trained)
-    before, after = _means(initial), _means(trained)
-    changes = {"accuracy_change": _difference(before["accuracy"], after["accuracy"])}
+    before, after = ({**_means(groups), **_price(groups)} for groups in (initial, trained))
+    both = [key for key in ("accuracy", "length", "tokens_per_correct") if key in before and key in after]
+    changes = {f"{key}_change": difference(before[key], after[key]) for key in both}
     if before["length"].value > 0:
-        changes["compression"] = _compression(before["length"], after["length"])
-    return _flat(changes)
+        changes["compression"] = reduction(before["length"], after["length"])
+    return flat(changes) | intervals(changes)
 
 
-@dataclass(frozen=True)
-class _Estimate:
-    """A statistic, and what each problem contributes to its error (the influence function)."""
-
-    value: float
-    influence: np.ndarray
-    """[P]. Sums to 0 over problems; 0 for a problem with no response that counts."""
-    problems: int
-    """Problems with a response that counts."""
-
-    def error(self) -> float | None:
-        """The standard error, or None if fewer than two problems count."""
-        if self.problems < 2:
-            return None
-        return math.sqrt(self.problems / (self.problems - 1) * float(self.influence @ self.influence))
+def _logged(groups: Groups) -> dict[str, Estimate | RankPairs | None]:
+    """What training logs too."""
+    return {**_means(groups), **{key: RankPairs.of(*_columns(groups, *fields)) for key, fields in _RHOS.items()}}
 
 
-def _estimates(groups: Groups) -> dict[str, "_Estimate | _RankPairs"]:
-    rank_pairs = {key: _RankPairs.of(groups, *fields) for key, fields in _RHOS.items()}
-    return {**_means(groups), **rank_pairs}
+def _of_k_samples(groups: Groups) -> dict[str, Estimate | None]:
+    """pass@k and maj@k, for as many samples as every problem has. Each problem weighs the same."""
+    answered = {problem: group for problem, group in enumerate(groups) if group}
+    estimates = {}
+    for k in sizes(min(len(group) for group in answered.values())):
+        for name, chance in (("pass_at", pass_at), ("maj_at", majority_at)):
+            chances = {problem: chance(k, group) for problem, group in answered.items()}
+            estimates[f"{name}_{k}"] = mean_of_problems(chances, len(groups))
+    return estimates
 
 
-def _means(groups: Groups) -> dict[str, _Estimate]:
+def _calibration(groups: Groups) -> dict[str, Estimate | None]:
+    """How the length used compares with the budget predicted."""
+    lengths_N, budgets_N, problems_N = _columns(groups, "length", "budget")
+    if not len(budgets_N):
+        return {}
+    use_N, count = lengths_N / budgets_N, len(groups)
+    return {
+        "budget_use": ratio(np.bincount(problems_N, use_N, count), np.bincount(problems_N, minlength=count)),
+        "budget_use_sd": spread(use_N, problems_N, count),
+        "length_budget_slope": slope(budgets_N, lengths_N, problems_N, count),
+    }
+
+
+def _price(groups: Groups) -> dict[str, Estimate]:
+    """Tokens for a right answer, and those beyond the budget. A malformed response has its budget in front too."""
+    counts = {
+        "length": [sum(o.length for o in group) for group in groups],
+        "right": [sum(o.correct for o in group) for group in groups],
+        "responses": [len(group) for group in groups],
+        "beyond": [sum(max(0, o.length - o.budget) for o in group if o.budget) for group in groups],
+        "right_beyond": [sum(o.correct and o.length > o.budget for o in group if o.budget) for group in groups],
+    }
+    total = {key: np.array(values, dtype=float) for key, values in counts.items()}
+    problems = int(np.count_nonzero(total["responses"]))
+    estimates = {"tokens_per_correct": ratio(total["length"], total["right"], problems)}
+    if any(outcome.budget for group in groups for outcome in group):
+        estimates["tokens_beyond_budget"] = ratio(total["beyond"], total["length"], problems)
+        estimates["accuracy_beyond_budget"] = ratio(total["right_beyond"], total["responses"])
+    return {key: estimate for key, estimate in estimates.items() if estimate is not None}
+
+
+def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
+    """[N] of each field of the well-formed responses that have them all, and [N] their problems."""
+    rows = [
+        (*(getattr(outcome, field) for field in fields), problem)
+        for problem, group in enumerate(groups)
+        for outcome in group
+        if outcome.well_formed
+    ]
+    columns = np.array([row for row in rows if None not in row], dtype=float).reshape(-1, len(fields) + 1).T
+    return (*columns[:-1], columns[-1].astype(int))
+
+
+def _means(groups: Groups) -> dict[str, Estimate]:
     """The mean of every score, over the responses that have it."""
     budgeted = _has_budgets(groups)
     totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(groups)))
@@ -112,7 +167,8 @@ def _means(groups: Groups) -> dict[str, _Estimate]:
             for key, score in _scores(outcome, budgeted).items():
                 totals[key][problem] += score
                 counts[key][problem] += 1
-    return {key: _ratio(totals[key], counts[key]) for key in totals}
+    estimates = {key: ratio(totals[key], counts[key]) for key in totals}
+    return {key: estimate for key, estimate in estimates.items() if estimate is not None}
 
 
 def _scores(outcome: Outcome, budgeted: bool) -> dict[str, float]:
@@ -144,91 +200,12 @@ def _matches(outcome: Outcome, percent: int) -> bool:
     return 100 * abs(outcome.length - outcome.budget) <= percent * outcome.budget
 
 
-def _ratio(totals_P: np.ndarray, counts_P: np.ndarray) -> _Estimate:
-    value = float(totals_P.sum() / counts_P.sum())
-    influence_P = (totals_P - value * counts_P) / counts_P.sum()
-    return _Estimate(value, influence_P, int(np.count_nonzero(counts_P)))
-
-
-def _difference(before: _Estimate, after: _Estimate) -> _Estimate:
-    return _Estimate(after.value - before.value, after.influence - before.influence, after.problems)
-
-
-def _compression(before: _Estimate, after: _Estimate) -> _Estimate:
-    kept = after.value / before.value
-    influence = (kept * before.influence - after.influence) / before.value
-    return _Estimate(1 - kept, influence, after.problems)
-
-
-def _flat(estimates: Mapping[str, "_Estimate | _RankPairs"]) -> dict[str, float]:
-    """Values under their keys and errors under `<key>_se`, where there are any."""
-    flat: dict[str, float | None] = {}
-    for key, estimate in estimates.items():
-        flat[key] = estimate.value
-        flat[f"{key}_se"] = None if estimate.value is None else estimate.error()
-    return {key: number for key, number in flat.items() if number is not None}
-
-
 def _by_level(groups: Groups) -> dict[int, list[Sequence[Outcome]]]:
     levels: dict[int, list[Sequence[Outcome]]] = defaultdict(list)
     for group in groups:
         if group and group[0].level is not None:
             levels[group[0].level].append(group)
     return levels
-
-
-@dataclass(frozen=True)
-class _RankPairs:
-    """Two fields of N well-formed outcomes, kept as places among their distinct values, for Spearman's rho.
-
-    Weights stand for repeated rows: redrawing problems is then a bincount, and nothing is sorted again.
-    """
-
-    places: np.ndarray
-    """[2, N]."""
-    problems: np.ndarray
-    """[N], which problem a row belongs to, numbered without gaps."""
-
-    @staticmethod
-    def of(groups: Groups, first: str, second: str) -> "_RankPairs":
-        rows = [
-            (getattr(outcome, first), getattr(outcome, second), problem)
-            for problem, group in enumerate(groups)
-            for outcome in group
-            if outcome.well_formed
-        ]
-        columns_3N = np.array([row for row in rows if None not in row]).reshape(-1, 3).T
-        places_3N = np.array([np.unique(column, return_inverse=True)[1] for column in columns_3N])
-        return _RankPairs(places_3N[:2], places_3N[2])
-
-    @property
-    def value(self) -> float | None:
-        """Spearman's rho; None where a field is constant: equal ranks correlate with nothing."""
-        return self._rho(np.ones(len(self.problems)))
-
-    def error(self) -> float | None:
-        """Spread of rho over redrawn problems; None for a single problem or if no two redraws have a rho."""
-        count = len(np.unique(self.problems))
-        generator = np.random.default_rng(0)
-        drawn = (generator.integers(count, size=count) for _ in range(_BOOTSTRAP_DRAWS))
-        rhos = [self._rho(np.bincount(draw, minlength=count)[self.problems]) for draw in drawn]
-        defined = [rho for rho in rhos if rho is not None]
-        return float(np.std(defined, ddof=1)) if count > 1 and len(defined) > 1 else None
-
-    def _rho(self, weights_N: np.ndarray) -> float | None:
-        if not weights_N.sum():
-            return None
-        ranks_2N = np.array([_middle_ranks(places, weights_N) for places in self.places])
-        deviations_2N = ranks_2N - np.average(ranks_2N, axis=1, weights=weights_N)[:, None]
-        covariance = (weights_N * deviations_2N) @ deviations_2N.T
-        scale = math.sqrt(covariance[0, 0] * covariance[1, 1])
-        return float(covariance[0, 1] / scale) if scale > 0 else None
-
-
-def _middle_ranks(places_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
-    """Ranks of rows that each stand `weight` times, ties sharing the middle of theirs (up to a constant)."""
-    counts = np.bincount(places_N, weights_N)
-    return (np.cumsum(counts) - counts / 2)[places_N]
 
 
 def _require_responses(groups: Groups) -> None:

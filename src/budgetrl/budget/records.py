@@ -51,3 +51,5 @@ class Outcome:
     """Share of the body's n-grams that stood there before; 0 where no reward asked for it."""
     level: int | None = None
     problem_id: str = ""
+    given_answer: str | None = None
+    """The answer as the response writes it, to be counted by maj@k; None where none was found."""

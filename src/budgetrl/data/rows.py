@@ -2,10 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from budgetrl.budget.records import Problem
+from budgetrl.budget.seeds import derive_seed
 from budgetrl.data.spec import DataError, DatasetSpec, Fields, Loaded
 from budgetrl.verify.answers import last_boxed
 
@@ -67,14 +69,28 @@ def to_problem(values: Mapping[str, object], spec: DatasetSpec, default_id: str)
         raise BadRowError(f"field {fields.solution!r} is not a text")
     if solution is not None and spec.answer_from == "gsm8k":
         solution = worked_solution(solution)
+    id_ = _id(values, fields.id, default_id)
+    problem = _text(values, "problem", fields.problem)
+    answer = _ANSWERS[spec.answer_from](_answer_text(values, fields.answer))
+    if fields.wrong_answers:
+        wrong = [_text(values, "wrong_answers", name) for name in fields.wrong_answers]
+        problem, answer = multiple_choice(id_, problem, answer, wrong)
     return Problem(
-        id=_id(values, fields.id, default_id),
-        problem=_text(values, "problem", fields.problem),
-        answer=_ANSWERS[spec.answer_from](_answer_text(values, fields.answer)),
+        id=id_,
+        problem=problem,
+        answer=answer,
         level=_level(values.get(fields.level) if fields.level else None),
         source=spec.name,
         solution=solution,
     )
+
+
+def multiple_choice(id_: str, question: str, right: str, wrong: Sequence[str]) -> tuple[str, str]:
+    """The question with lettered choices, in an order that depends on the id alone, and the letter of the right one."""
+    choices = sorted([right, *wrong], key=lambda choice: derive_seed("choices", id_, choice))
+    listed = [f"{letter}) {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False)]
+    lines = [question, "", *listed, "", "Answer with the letter of one choice."]
+    return "\n".join(lines), ascii_uppercase[choices.index(right)]
 
 
 def worked_solution(text: str) -> str:
@@ -107,6 +123,8 @@ def _answer_text(values: Mapping[str, object], name: str) -> str:
     value = _field(values, "answer", name)
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     return _text(values, "answer", name)
 
 

@@ -26,11 +26,14 @@ class Fields:
     problem: str = "problem"
     """The question's text."""
     answer: str = "answer"
-    """What holds the gold answer; `answer_from` says how it is cut out. Numbers are taken as text."""
+    """What holds the gold answer; `answer_from` says how it is cut out. Numbers are taken as text, a list as
+    its texts with commas between."""
     level: str | None = "level"
     """Difficulty, a number or a text with one ("Level 3"), rounded; null or absent: no levels."""
     solution: str | None = "solution"
     """A worked solution; null or absent: none."""
+    wrong_answers: tuple[str, ...] = ()
+    """Multiple choice: the fields with the wrong choices. Choices are lettered in an order made from the id."""
 
 
 @dataclass(frozen=True)

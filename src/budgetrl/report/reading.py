@@ -32,6 +32,11 @@ class Results:
         value = self.numbers.get(key)
         return None if value is None else Estimate(value, self.numbers.get(f"{key}_se"))
 
+    def interval(self, key: str) -> tuple[float, float] | None:
+        """The ends of the 95 % interval of a change, where it has one."""
+        low, high = (self.numbers.get(f"{key}_{end}") for end in ("low", "high"))
+        return None if low is None or high is None else (low, high)
+
     def below(self, prefix: str) -> "Results":
         """The numbers under `prefix/`, the prefix taken off."""
         start = f"{prefix}/"
@@ -48,8 +53,20 @@ class Results:
 
     def levels(self) -> list[int]:
         """Difficulty levels with numbers of their own, ascending. For the numbers of one data set."""
-        found = {key.split("/")[0] for key in self.numbers if key.startswith("level_")}
-        return sorted(int(name.removeprefix("level_")) for name in found)
+        return self._numbered("level_")
+
+    def cutoffs(self) -> list[int]:
+        """Cut-offs with numbers of their own, ascending. For the numbers of one data set."""
+        return self._numbered("cutoff_")
+
+    def samples(self) -> int:
+        """The most samples of a problem that pass@k is known for; 1 where it is for none."""
+        return max(self._numbered("pass_at_"), default=1)
+
+    def _numbered(self, start: str) -> list[int]:
+        """The numbers of all keys, or of the folders of keys, that begin so."""
+        names = {key.split("/")[0].removeprefix(start) for key in self.numbers if key.startswith(start)}
+        return sorted(int(name) for name in names if name.isdecimal())
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,13 @@ _KEPT = "Each cell is coloured by the completions in it; on the dashed line the 
 _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
 
 
+def cut_off(results: Mapping[str, Results], suffix: str) -> Iterator[Part]:
+    """What hard cut-offs leave of a data set's accuracy, a table for each model that has them."""
+    for model, numbers in results.items():
+        if numbers.cutoffs():
+            yield Section(f"Cut off{suffix}{f', {model} model' if model else ''}", tables.cutoffs(numbers))
+
+
 def curves(run: Run, trained: Run) -> Part:
     """The training curves of `trained`, in a figure of `run`."""
     title = "Training"

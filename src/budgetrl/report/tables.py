@@ -1,6 +1,6 @@
 """Markdown tables with ± one standard error."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from budgetrl.report.reading import Estimate, Results
 
@@ -17,8 +17,22 @@ NAMES = {
 }
 """The metrics of an evaluation as a reader sees them, in table order."""
 
-_IN_TOKENS = ("length", "budget", "b_max")
-_AS_THEY_ARE = ("budget_level_rho", "length_budget_rho")
+_FURTHER = {
+    "tokens_per_correct": "tokens for a right answer",
+    "budget_use": "length over budget, mean",
+    "budget_use_sd": "length over budget, standard deviation",
+    "tokens_beyond_budget": "tokens beyond the budget, of all",
+    "accuracy_beyond_budget": "right, but beyond the budget",
+    "budget_area": "accuracy over the lengths of given budgets",
+    "cutoff_area": "accuracy over the cut-offs",
+}
+"""What the table of a single evaluation has too."""
+_PRICE = {"tokens_per_correct": _FURTHER["tokens_per_correct"]}
+_CUT = ("accuracy", "length")
+_OF_SAMPLES = {"pass_at": "one of {k} samples right", "maj_at": "majority of {k} samples right"}
+
+_IN_TOKENS = ("length", "budget", "b_max", "tokens_per_correct")
+_AS_THEY_ARE = ("budget_level_rho", "length_budget_rho", "budget_use", "budget_use_sd")
 _BY_LEVEL = ("accuracy", "length", "budget")
 
 ABSENT = "-"
@@ -60,6 +74,19 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rule, *rows))
 
 
+def interval(metric: str, ends: tuple[float, float] | None, sign: str = "+") -> str:
+    """The ends of a difference's 95 % interval, behind the difference; empty where there is none.
+
+    >>> interval("accuracy", (-0.011, 0.013)), interval("compression", (0.5, 0.6), sign="-"), interval("length", None)
+    (' (-1.1 to +1.3)', ' (50.0 to 60.0)', '')
+    """
+    if ends is None:
+        return ""
+    scale, digits, _ = _style(metric)
+    low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
+    return f" ({low} to {high})"
+
+
 def before_after(initial: Results, trained: Results, changes: Results) -> str:
     """One data set, one row per metric: initial model, trained model, and what the difference is."""
     rows = [
@@ -69,20 +96,29 @@ def before_after(initial: Results, trained: Results, changes: Results) -> str:
             quantity(key, trained.get(key)),
             _difference(key, initial, trained, changes),
         ]
-        for key, name in NAMES.items()
+        for key, name in {**NAMES, **_PRICE, **_of_samples([initial, trained])}.items()
         if initial.get(key) or trained.get(key)
     ]
-    return markdown(["", "initial", "trained", "change"], rows)
+    return markdown(["", "initial", "trained", "change (95 % interval)"], rows)
 
 
 def evaluation(by_name: Mapping[str, Results]) -> str:
     """One column per data set (or run), one row per metric."""
     rows = [
         [name, *(quantity(key, results.get(key)) for results in by_name.values())]
-        for key, name in NAMES.items()
+        for key, name in {**NAMES, **_FURTHER, **_of_samples(by_name.values())}.items()
         if any(results.get(key) for results in by_name.values())
     ]
     return markdown(["", *by_name], rows)
+
+
+def cutoffs(results: Results) -> str:
+    """One data set, one row per cut-off: what is right by then, and how long answers are if they are cut there."""
+    rows = [
+        [f"{cutoff:,}", *(quantity(metric, results.get(f"cutoff_{cutoff}/{metric}")) for metric in _CUT)]
+        for cutoff in results.cutoffs()
+    ]
+    return markdown(["cut off at, tokens", *(NAMES[metric] for metric in _CUT)], rows)
 
 
 def runs(results: Mapping[str, Results], compressions: Mapping[str, Estimate | None]) -> str:
@@ -121,11 +157,18 @@ def by_level(models: Mapping[str, Results]) -> str:
 def _difference(key: str, initial: Results, trained: Results, changes: Results) -> str:
     """The paired difference where the run has it; else the bare difference, whose error is not known."""
     if key == "length" and (shorter := changes.get("compression")):
-        return f"{quantity('compression', shorter)} shorter"
+        ends = interval("compression", changes.interval("compression"), sign="-")
+        return f"{quantity('compression', shorter)} shorter{ends}"
     if paired := changes.get(f"{key}_change"):
-        return change(key, paired)
+        return f"{change(key, paired)}{interval(key, changes.interval(f'{key}_change'))}"
     before, after = initial.get(key), trained.get(key)
     return change(key, Estimate(after.value - before.value)) if before and after else ABSENT
+
+
+def _of_samples(all_results: Iterable[Results]) -> dict[str, str]:
+    """The rows of pass@k and maj@k, for the largest k only."""
+    most = max((results.samples() for results in all_results), default=1)
+    return {f"{key}_{most}": name.format(k=most) for key, name in _OF_SAMPLES.items() if most > 1}
 
 
 def _style(metric: str) -> tuple[float, int, str]:

@@ -82,6 +82,7 @@ class Collector:
             repetition=repetition(reading.body_ids, self.repetition_ngram) if self.repetition_ngram else 0.0,
             level=problem.level,
             problem_id=problem.id,
+            given_answer=verdict.answer,
         )
 
 

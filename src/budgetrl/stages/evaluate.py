@@ -7,6 +7,7 @@ from statistics import fmean
 
 from budgetrl.budget.checks import require, require_count, require_option, require_range
 from budgetrl.budget.format import FORMAT_NAMES
+from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
@@ -47,23 +48,28 @@ class Evaluate(Stage):
     max_new_tokens: int = 420
     """Longest completion, in tokens."""
     budgets: tuple[int, ...] = ()
-    """Budgets to pre-fill, in tokens, to see how well they control the length."""
+    """Budgets to pre-fill, or to ask for in the prompt, in tokens, to see how well they control the length."""
     budget_problems: int | None = 210
     """Most problems for each pre-filled budget."""
+    cutoffs: tuple[int, ...] = ()
+    """Lengths at which to stop every answer, in tokens, from the same completions: accuracy is what had ended."""
 
     def __post_init__(self) -> None:
         require_option(self, FORMAT_NAMES, "format")
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems", "budget_problems")
-        require(min(self.budgets, default=1) >= 1, "budgets", f"{list(self.budgets)} are not all 1 token or more")
-        require(len({*self.budgets}) == len(self.budgets), "budgets", f"{list(self.budgets)} name one twice")
+        for key in ("budgets", "cutoffs"):
+            grid = list(getattr(self, key))
+            require(min(grid, default=1) >= 1, key, f"{grid} are not all 1 token or more")
+            require(len({*grid}) == len(grid), key, f"{grid} name one twice")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {
             "data sets": ", ".join(_sets(job)),
             "completions a problem": self.samples,
-            "pre-filled budgets": ", ".join(map(str, self.budgets)) or "none",
+            "budgets given": ", ".join(map(str, self.budgets)) or "none",
+            "cut-offs": ", ".join(map(str, self.cutoffs)) or "none",
         }
 
     def check(self, job: Job) -> list[str]:
@@ -81,11 +87,12 @@ class Evaluate(Stage):
             collector = collector_for(policy, fmt, self, verifier, job)
             for name, spec in _sets(job).items():
                 problems = problems_of(spec, "eval", self.problems, verifier, ctx)
+                passes: dict[int | None, list[Row]] = {}
                 for budget in (None, *self.budgets):
                     some = problems if budget is None else problems[: self.budget_problems]
-                    written = self._write(name, budget, some, collector, job, ctx)
-                    result |= _summary(name, budget, written)
-                    rows += written
+                    passes[budget] = self._write(name, budget, some, collector, job, ctx)
+                rows += [row for written in passes.values() for row in written]
+                result |= {f"{name}/{key}": value for key, value in self._summary(passes).items()}
         ctx.folder.rewrite(ctx.folder.completions, rows)
         ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
         return result
@@ -110,14 +117,16 @@ class Evaluate(Stage):
         path = ctx.folder.path / "partial" / f"{name}, {pass_name}.jsonl"
         return work_through(problems, work, path, self.samples, f"{name}, {pass_name}", job, ctx)
 
-
-def _summary(name: str, budget: int | None, rows: Sequence[Row]) -> dict[str, float]:
-    """Metrics of one pass over a data set; of a pre-filled one, accuracy and length are of interest."""
-    metrics = summarise(outcomes_by_problem(rows))
-    if budget is None:
-        return {f"{name}/{key}": value for key, value in (metrics | verification_rates(rows)).items()}
-    keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
-    return {f"{name}/budget_{budget}/{key}": metrics[key] for key in keys}
+    def _summary(self, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
+        """The numbers of one data set. Of a pre-filled budget, accuracy and length are of interest."""
+        groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
+        summary = summarise(groups[None]) | verification_rates(passes[None]) | at_cutoffs(groups[None], self.cutoffs)
+        given = {budget: groups[budget] for budget in self.budgets}
+        for budget, controlled in given.items():
+            metrics = summarise(controlled)
+            keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
+            summary |= {f"budget_{budget}/{key}": metrics[key] for key in keys}
+        return summary | budget_area(given)
 
 
 def verification_rates(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:

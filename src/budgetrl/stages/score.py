@@ -38,7 +38,8 @@ class Score(Stage):
     - `completion` (the whole response, with anything that was given to the model) and the gold `answer`:
       it is read in `format`, graded, and measured with the tokenizer of `model.path`; or
     - `well_formed`, `correct`, `length` and, in formats with one, `budget`, and optionally `thinking_length`,
-      `easy` (the difficulty tag) and `repetition` (share of repeated n-grams): taken as they are.
+      `easy` (the difficulty tag), `repetition` (share of repeated n-grams) and `given_answer` (for maj@k): taken
+      as they are.
 
     Where the budget stands in the prompt (L1), a completion is given its `budget` too. Both may have `b_max`
     (null or absent: infinite), `level` and `truncated` (a completion that is counts as malformed). Other keys
@@ -184,6 +185,7 @@ def _grade(
             "thinking_length": reading.thinking_length,
             "easy": reading.parsed.easy,
             "repetition": repetition(reading.body_ids, ngram) if ngram else 0.0,
+            "given_answer": verdict.answer,
             "parsed": verdict.parsed,
             "timed_out": verdict.timed_out,
         }
@@ -312,7 +314,7 @@ def _is_count(value: Any) -> bool:
 
 _COMPLETION_KEYS = ("problem_id", "completion", "answer")
 _OUTCOME_KEYS = ("problem_id", "well_formed", "correct", "length")
-_MEASURED = ("well_formed", "correct", "budget", "length", "thinking_length", "easy", "repetition")
+_MEASURED = ("well_formed", "correct", "budget", "length", "thinking_length", "easy", "repetition", "given_answer")
 _WHAT_A_ROW_HOLDS = (
     "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format "
     "has one, budget"
@@ -333,6 +335,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "thinking_length": _COUNT_OR_NONE,
     "b_max": (lambda v: v is None or (_is_number(v) and v > 0), "a positive number, or null for infinite"),
     "easy": (lambda v: v is None or isinstance(v, bool), "true, false, or null for no tag"),
+    "given_answer": (lambda v: v is None or isinstance(v, str), "a text, or null for none"),
     "repetition": (lambda v: _is_number(v) and 0 <= v <= 1, "a share from 0 to 1"),
     "level": (lambda v: v is None or _is_whole(v), "a whole number, or null for none"),
 }

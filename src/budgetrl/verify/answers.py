@@ -1,6 +1,7 @@
-r"""Finding the answer in a response, and settling the plain integers. Pure text, no math-verify.
+r"""Finding the answer in a response, and settling plain integers and choices. Pure text, no math-verify.
 
-An answer counts as marked if it stands in `\boxed{...}` or, as in GSM8K, ends the text as `#### 72`.
+An answer counts as marked if it stands in `\boxed{...}` or, as in GSM8K, ends the text as `#### 72`. A choice
+is one of the letters A to J. math-verify reads `\boxed{B) 42}` as 42, and no letter outside of a box.
 """
 
 import re
@@ -10,6 +11,10 @@ _FINAL_LINE = re.compile(r"####[ \t]*(-?\$?[0-9][0-9,]*(?:[./][0-9]+)?)\s*\Z")
 _INTEGER = re.compile(r"\s*(-?)\s*([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})\s*")
 _TRAILING = re.compile(r"(?:\\?%|\\[ ,;:!]|[\s.,;])+\Z")
 _THOUSANDS_MARKS = re.compile(r",\\!\s?|\{,\}")
+_TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_CHOICE = re.compile(r"([A-J])|(?:\(([A-J])\)|([A-J])[).:])(?:\s+(?!and\b|or\b|&)[^,;]*)?", re.DOTALL)
+_NAMED_CHOICE = re.compile(r"(?i:\b(?:answer|choice|option))(?i:\s+is)?\s*:?[\s*$]*\(?([A-J])\)?(?![\w'])")
+_WRITING = re.compile(r"\s+|\\[ ,;:!]|\\left\b|\\right\b|\$")
 
 
 def last_boxed(text: str) -> str | None:
@@ -78,11 +83,47 @@ def as_integer(answer: str) -> int | None:
     return int(match[1] + match[2].replace(",", "")) if match else None
 
 
+def as_choice(answer: str) -> str | None:
+    r"""The letter of a choice, A to J, alone or before the text of the choice; None for anything else.
+
+    >>> as_choice(r"\textbf{(B)}\ 42"), as_choice("B. forty-two"), as_choice("B"), as_choice("A, B"), as_choice("A B")
+    ('B', 'B', 'B', None, None)
+    """
+    bare = _TEXT_COMMAND.sub(r"\1", answer).replace("\\ ", " ").strip(" $")
+    match = _CHOICE.fullmatch(bare)
+    return next(letter for letter in match.groups() if letter) if match else None
+
+
+def named_choice(text: str) -> str | None:
+    """The last choice a text names as its answer, or its last line if that is a choice; None where there is none.
+
+    >>> named_choice("(A) is wrong. The answer is (C)."), named_choice("It must be\\n\\nD"), named_choice("A nice one")
+    ('C', 'D', None)
+    """
+    named = _NAMED_CHOICE.findall(text)
+    return named[-1] if named else as_choice(trim(text.strip().rpartition("\n")[2]).strip("*"))
+
+
+def canonical(answer: str) -> str:
+    r"""One writing for answers that differ in blanks, thousands marks or the kind of fraction alone.
+
+    >>> canonical(r"\left( 1{,}000, \dfrac12 \right)"), canonical("1,000"), canonical("(B) 5")
+    ('(1{,}000,\\frac12)', '1000', 'B')
+    """
+    integer = as_integer(answer)
+    if integer is not None:
+        return str(integer)
+    return as_choice(answer) or _WRITING.sub("", answer.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+
+
 def settle(gold: str, answer: str) -> bool | None:
-    """Whether two plain integers are equal; None where math-verify must decide.
+    """Whether two plain integers are equal, or two choices the same; None where math-verify must decide.
 
     A gold answer with a bare comma is left to math-verify, as it may be a list (`1,234` or `1, 234`).
     """
+    choice, chosen = as_choice(gold), as_choice(answer)
+    if choice and chosen:
+        return choice == chosen
     expected, given = as_integer(gold), as_integer(answer)
     if expected is None or given is None or "," in _THOUSANDS_MARKS.sub("", gold):
         return None

@@ -11,13 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self
 
-from budgetrl.verify.answers import marked_answer, settle, trim
+from budgetrl.verify.answers import as_choice, canonical, marked_answer, named_choice, settle, trim
 
 WORKER_MODULE = "budgetrl.verify.worker"
 START_DEADLINE = 120.0
@@ -39,6 +39,8 @@ class Verdict:
     """Whether an answer could be read from the response."""
     timed_out: bool
     """Whether checking was given up at the deadline."""
+    answer: str | None = field(default=None, compare=False)
+    """The answer in one writing of many, where one was found and checked."""
 
 
 UNREADABLE = Verdict(correct=False, parsed=False, timed_out=False)
@@ -88,7 +90,7 @@ class _Worker:
         self.expires = time.monotonic() + self.deadline
         return True
 
-    def read(self) -> tuple[bool, bool] | None:
+    def read(self) -> tuple[bool, bool, str | None] | None:
         """The answer to the job, or None if the process died over it."""
         try:
             return self.connection.recv()
@@ -107,7 +109,8 @@ class Verifier:
 
     The response's last `\boxed{}` is its answer, else the number of a final `#### 72`, else what
     math-verify finds in its last 4,000 characters (the last number or formula). Plain integers are
-    compared at once; everything else goes to `workers` processes, started when first needed. An answer not
+    compared at once, as are choices (A to J; a gold choice also takes an unmarked `The answer is (B)`);
+    everything else goes to `workers` processes, started when first needed. An answer not
     checked after `deadline` seconds counts as wrong and timed out; one that crashes two processes, as
     wrong and not parsed. Either way the process is replaced and no other answer is lost.
 
@@ -115,7 +118,7 @@ class Verifier:
 
     >>> with Verifier() as verifier:
     ...     verifier.grade([("72", r"So it is \boxed{72}.")])
-    [Verdict(correct=True, parsed=True, timed_out=False)]
+    [Verdict(correct=True, parsed=True, timed_out=False, answer='72')]
     """
 
     def __init__(self, workers: int = 1, deadline: float = 5.0) -> None:
@@ -221,8 +224,8 @@ class Verifier:
             return {}
         assert worker.job is not None
         index, worker.job = worker.job, None
-        parsed, correct = answer
-        return {index: Verdict(correct, parsed, timed_out=False)}
+        parsed, correct, found = answer
+        return {index: Verdict(correct, parsed, timed_out=False, answer=None if found is None else canonical(found))}
 
     def _give_up(self, worker: _Worker, verdict: Verdict | None) -> dict[int, Verdict | None]:
         """Drop a worker that hangs or died; the job it was at, if it was at one, ends with `verdict`."""
@@ -246,12 +249,14 @@ class Verifier:
 def _settle_or_prepare(gold: str, text: str) -> Verdict | Job:
     """The verdict where it is plain, else the two texts that math-verify is to compare."""
     gold, answer = trim(gold), marked_answer(text)
+    if answer is None and as_choice(gold):
+        answer = named_choice(text[-LONGEST_TAIL:])
     if answer is None:
         return (_boxed(gold), text[-LONGEST_TAIL:]) if text.strip() else UNREADABLE
     if not answer or len(answer) > LONGEST_ANSWER:
         return UNREADABLE
     correct = settle(gold, answer)
-    return (_boxed(gold), _boxed(answer)) if correct is None else Verdict(correct, True, False)
+    return (_boxed(gold), _boxed(answer)) if correct is None else Verdict(correct, True, False, canonical(answer))
 
 
 def _boxed(answer: str) -> str:

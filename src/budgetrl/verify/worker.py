@@ -14,7 +14,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 READY = "ready"
-Check = Callable[[str, str], tuple[bool, bool]]
+Check = Callable[[str, str], tuple[bool, bool, str | None]]
+"""Gold answer and response -> whether an answer could be read, whether it is right, and its text."""
 
 MEMORY_LIMIT = 4 << 30
 """Bytes of address space; an answer such as a huge factorial fails here, not on the whole machine."""
@@ -25,15 +26,16 @@ PARENT_POLL = 5.0
 
 
 def load_check() -> Check:
-    """math-verify as (gold, target) -> (parsed, correct). The import takes half a second."""
+    """math-verify as a check. The import takes half a second."""
     from math_verify import parse, verify
 
-    def check(gold: str, target: str) -> tuple[bool, bool]:
+    def check(gold: str, target: str) -> tuple[bool, bool, str | None]:
         given = parse(target, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
         expected = parse(gold, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
         # A text that math-verify finds but cannot read as a value comes back as a string alone.
         parsed = any(not isinstance(value, str) for value in given)
-        return parsed, bool(verify(expected, given, timeout_seconds=None))
+        found = next((value for value in reversed(given) if isinstance(value, str)), None)
+        return parsed, bool(verify(expected, given, timeout_seconds=None)), found
 
     return check
 

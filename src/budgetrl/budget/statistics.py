@@ -1,0 +1,183 @@
+"""Estimates with standard errors and confidence intervals that treat the problem as the unit.
+
+The samples of one problem are not independent: problems are drawn, and all of a problem's samples come with
+it. Every estimate here keeps what each problem contributes to its error (its influence function), so that
+two estimates on the same problems are subtracted with their covariance. P is the number of problems, N that
+of responses; `problems_N` says which problem a response belongs to.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+"""Coverage of every interval."""
+_BOOTSTRAP_DRAWS = 200  # puts the error of the standard error itself at 1 / sqrt(400) = 5 %
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic, and what each problem contributes to its error."""
+
+    value: float
+    influence: np.ndarray
+    """[P]. Sums to 0 over problems; 0 for a problem with no response that counts."""
+    problems: int
+    """Problems with a response that counts."""
+
+    def error(self) -> float | None:
+        """The standard error, or None if fewer than two problems count."""
+        if self.problems < 2:
+            return None
+        return math.sqrt(self.problems / (self.problems - 1) * float(self.influence @ self.influence))
+
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the 95 % interval by Student's t with one degree of freedom less than problems, or None."""
+        error = self.error()
+        if error is None:
+            return None
+        reach = float(stdtrit(self.problems - 1, (1 + CONFIDENCE) / 2)) * error
+        return self.value - reach, self.value + reach
+
+
+def ratio(totals_P: np.ndarray, counts_P: np.ndarray, problems: int | None = None) -> Estimate | None:
+    """Sum over sum, such as tokens over responses; None where the denominators add up to nothing.
+
+    With the same denominator for every problem its error is that of the mean over problem means; else that
+    of a ratio by the delta method. `problems` is the number that count, where it is not those with a denominator.
+    """
+    if not counts_P.sum():
+        return None
+    value = float(totals_P.sum() / counts_P.sum())
+    influence_P = (totals_P - value * counts_P) / counts_P.sum()
+    return Estimate(value, influence_P, int(np.count_nonzero(counts_P)) if problems is None else problems)
+
+
+def mean_of_problems(values: Mapping[int, float], count: int) -> Estimate | None:
+    """The mean of one number per problem, by its place among `count` problems; each weighs the same."""
+    totals_P, counts_P = np.zeros(count), np.zeros(count)
+    for problem, value in values.items():
+        totals_P[problem], counts_P[problem] = value, 1
+    return ratio(totals_P, counts_P)
+
+
+def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate | None:
+    """The standard deviation over responses (divided by N); its error by the delta method."""
+    if not len(values_N):
+        return None
+    squares_N = (values_N - values_N.mean()) ** 2
+    value = float(np.sqrt(squares_N.mean()))
+    terms_N = (squares_N - value**2) / (2 * value * len(values_N)) if value else np.zeros(len(values_N))
+    return _over_problems(value, terms_N, problems_N, count)
+
+
+def slope(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate | None:
+    """Of the least-squares line of y on x, with an intercept; None if x is constant. Cluster-robust error."""
+    if not len(x_N) or np.ptp(x_N) == 0:
+        return None
+    x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
+    value = float(x_N @ y_N / (x_N @ x_N))
+    return _over_problems(value, x_N * (y_N - value * x_N) / (x_N @ x_N), problems_N, count)
+
+
+def difference(before: Estimate, after: Estimate) -> Estimate:
+    """after - before, on the same problems."""
+    return Estimate(after.value - before.value, after.influence - before.influence, _both(before, after))
+
+
+def reduction(before: Estimate, after: Estimate) -> Estimate:
+    """1 - after / before, on the same problems."""
+    kept = after.value / before.value
+    influence = (kept * before.influence - after.influence) / before.value
+    return Estimate(1 - kept, influence, _both(before, after))
+
+
+def jackknife(statistic: Callable[[np.ndarray], float], count: int) -> Estimate:
+    """A statistic of weighted problems, for those without an influence function of their own.
+
+    `statistic` takes a weight for each problem. Each is left out once; what that changes is its influence.
+    """
+    value = statistic(np.ones(count))
+    if count < 2:
+        return Estimate(value, np.zeros(count), count)
+    without_P = np.array([statistic(1.0 - (np.arange(count) == left_out)) for left_out in range(count)])
+    # (P - 1) / P times the sum of squares around their mean is the jackknife's variance.
+    return Estimate(value, (without_P.mean() - without_P) * (count - 1) / count, count)
+
+
+@dataclass(frozen=True)
+class RankPairs:
+    """Two fields of N outcomes, kept as places among their distinct values, for Spearman's rho.
+
+    Weights stand for repeated rows: redrawing problems is then a bincount, and nothing is sorted again.
+    """
+
+    places: np.ndarray
+    """[2, N]."""
+    problems: np.ndarray
+    """[N], which problem a row belongs to, numbered without gaps."""
+
+    @staticmethod
+    def of(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray) -> "RankPairs":
+        places_3N = np.array([np.unique(column, return_inverse=True)[1] for column in (x_N, y_N, problems_N)])
+        return RankPairs(places_3N[:2], places_3N[2])
+
+    @property
+    def value(self) -> float | None:
+        """Spearman's rho; None where a field is constant: equal ranks correlate with nothing."""
+        return self._rho(np.ones(len(self.problems)))
+
+    def error(self) -> float | None:
+        """Spread of rho over redrawn problems; None for a single problem or if no two redraws have a rho."""
+        count = len(np.unique(self.problems))
+        generator = np.random.default_rng(0)
+        drawn = (generator.integers(count, size=count) for _ in range(_BOOTSTRAP_DRAWS))
+        rhos = [self._rho(np.bincount(draw, minlength=count)[self.problems]) for draw in drawn]
+        defined = [rho for rho in rhos if rho is not None]
+        return float(np.std(defined, ddof=1)) if count > 1 and len(defined) > 1 else None
+
+    def _rho(self, weights_N: np.ndarray) -> float | None:
+        if not weights_N.sum():
+            return None
+        ranks_2N = np.array([_middle_ranks(places, weights_N) for places in self.places])
+        deviations_2N = ranks_2N - np.average(ranks_2N, axis=1, weights=weights_N)[:, None]
+        covariance = (weights_N * deviations_2N) @ deviations_2N.T
+        scale = math.sqrt(covariance[0, 0] * covariance[1, 1])
+        return float(covariance[0, 1] / scale) if scale > 0 else None
+
+
+def flat(estimates: Mapping[str, Estimate | RankPairs | None]) -> dict[str, float]:
+    """Values under their keys and errors under `<key>_se`, where there are any."""
+    numbers: dict[str, float | None] = {}
+    for key, estimate in estimates.items():
+        if estimate is not None and estimate.value is not None:
+            numbers |= {key: estimate.value, f"{key}_se": estimate.error()}
+    return {key: number for key, number in numbers.items() if number is not None}
+
+
+def intervals(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """The ends of each 95 % interval under `<key>_low` and `<key>_high`, where there is one."""
+    ends: dict[str, float] = {}
+    for key, estimate in estimates.items():
+        if interval := estimate.interval():
+            ends |= {f"{key}_low": interval[0], f"{key}_high": interval[1]}
+    return ends
+
+
+def _over_problems(value: float, terms_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate:
+    """An estimate whose influence is a sum over each problem's responses."""
+    influence_P = np.bincount(problems_N, terms_N, minlength=count)
+    return Estimate(value, influence_P, len(np.unique(problems_N)))
+
+
+def _both(before: Estimate, after: Estimate) -> int:
+    return min(before.problems, after.problems)
+
+
+def _middle_ranks(places_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
+    """Ranks of rows that each stand `weight` times, ties sharing the middle of theirs (up to a constant)."""
+    counts = np.bincount(places_N, weights_N)
+    return (np.cumsum(counts) - counts / 2)[places_N]
