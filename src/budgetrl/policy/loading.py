@@ -26,9 +26,9 @@ class Policy:
 
 
 def resolve_path(spec: ModelSpec, fmt: ResponseFormat) -> str:
-    """The folder or Hub name to load. A shipped name has one checkpoint for each response format."""
+    """The folder or Hub name to load. A shipped name stands for a base model and one that was taught budgets."""
     if spec.path in MINI:
-        return str(CHECKPOINTS / spec.path / ("base" if fmt.name == "plain" else "cold_start"))
+        return str(CHECKPOINTS / spec.path / ("cold_start" if fmt.name == "budget" else "base"))
     return spec.path
 
 

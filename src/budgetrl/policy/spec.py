@@ -42,6 +42,8 @@ class ModelSpec:
             raise ValueError(f"dtype: must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.prompt_budget_instruction and "{budget}" not in self.prompt_budget_instruction:
             raise ValueError("prompt_budget_instruction: must say {budget} where the number of tokens is to stand")
+        if len({tag.strip() for tag in self.difficulty_tags} - {""}) < 2:
+            raise ValueError("difficulty_tags: must be two different texts, for easy and for hard")
         if self.length not in LENGTHS:
             raise ValueError(f"length: must be one of {', '.join(LENGTHS)}, got {self.length!r}")
 

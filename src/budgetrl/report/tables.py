@@ -157,8 +157,12 @@ def by_level(models: Mapping[str, Results]) -> str:
 def _difference(key: str, initial: Results, trained: Results, changes: Results) -> str:
     """The paired difference where the run has it; else the bare difference, whose error is not known."""
     if key == "length" and (shorter := changes.get("compression")):
-        ends = interval("compression", changes.interval("compression"), sign="-")
-        return f"{quantity('compression', shorter)} shorter{ends}"
+        ends, longer = changes.interval("compression"), shorter.value < 0
+        if longer:
+            shorter = Estimate(-shorter.value, shorter.error)
+            ends = ends and (-ends[1], -ends[0])
+        word = "longer" if longer else "shorter"
+        return f"{quantity('compression', shorter)} {word}{interval('compression', ends, sign='-')}"
     if paired := changes.get(f"{key}_change"):
         return f"{change(key, paired)}{interval(key, changes.interval(f'{key}_change'))}"
     before, after = initial.get(key), trained.get(key)

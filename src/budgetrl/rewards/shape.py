@@ -82,7 +82,10 @@ class Controller:
     moves: ClassVar[tuple[str, ...]] = ()
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
-        """Learn from the outcomes [P][G] of a rollout, after they were rewarded."""
+        """Learn from the outcomes [P][G] of a rollout, after they were rewarded.
+
+        With dynamic sampling these are the groups that were kept, not those that were dropped.
+        """
 
     def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
         """Learn from an evaluation on held-out problems [P][n]."""

@@ -53,12 +53,12 @@ def format_faults(name: str, job: Job) -> list[str]:
     return []
 
 
-def length_faults(longest: int, job: Job) -> list[str]:
-    """What the reward has against completions of at most `longest` tokens."""
+def length_faults(key: str, longest: int, job: Job) -> list[str]:
+    """What the reward has against completions of at most `longest` tokens, which is what `key` says."""
     try:
         job.reward.within(longest)
     except ValueError as error:
-        return [f"reward.{error}"]
+        return [f"reward.{error}; the longest completion is {key}={longest}"]
     return []
 
 

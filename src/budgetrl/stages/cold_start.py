@@ -78,7 +78,7 @@ class ColdStart(Stage):
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {
-            "format": self._taught(job).name,
+            "format": self.taught(job).name,
             "problems sampled": self.problems or "all",
             "completions a problem": self._samples(job),
             "optimiser steps": self.steps or f"{self.epochs:g} epochs",
@@ -86,16 +86,17 @@ class ColdStart(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        if self._taught(job).name == "difficulty" and self._samples(job) == 1:
+        if self.taught(job).name == "difficulty" and self._samples(job) == 1:
             return ["stage.samples: a problem's difficulty is judged by several samples; set 2 or more, or null"]
         return []
 
-    def _taught(self, job: Job) -> ResponseFormat:
+    def taught(self, job: Job) -> ResponseFormat:
+        """The format that this stage teaches."""
         read = job.reward.needs_format if job.reward.needs_format in TAUGHT else "budget"
         return job.model.response_format(read if self.format == AUTO else self.format)
 
     def _samples(self, job: Job) -> int:
-        return self.samples or (8 if self._taught(job).name == "difficulty" else 1)
+        return self.samples or (8 if self.taught(job).name == "difficulty" else 1)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         policy = load_policy(job.model, PlainFormat(), ctx.world.device)
@@ -115,7 +116,7 @@ class ColdStart(Stage):
         """The model's own completions of the training problems, a row each in samples.jsonl."""
         collector = collector_for(policy, PlainFormat(), self, verifier, job)
         problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
-        taught, samples = self._taught(job), self._samples(job)
+        taught, samples = self.taught(job), self._samples(job)
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
             groups = collector.collect(share, seeds_for(job, self.name, share, samples))
@@ -134,7 +135,7 @@ class ColdStart(Stage):
         """Format and match of the cold-started model on held-out problems."""
         if not self.check_problems:
             return {}
-        taught = self._taught(job)
+        taught = self.taught(job)
         policy = load_policy(job.model, taught, ctx.world.device)
         problems = problems_of(job.dataset, "eval", self.check_problems, verifier, ctx)
         collector = collector_for(policy, taught, self, verifier, job)

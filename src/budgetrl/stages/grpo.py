@@ -17,6 +17,7 @@ from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
+from budgetrl.policy.spec import MINI
 from budgetrl.rewards.shape import Controller, Shape
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults
@@ -102,16 +103,21 @@ class Grpo(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        faults = format_faults(self.format, job) + length_faults(self.max_new_tokens, job)
+        faults = format_faults(self.format, job) + length_faults("stage.max_new_tokens", self.max_new_tokens, job)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
         return faults
 
     def odd(self, job: Job) -> list[str]:
-        notes = []
-        if (getattr(job.reward, "max_length", None) or 0) > self.max_new_tokens:
+        notes = [
+            f"reward.{key} is above stage.max_new_tokens ({self.max_new_tokens}): fit the reward's lengths to your model"
+            for key in LENGTHS
+            if max(_numbers(getattr(job.reward, key, None)), default=0) > self.max_new_tokens
+        ]
+        fmt = chosen_format(self.format, job)
+        if fmt.taught and fmt.name != "budget" and job.model.path in MINI:
             notes.append(
-                "reward.max_length is above stage.max_new_tokens: no completion gets there; null takes the stage's"
+                f"model.path: the shipped model was not taught the {fmt.name} format; stage=pipeline teaches it"
             )
         if self.tokens_per_device < self.max_new_tokens:
             notes.append("stage.tokens_per_device is below stage.max_new_tokens: long completions train one by one")
@@ -142,11 +148,12 @@ class Grpo(Stage):
     ) -> dict[str, float]:
         """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimiser steps."""
         reference = frozen_copy(policy.model, self.temperature) if job.algorithm.kl_coefficient else None
-        controller = job.reward.within(self.max_new_tokens).controller()
+        shape = job.reward.within(self.max_new_tokens)
+        controller = shape.controller()
         engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimiser, ctx.world)
         saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
         loop, take_step = Loop(ctx, engine, saved, self.steps, self.save_every), PolicyStep(engine, reference)
-        examine = Examiner(held_out, collector, policy, loop, job, controller)
+        examine = Examiner(held_out, collector, policy, loop, job, shape, controller)
         updates, done = job.algorithm.optimiser_steps_per_rollout, loop.resume()
         if done:
             controller.load_state_dict(loop.extra["reward"])
@@ -156,7 +163,7 @@ class Grpo(Stage):
                 with engine.whole_weights():
                     samples_PG, effort = self._roll_out(pool, first, collector, controller.shape, job, ctx)
                 watch.lap("rollout")
-                rollout = Rollout.of(samples_PG, controller, self._progress(first), job.algorithm, collector.codec)
+                rollout = Rollout.of(samples_PG, controller, self._progress(first), job.algorithm, collector)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
                 for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
                     update = self._update(step - 1, job)
@@ -238,8 +245,8 @@ class Grpo(Stage):
 class Examiner:
     """Measures the policy in training on held-out problems, and keeps the best.
 
-    The reward it goes by is that of the end of training, so that evaluations compare whatever alpha was then.
-    The reward's controller learns from what was measured.
+    The reward it goes by is that of the end of training, as configured, so that evaluations compare whatever alpha
+    was then and whatever the reward remembers. The reward's controller learns from what was measured.
     """
 
     problems: Sequence[Problem]
@@ -247,12 +254,13 @@ class Examiner:
     policy: Policy
     loop: Loop
     job: Job
+    shape: Shape
     controller: Controller
 
     def __call__(self) -> dict[str, float]:
         """Metrics under `eval/<data set>/`; writes `checkpoints/best` if the reward is the highest yet."""
         outcomes = self._outcomes()
-        rewards = [r for group in outcomes for r in self.controller.shape(group, 1.0)]
+        rewards = [r for group in outcomes for r in self.shape(group, 1.0)]
         self.controller.validate(outcomes)
         result = summarise(outcomes) | {"reward": fmean(rewards)}
         name, extra = self.job.dataset.name, self.loop.extra
@@ -270,6 +278,15 @@ class Examiner:
             asked = asked_budgets(self.job, self.collector.fmt, "examine", share)
             groups = self.collector.collect(share, seeds_for(self.job, "examine", share, 1), asked)
         return [[sample.outcome for sample in group] for group in world.merge(groups)]
+
+
+LENGTHS = ("max_length", "limits", "target", "budget_high")
+"""Fields of rewards that are lengths of completions, in tokens."""
+
+
+def _numbers(value: object) -> list[float]:
+    """A number, or those of a tuple; none of anything else."""
+    return [v for v in (value if isinstance(value, tuple | list) else [value]) if isinstance(v, int | float)]
 
 
 COMPLETIONS_LOGGED = 16

@@ -66,10 +66,25 @@ class Pipeline(Stage):
         }
 
     def check(self, job: Job) -> list[str]:
-        return [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
+        faults = [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
+        return faults + self._format_faults(job)
+
+    def _format_faults(self, job: Job) -> list[str]:
+        """What is taught, trained and evaluated has to be one format."""
+        trained = chosen_format(self.grpo.format, job)
+        others = {"evaluate": chosen_format(self.evaluate.format, job)}
+        if trained.taught:
+            others["cold_start"] = self.cold_start.taught(job)
+        return [
+            f"stage.{part}.format: {fmt.name} is not stage.grpo.format ({trained.name}); set both to one, or to auto"
+            for part, fmt in others.items()
+            if fmt.name != trained.name
+        ]
 
     def odd(self, job: Job) -> list[str]:
-        return [_inside(name, line) for name, part in self._parts(job).items() for line in part.odd(job)]
+        parts = self._parts(job)
+        taught = _with_model(job, Path("cold_start")) if "cold_start" in parts else job
+        return [_inside(name, line) for name, part in parts.items() for line in part.odd(taught)]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         folder, parts, model = ctx.folder.path, self._parts(job), job

@@ -35,7 +35,7 @@ class Report(Stage):
         return {"run folders": len(self.folders())}
 
     def check(self, job: Job) -> list[str]:
-        return length_faults(self.draw_reward, job) if self.draw_reward else []
+        return length_faults("stage.draw_reward", self.draw_reward, job) if self.draw_reward else []
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         if self.draw_reward:

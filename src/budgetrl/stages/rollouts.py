@@ -7,9 +7,8 @@ from functools import cached_property
 from statistics import fmean
 
 from budgetrl.budget.metrics import batch_metrics
-from budgetrl.policy.codec import TextCodec
 from budgetrl.rewards.shape import Controller, Parts
-from budgetrl.rollout.collect import Sample
+from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.generation import Row, completion_row
 from budgetrl.training.advantages import Group, all_equal, equal_share, group_advantages
 from budgetrl.training.algorithm import Algorithm
@@ -35,7 +34,7 @@ class Rollout:
         controller: Controller,
         progress: float,
         algorithm: Algorithm,
-        codec: TextCodec,
+        collector: Collector,
     ) -> "Rollout":
         """Reward every group, let the reward's controller learn from them, and turn rewards into advantages."""
         shape = controller.shape
@@ -45,7 +44,7 @@ class Rollout:
         groups = [_group(*group) for group in zip(samples_PG, rewards_PG, parts_P, strict=True)]
         advantages_PG = group_advantages(groups, algorithm)
         experience = [
-            _experience(sample, advantage, codec)
+            _experience(sample, advantage, collector)
             for group, advantages in zip(samples_PG, advantages_PG, strict=True)
             for sample, advantage in zip(group, advantages, strict=True)
         ]
@@ -128,8 +127,10 @@ def _group(samples: Sequence[Sample], rewards: Sequence[float], parts: Parts) ->
     return Group(rewards, parts, lengths, [sample.verdict.correct for sample in samples])
 
 
-def _experience(sample: Sample, advantage: float, codec: TextCodec) -> Experience:
-    field = codec.budget_field(sample.response_ids, prefilled=len(sample.prompt.prefix_ids))
+def _experience(sample: Sample, advantage: float, collector: Collector) -> Experience:
+    budgets_itself = collector.fmt.budget_in == "response"
+    given = len(sample.prompt.prefix_ids)
+    field = collector.codec.budget_field(sample.response_ids, prefilled=given) if budgets_itself else range(0)
     return Experience(
         prompt_ids=sample.prompt.all_ids,
         completion_ids=sample.completion.token_ids,

@@ -267,6 +267,8 @@ def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
         ours = line.to_grade or key != "answer"  # of an outcome it is handed through
         if ours and key in row and not fits(row[key]):
             yield line.error(key, f"must be {wanted}, not {_shown(row[key])}")
+    if row.get("well_formed") and row.get("truncated"):
+        yield line.error("truncated", "true in a well-formed response; one that was cut off is malformed")
     budget = row.get("budget")
     if row.get("well_formed") and not (fmt.budget_in is None if budget is None else budget >= 1):
         said = f"{_shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
