@@ -98,7 +98,7 @@ def compare(initial: Groups, trained: Groups) -> dict[str, float]:
     return flat(changes) | intervals(changes)
 
 
-def _logged(groups: Groups) -> dict[str, Estimate | RankPairs | None]:
+def _logged(groups: Groups) -> dict[str, Estimate | RankPairs]:
     """What training logs too."""
     return {**_means(groups), **{key: RankPairs.of(*_columns(groups, *fields)) for key, fields in _RHOS.items()}}
 
