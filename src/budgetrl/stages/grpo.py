@@ -110,7 +110,7 @@ class Grpo(Stage):
 
     def odd(self, job: Job) -> list[str]:
         notes = [
-            f"reward.{key} is above stage.max_new_tokens ({self.max_new_tokens}): fit the reward's lengths to your model"
+            f"reward.{key} is above stage.max_new_tokens ({self.max_new_tokens}): fit it to your model"
             for key in LENGTHS
             if max(_numbers(getattr(job.reward, key, None)), default=0) > self.max_new_tokens
         ]
