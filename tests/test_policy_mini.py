@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgetrl.budget.format import FORMATS
 from budgetrl.data import mini_task
 from budgetrl.data.spec import DatasetSpec
+from budgetrl.policy.loading import resolve_path
 from budgetrl.policy.mini import (
     BUDGET_STYLES,
     CHECKPOINTS,
@@ -21,6 +23,7 @@ from budgetrl.policy.mini import (
     make_tokenizer,
     writable_budget,
 )
+from budgetrl.policy.spec import ModelSpec
 
 MEGABYTE = 1_000_000
 SHIPPED = ("base", "cold_start")
@@ -52,6 +55,11 @@ def test_the_writable_budget_is_the_nearest(tokens: int) -> None:
     distances = [abs(n - tokens) for n in budget_grid()]
     assert abs(writable_budget(grid, tokens) - tokens) == min(distances)
     assert writable_budget(digits, tokens) == tokens
+
+
+def test_only_budgets_are_asked_of_the_model_that_was_taught_them() -> None:
+    shipped = {name: Path(resolve_path(ModelSpec(), fmt)).name for name, fmt in FORMATS.items()}
+    assert shipped == {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
 
 
 def test_a_tie_goes_down() -> None:

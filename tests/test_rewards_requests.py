@@ -42,6 +42,16 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["reward=kimi", "stage.format=prompt_budget"], "stage.format: reward=kimi asks for no budget in the prompt"),
         (["reward=l1_max", "reward.form=blog"], "reward.form: 'blog' is not one of paper, code"),
         (["reward=thinkprune", "reward.limits=[]"], "reward.limits: there is none"),
+        (["reward=laser_d"], "(420); give fewer tokens; the longest completion is stage.max_new_tokens=420"),
+        (["model.difficulty_tags=[yes,yes]"], "model.difficulty_tags: must be two different texts"),
+        (
+            ["stage=pipeline", "reward=adactrl", "stage.cold_start.format=budget"],
+            "stage.cold_start.format: budget is not stage.grpo.format (difficulty); set both to one, or to auto",
+        ),
+        (
+            ["stage=pipeline", "reward=accuracy", "stage.grpo.format=budget"],
+            "stage.evaluate.format: plain is not stage.grpo.format (budget)",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(
@@ -58,13 +68,23 @@ def test_what_cannot_work_is_refused(
         (["reward=dast"], ["reward.max_length"]),
         (["reward=dast", "reward.max_length=null"], []),
         (["reward=overlong", "reward.max_length=null", "reward.cache=100"], []),
+        (["reward=l1_exact"], ["reward.budget_high"]),
         (["reward=l1_exact", "reward.budget_high=300"], []),
+        (["reward=thinkprune"], ["reward.limits"]),
+        (["reward=laser"], ["reward.target"]),
     ],
 )
 def test_what_looks_odd_is_noted(plan: Callable[..., int], words: list[str], keys: list[str]) -> None:
     assert plan(*words) == 0
     notes = json.loads(Path("run/plan.json").read_text())["odd"]
     assert [note.split()[0] for note in notes if note.startswith("reward.")] == keys
+
+
+def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Callable[..., int]) -> None:
+    for stage, noted in (("grpo", True), ("pipeline", False)):
+        assert plan(f"stage={stage}", "reward=adactrl", f"run.dir={stage}") == 0
+        odd = json.loads(Path(f"{stage}/plan.json").read_text())["odd"]
+        assert any("was not taught the difficulty format" in note for note in odd) == noted
 
 
 def test_the_readmes_reward_in_a_package_of_its_own(

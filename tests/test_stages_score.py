@@ -319,6 +319,7 @@ BAD_ROWS = [
     (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
     (outcome(length=True), "length: must be a number of tokens, not true"),
     (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
+    (outcome(truncated=True), "truncated: true in a well-formed response; one that was cut off is malformed"),
     (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),
