@@ -29,6 +29,7 @@ def write_comparison(
     by: Sequence[str] = (),
     paper: Path | None = None,
     name: str = "report",
+    title: str | None = None,
     before: Sequence[Part] = (),
 ) -> Path:
     """Write `<name>.md`, `.tex` and `.csv` with `figures/` into `out_dir`, a row for each group of runs.
@@ -47,8 +48,8 @@ def write_comparison(
     parts += [Gap(short, "the run has no results") for short in runs if short not in finished]
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
     write_atomically(out_dir / f"{name}.csv", to_csv(built))
-    title = f"{len(runs)} runs" if len(runs) != 1 else next(iter(runs))
-    return write_parts(out_dir / f"{name}.md", title, "", parts)
+    counted = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    return write_parts(out_dir / f"{name}.md", title or counted, "", parts)
 
 
 def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:

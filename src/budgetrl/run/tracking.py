@@ -97,7 +97,11 @@ class Tracker:
                 self.log(row, int(row["step"]))
 
     def log_completions(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Completions as a table with one column per key; a row that lacks a key gets an empty cell."""
+        """Completions as a table."""
+        self.log_table("completions", rows, step)
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Rows as a table with one column per key; a row that lacks a key gets an empty cell."""
         if self.backend is None or not rows:
             return
         import wandb
@@ -105,7 +109,7 @@ class Tracker:
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
         data: list[Any] = [[row.get(column) for column in columns] for row in rows]
         # Untyped columns: a budget that could not be read is null beside integers.
-        self.log({"completions": wandb.Table(columns=columns, data=data, allow_mixed_types=True)}, step)
+        self.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)}, step)
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:
         """Pictures by name."""
