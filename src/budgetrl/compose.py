@@ -131,6 +131,7 @@ def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
     mapping = to_plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     if sweep_dir is not None:
         mapping["run"]["root"] = sweep_dir
+        mapping["tracking"]["group"] = mapping["tracking"].get("group") or Path(sweep_dir).resolve().name
     mapping["eval_datasets"] = _eval_datasets(mapping)
     config = load_config(mapping)
     if problems := check(config):

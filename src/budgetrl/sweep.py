@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -137,12 +137,11 @@ class Sweep:
 
     def _track(self, folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
         """A run in the W&B group of the jobs that holds the table and the curves."""
-        tracked = [job.config for job in self.jobs if job.config and job.config.stage.runs_model]
+        tracked = [job.config.tracking for job in self.jobs if job.config and job.config.stage.runs_model]
         if not tracked:
             return
-        spec = replace(tracked[0].tracking, group=tracked[0].tracking.group or folder.resolve().name)
         failed = sum(job.state == "failed" for job in self.jobs)
-        with Tracker.start(spec, folder, {"jobs": [" ".join(job.overrides) for job in self.jobs]}) as tracker:
+        with Tracker.start(tracked[0], folder, {"jobs": [" ".join(job.overrides) for job in self.jobs]}) as tracker:
             tracker.log_table(NAME, rows, step=0)
             tracker.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
             tracker.log_result({"jobs": len(self.jobs), "failed": failed})

@@ -37,7 +37,7 @@ class TrackingSpec:
     entity: str | None = None
     """The W&B user or team; null for the account's default."""
     group: str | None = None
-    """The W&B group; null for the sweep folder's name in a multirun, and for no group otherwise."""
+    """The W&B group; null for none, or in a multirun for the name of its folder."""
     tags: tuple[str, ...] = ()
     """Free labels to filter runs by."""
 
@@ -150,12 +150,6 @@ class Tracker:
         self._defined.add(self.prefix)
 
 
-def sweep_name(run_dir: Path) -> str | None:
-    """The name of the multirun that `run_dir` lies in, which Hydra has marked with a `multirun.yaml`."""
-    parent = run_dir.resolve().parent
-    return parent.name if (parent / "multirun.yaml").is_file() else None
-
-
 def _resolve_mode(spec: TrackingSpec) -> str:
     """online, offline or disabled; asks nothing and contacts nobody."""
     if spec.mode != "auto":
@@ -177,7 +171,7 @@ def _open_run(spec: TrackingSpec, run_dir: Path, config: Mapping[str, Any], mode
         return wandb.init(
             project=spec.project,
             entity=spec.entity,
-            group=spec.group or sweep_name(run_dir),
+            group=spec.group,
             tags=spec.tags or None,
             name=run_dir.resolve().name,
             id=_run_id(run_dir),
