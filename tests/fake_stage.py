@@ -1,5 +1,7 @@
 """A stage of a user's own, without a model, that ends in whichever way it is told to."""
 
+import os
+import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,6 +10,8 @@ from budgetrl.run.stop import Stopped
 from budgetrl.stages.base import Context, Job, Stage
 
 OVERRIDES = ["stage=fake", "tracking=none"]
+KILLER, CRASHER = 7, 13
+"""Seeds that in a stage which ends by seed kill the parent, the first time, and crash, every time."""
 YAML = "name: fake_stage.FakeStage\nends: well\nsteps: 3\ndatasets: []\n"
 
 
@@ -30,7 +34,11 @@ class FakeStage(Stage):
         return {"steps": self.steps}
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        if self.ends == "crash":
+        if self.ends == "by seed" and job.seed == KILLER and not (ctx.folder.path / "metrics.jsonl").exists():
+            ctx.folder.append_metrics({"step": 0})
+            os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.ends == "crash" or (self.ends == "by seed" and job.seed == CRASHER):
             raise ArithmeticError("out of numbers")
         if self.ends == "bad row":
             raise RequestError("data.jsonl, line 3: no answer")

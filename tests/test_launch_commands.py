@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> RunFolder:
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores, no GPU, nothing set by the user."""
-    monkeypatch.setattr(launch, "count_cores", lambda: 8)
+    monkeypatch.setattr("budgetrl.config.count_cores", lambda: 8)
     monkeypatch.setattr(launch, "count_gpus", lambda: 0)
     monkeypatch.setattr("budgetrl.config.count_gpus", lambda: 0)
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_PROCID", *launch.CPU_MALLOC):
@@ -52,6 +52,7 @@ def test_local_ranks_know_each_other(folder: RunFolder) -> None:
 def test_cores_are_shared_out_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch.rank_environment(LaunchSpec(ranks=3))["OMP_NUM_THREADS"] == "2"
     assert launch.rank_environment(LaunchSpec(ranks=99))["OMP_NUM_THREADS"] == "1"
+    assert launch.rank_environment(LaunchSpec(ranks=2, at_once=2))["OMP_NUM_THREADS"] == "2"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert "OMP_NUM_THREADS" not in launch.rank_environment(LaunchSpec(ranks=3))
     assert launch.rank_environment(LaunchSpec(ranks=3, threads=4))["OMP_NUM_THREADS"] == "4"

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl import launch, worker
+from budgetrl import launch
 from budgetrl.config import load_config
 from budgetrl.launch import Child, Supervisor
+from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
 
 READY = "import signal, sys, time; "
@@ -172,10 +173,11 @@ PARENT = """
 import sys
 from pathlib import Path
 from budgetrl import launch
-script = "import time; from budgetrl import worker as w; w._follow_lifeline(); print('ready', flush=1); time.sleep(60)"
-with launch._lifeline() as lifeline:
+from budgetrl.run import lifeline
+script = "import time; from budgetrl.run import lifeline; lifeline.follow(); print('ready', flush=1); time.sleep(60)"
+with lifeline.hold() as line:
     logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
-    rank = [sys.executable, "-c", script], {launch.LIFELINE: str(lifeline)}
+    rank = [sys.executable, "-c", script], {lifeline.LIFELINE: str(line)}
     launch.Supervisor([launch.Child("", *rank, log, False) for log in logs], 5).run()
 """
 
@@ -207,7 +209,7 @@ def gone(pid: int, within: float = 20) -> bool:
 
 
 def test_a_lifeline_that_is_gone_ends_a_rank_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(launch.LIFELINE, "/nowhere/lifeline")
+    monkeypatch.setenv(lifeline.LIFELINE, "/nowhere/lifeline")
     monkeypatch.setattr(os, "_exit", sys.exit)
     with pytest.raises(SystemExit, match="143"):
-        worker._follow_lifeline()
+        lifeline.follow()

@@ -16,7 +16,7 @@ import synthetic_run
 from budgetrl.budget.records import Outcome
 from budgetrl.report import figures, tables
 from budgetrl.report.reading import Estimate, Results, read_run
-from budgetrl.report.report import write_comparison, write_report
+from budgetrl.report.report import write_report
 from budgetrl.rewards.budget_gauss import BudgetGauss
 from budgetrl.rewards.cosine import Cosine
 from budgetrl.rewards.hapo import Hapo
@@ -197,22 +197,6 @@ def test_numbers_in_hand_stand_in_for_a_result_not_written_yet(tmp_path: Path) -
     (run / "result.json").unlink()
     write_report(run, result)
     assert _text(run) == expected
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_comparison_shows_where_runs_differ_and_what_came_out(tmp_path: Path) -> None:
-    one = synthetic_run.evaluate_run(tmp_path / "a" / "run", problems=7, samples=1)
-    two = synthetic_run.evaluate_run(tmp_path / "b" / "run", problems=14, samples=1)
-    (two / "config.yaml").write_text((two / "config.yaml").read_text().replace("r_b: -0.4", "r_b: -0.2"))
-    (tmp_path / "broken").mkdir()
-    write_comparison([one, two, tmp_path / "broken"], tmp_path / "out")
-    text = _text(tmp_path / "out")
-    assert re.search(r"\| run \|.* `reward\.r_b` \|", text)
-    for name, path in (("a/run", one), ("b/run", two)):
-        accuracy = tables.quantity("accuracy", read_run(path).result.get("mini/accuracy"))
-        assert re.search(rf"\| {name} \| - \| {re.escape(accuracy)} \|", text)
-    assert "- broken: the run has no results." in text
-    assert [path.exists() for path in _pictures(tmp_path / "out")] == [True]
 
 
 # Tables

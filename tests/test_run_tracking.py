@@ -12,9 +12,9 @@ import pytest
 import wandb
 
 import wandb_record
-from budgetrl.run.tracking import Tracker, TrackingSpec, _resolve_mode, sweep_name
+from budgetrl.run.tracking import Tracker, TrackingSpec, _resolve_mode
 
-OFFLINE = TrackingSpec(mode="offline")
+OFFLINE = TrackingSpec(mode="offline", group="curve")
 CONFIG = {"seed": 3, "reward": {"name": "budget_gauss", "r_b": -0.4}, "tags": ["a"], "none": None}
 ROWS = [{"step": 1, "loss": 0.125, "eval/mini/accuracy": 0.9}, {"step": 2, "loss": -1e-9, "time/step": 1.5}]
 COMPLETIONS = [
@@ -38,7 +38,6 @@ class Recorded:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     sweep = tmp_path_factory.mktemp("sweep")
-    (sweep / "multirun.yaml").touch()
     run_dir = sweep / "run"
     run_dir.mkdir()
     figure = _write_figure(sweep / "curves.png")
@@ -125,7 +124,7 @@ def test_a_resumed_run_continues_and_takes_a_step_twice(recorded: Recorded) -> N
     assert wandb_record.history(recorded.second) == [*replayed, {"grpo/step": 2, "grpo/loss": 0.25}]
     first, second = (wandb_record.only(records, "run") for records in (recorded.first, recorded.second))
     assert first.run_id == second.run_id
-    assert {first.run_group, second.run_group} == {recorded.figure.parent.name}
+    assert {first.run_group, second.run_group} == {"curve"}
 
 
 def test_a_run_left_by_an_exception_is_marked_failed(recorded: Recorded) -> None:
@@ -167,10 +166,6 @@ def test_auto_is_online_with_a_login_only(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert _resolve_mode(TrackingSpec()) == "disabled"
     assert _resolve_mode(OFFLINE) == "offline"
-
-
-def test_a_run_outside_a_sweep_has_no_group(tmp_path: Path) -> None:
-    assert sweep_name(tmp_path / "run") is None
 
 
 @pytest.mark.parametrize("field", [{"name": "tensorboard"}, {"mode": "on"}, {"project": ""}])

@@ -10,6 +10,7 @@ from budgetrl.launch import check_launcher, launch, launch_script, slurm_path, s
 from budgetrl.plan import Plan, make_plan, render_plan
 from budgetrl.run.folder import RunFolder, write_atomically, write_json
 from budgetrl.run.machine import describe_environment
+from budgetrl.sweep import Launch, Sweep
 
 MOST_DIFFERENCES_SHOWN = 5
 
@@ -21,7 +22,7 @@ def main() -> None:
     try:
         compose.check_request(sys.argv[1:])
         sys.argv[1:] = compose.overrides_first(sys.argv[1:])
-        code = compose.run(start)
+        code = compose.run(start, Sweep(begin))
     except RequestError as error:
         _complain(error)
         code = 2
@@ -31,25 +32,30 @@ def main() -> None:
 
 
 def start(config: Config) -> int:
-    """Plan one run and, unless the mode is dry, bring it to its end. Returns the exit code."""
-    folder = RunFolder(run_dir(config))
+    """Begin one run; what is wrong with the request is said, and exit code 2."""
     try:
-        refuse_if_changed(folder, config)
-        if config.mode == "run":
-            if folder.finished and not config.stage.always_runs:
-                print(f"already done: {folder.result}")
-                return 0
-            check_launcher(config.launch, folder)
-        with folder.lock():
-            prepare(folder, config)
-            if config.mode == "dry":
-                return 0
-            if config.stage.always_runs:
-                folder.result.unlink(missing_ok=True)  # should this time fail, the last one's is no result
-            return launch(config, folder)
+        return begin(config)
     except RequestError as error:
         _complain(error)
         return 2
+
+
+def begin(config: Config, launch_it: Launch | None = None) -> int:
+    """Plan one run and, unless the mode is dry, bring it to its end by `launch_it`. Returns the exit code."""
+    folder = RunFolder(run_dir(config))
+    refuse_if_changed(folder, config)
+    if config.mode == "run":
+        if folder.finished and not config.stage.always_runs:
+            print(f"already done: {folder.result}")
+            return 0
+        check_launcher(config.launch, folder)
+    with folder.lock():
+        prepare(folder, config)
+        if config.mode == "dry":
+            return 0
+        if config.stage.always_runs:
+            folder.result.unlink(missing_ok=True)  # should this time fail, the last one's is no result
+        return (launch_it or launch)(config, folder)
 
 
 def prepare(folder: RunFolder, config: Config) -> Plan:

@@ -1,4 +1,4 @@
-"""From a command line to checked configurations. Beside `__main__`, the only module that knows Hydra.
+"""From a command line to checked configurations. The only module that knows Hydra.
 
 The whole request is composed and checked before Hydra's own machinery starts, so that a wrong key
 anywhere in a sweep is one line on the terminal, and nothing is created.
@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from budgetrl.config import Config, ConfigError, check, flatten, load_config, nearest, run_dir, to_plain
 from budgetrl.run.folder import RunFolder
+from budgetrl.sweep import Sweep
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
@@ -67,31 +68,29 @@ def overrides_first(argv: Sequence[str]) -> list[str]:
     return [*overrides, *(word for word in argv if word not in overrides)]
 
 
-def run(start: Callable[[Config], int]) -> int:
-    """Hand the process's command line to Hydra, which calls `start` for each job. Returns the exit code.
+def run(start: Callable[[Config], int], sweep: Sweep) -> int:
+    """Hand the process's command line to Hydra, which calls `start` for a run, or gives a multirun's jobs to `sweep`.
 
-    A failed job does not end a sweep; one that was interrupted or told to stop does.
+    Returns the exit code. A failed job does not end a sweep; one that was interrupted or told to stop does.
     """
-    failed: list[str] = []
     codes: list[int] = []
+    sweep_dirs: list[Path] = []
 
     @hydra.main(version_base=VERSION_BASE, config_path=str(config_dir()), config_name=CONFIG_NAME)
     def job(cfg: DictConfig) -> float | None:
         settings = HydraConfig.get()
-        multirun = settings.mode == RunMode.MULTIRUN
-        label = f"job {len(codes) + 1} ({' '.join(settings.overrides.task)})"
-        if multirun:
-            sys.stdout.write(f"\n== {label}\n")
-        config = _config(cfg, settings.sweep.dir if multirun else None)
+        if settings.mode != RunMode.MULTIRUN:
+            codes.append(start(_config(cfg, None)))
+            return None
+        sweep_dirs.append(Path(settings.sweep.dir))
+        overrides = list(settings.overrides.task)
         try:
-            code = start(config)
-        except SystemExit as told:  # by a signal; the run may have been done already, the sweep was not
-            raise SystemExit(told.code or (143 if multirun else 0)) from None
-        codes.append(code)
+            config = _config(cfg, settings.sweep.dir)
+        except ConfigError as error:  # of a combination, in a sweep too large to check them all before
+            return sweep.refuse(overrides, error)
+        code = sweep.take(overrides, config)
         if code in (130, 143):
             raise SystemExit(code)
-        if code:
-            failed.append(f"budgetrl: {label} failed with exit code {code}: {run_dir(config)}\n")
         try:
             return _objective(config, code)
         except ConfigError as error:  # Hydra would run all other jobs first, for nothing
@@ -99,10 +98,7 @@ def run(start: Callable[[Config], int]) -> int:
             raise SystemExit(2) from None
 
     job()
-    if len(codes) > 1 and failed:
-        sys.stderr.writelines(failed)
-        return 1
-    return max(codes, default=0)
+    return sweep.finish(sweep_dirs[0]) if sweep_dirs else max(codes, default=0)
 
 
 def _check_jobs(args: Namespace) -> None:
@@ -135,6 +131,7 @@ def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
     mapping = to_plain(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
     if sweep_dir is not None:
         mapping["run"]["root"] = sweep_dir
+        mapping["tracking"]["group"] = mapping["tracking"].get("group") or Path(sweep_dir).resolve().name
     mapping["eval_datasets"] = _eval_datasets(mapping)
     config = load_config(mapping)
     if problems := check(config):

@@ -19,7 +19,7 @@ from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.registry import shape_class
 from budgetrl.rewards.shape import Shape
 from budgetrl.rollout.engine import RolloutSpec
-from budgetrl.run.machine import count_gpus
+from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.run.tracking import TrackingSpec
 from budgetrl.stages.base import Job, Stage
 from budgetrl.stages.registry import stage_class
@@ -57,9 +57,11 @@ class LaunchSpec:
     name: str = "local"
     """local (processes on this machine), deepspeed (its launcher) or slurm (an sbatch script)."""
     ranks: int | None = None
-    """Processes on each machine; null for one per GPU, or one where there is none."""
+    """Processes on each machine; null for one per GPU, or one where there is none or several jobs run at once."""
     threads: int | None = None
     """CPU threads of each rank; null shares the cores out."""
+    at_once: int = 1
+    """local and deepspeed: jobs of a multirun at the same time; each has ranks, GPUs and cores of its own."""
     grace_seconds: float = 30.0
     """local and deepspeed: how long ranks that were told to stop may take to save before they are killed."""
     hostfile: str | None = None
@@ -78,7 +80,7 @@ class LaunchSpec:
     def __post_init__(self) -> None:
         if self.name not in LAUNCHERS:
             raise ValueError(f"name: {self.name!r} is not a launcher; {nearest(self.name, LAUNCHERS)}")
-        for key in ("ranks", "threads", "nodes"):
+        for key in ("ranks", "threads", "at_once", "nodes"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
@@ -94,7 +96,11 @@ class LaunchSpec:
 
     def ranks_per_machine(self) -> int:
         """Processes on each machine."""
-        return self.ranks or max(1, count_gpus())
+        return self.ranks or (1 if self.at_once > 1 else max(1, count_gpus()))
+
+    def threads_per_rank(self) -> int:
+        """CPU threads of each rank on this machine."""
+        return self.threads or max(1, count_cores() // (self.ranks_per_machine() * self.at_once))
 
     def total_ranks(self) -> int:
         """Processes altogether."""
@@ -107,7 +113,7 @@ class LaunchSpec:
 
 
 _READ_BY = {
-    "grace_seconds": ("local", "deepspeed"),
+    **dict.fromkeys(("at_once", "grace_seconds"), ("local", "deepspeed")),
     "hostfile": ("deepspeed",),
     **dict.fromkeys(("nodes", "partition", "account", "time", "lines"), ("slurm",)),
 }
@@ -212,10 +218,12 @@ def to_yaml(config: Config) -> str:
 
 def check(config: Config) -> list[str]:
     """What cannot work in this combination of parts: one line each, beginning with a dotted key."""
-    early = config.run.objective is not None and config.launch.name == "slurm"
-    ours = (
-        ["run.objective: a job that slurm has taken has no number to optimise yet; use another launch"] if early else []
-    )
+    faults = {
+        "slurm has taken has no number to optimise yet; use another launch": config.launch.name == "slurm",
+        "waits for others has no number to optimise yet; set launch.at_once=1": config.launch.at_once > 1,
+    }
+    wanted = config.run.objective is not None
+    ours = [f"run.objective: a job that {fault}" for fault, holds in faults.items() if wanted and holds]
     return [*ours, *config.stage.check(config.job())]
 
 

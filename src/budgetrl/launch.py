@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,12 +22,11 @@ from typing import BinaryIO
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, LaunchSpec, read_config
+from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder, write_atomically
-from budgetrl.run.machine import count_cores, count_gpus, output_of
+from budgetrl.run.machine import count_gpus, output_of
 
 INTERRUPTED, STOPPED = 130, 143
-LIFELINE = "BUDGETRL_LIFELINE"
-"""Environment variable with the path of a pipe that the parent holds open: ranks die when it closes."""
 TAIL_LINES = 20
 POLL_SECONDS = 0.05
 CPU_MALLOC = {
@@ -60,9 +58,9 @@ def launch(config: Config, folder: RunFolder) -> int:
     """
     if config.launch.name == "slurm":
         return submit(folder)
-    with _lifeline() as lifeline:
+    with lifeline.hold() as line:
         make = _deepspeed_launcher if config.launch.name == "deepspeed" else _local_ranks
-        children = make(config.launch, folder, {LIFELINE: str(lifeline)})
+        children = make(config.launch, folder, {lifeline.LIFELINE: str(line)})
         supervisor = Supervisor(children, config.launch.grace_seconds)
         code = supervisor.run()
     if supervisor.told_to_stop:  # whatever became of this run, none is to follow it
@@ -118,31 +116,17 @@ def _deepspeed_devices(spec: LaunchSpec) -> list[str]:
 
 def rank_environment(spec: LaunchSpec) -> dict[str, str]:
     """Settings for ranks on this machine; what the user's environment sets already stays."""
-    threads = spec.threads or max(1, count_cores() // spec.ranks_per_machine())
-    defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)}
+    defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(spec.threads_per_rank())}
     if count_gpus() == 0:
         defaults |= CPU_MALLOC | {"DS_ACCELERATOR": "cpu"}  # DeepSpeed would look for others and warn
     environment = {key: value for key, value in defaults.items() if key not in os.environ}
-    return environment | ({"OMP_NUM_THREADS": str(threads)} if spec.threads else {})
+    return environment | ({"OMP_NUM_THREADS": str(spec.threads)} if spec.threads else {})
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@contextmanager
-def _lifeline() -> Iterator[Path]:
-    """A named pipe, open as long as this process lives: found by path, it also reaches ranks below a launcher."""
-    with tempfile.TemporaryDirectory(prefix="budgetrl-") as folder:
-        path = Path(folder) / "lifeline"
-        os.mkfifo(path)
-        held = os.open(path, os.O_RDWR)  # both ends, since opening one would wait for the other
-        try:
-            yield path
-        finally:
-            os.close(held)
 
 
 class Supervisor:
@@ -171,6 +155,7 @@ class Supervisor:
         if failure:
             child, code = failure
             _say(_obituary(child, code))
+            _log_kill(child, code)
             return code if code in (1, 2) else 1
         return self._how_it_ended()
 
@@ -324,6 +309,13 @@ def _obituary(child: Child, code: int) -> str:
     return "\n".join([f"{child.label} {how}{hint}; the end of {child.log}:", *(f"  {line}" for line in lines)])
 
 
+def _log_kill(child: Child, code: int) -> None:
+    """The last line of the log of a child that could not write one itself."""
+    if code < 0:
+        with open(child.log, "a") as log:
+            log.write(f"\nbudgetrl: {child.label} was killed by {signal.Signals(-code).name}\n")
+
+
 def slurm_script(spec: LaunchSpec, folder: RunFolder) -> str:
     """The sbatch script of a run: one task a GPU, the rendezvous on the first node."""
     path = folder.path.absolute()
@@ -418,7 +410,8 @@ def relaunch(path: Path) -> int:
 
 
 def main(argv: Sequence[str]) -> int:
-    """What launch.sh calls; `argv` names the run folder. Returns the exit code."""
+    """What launch.sh calls, and a sweep; `argv` names the run folder. Returns the exit code."""
+    lifeline.follow()
     try:
         if len(argv) != 1:
             raise RequestError("name one run folder: python -m budgetrl.launch <run folder>")

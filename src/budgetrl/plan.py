@@ -68,9 +68,12 @@ def _run_section(config: Config) -> Plan:
 
 def _launch_section(config: Config, ranks: int) -> Plan:
     here = config.launch.ranks_per_machine()
-    threads = config.launch.threads or max(1, count_cores() // here)
     machines = f" on {ranks // here} machines" if ranks > here else ""
-    return {"launcher": config.launch.name, "ranks": f"{ranks}{machines}", "threads a rank": threads}
+    return {
+        "launcher": config.launch.name,
+        "ranks": f"{ranks}{machines}",
+        "threads a rank": config.launch.threads_per_rank(),
+    }
 
 
 def _memory_section(config: Config, ranks: int) -> Plan:
@@ -92,7 +95,7 @@ def _is_bf16(config: Config) -> bool:
 
 def _odd(config: Config, ranks: int) -> list[str]:
     launch, gpus, cores = config.launch, count_gpus(), count_cores()
-    here = launch.ranks_per_machine()
+    here = launch.ranks_per_machine() * launch.at_once
     local = launch.name != "slurm"
     threads = here * (launch.threads or 1)
     findings = {

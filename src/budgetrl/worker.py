@@ -7,9 +7,7 @@ Ranks never compose a configuration. Exit codes: 0 done, 1 failed, 2 wrong input
 import logging
 import os
 import random
-import signal
 import sys
-import threading
 import warnings
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from budgetrl.budget.errors import RequestError
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.config import Config, read_config, to_mapping
 from budgetrl.report.report import write_report
+from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
 from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
@@ -32,7 +31,7 @@ from budgetrl.training.distributed import World
 
 def main() -> None:
     """Run a rank and leave the process."""
-    _follow_lifeline()
+    lifeline.follow()
     _adopt_slurm_rank()
     stop = Stop()
     stop.listen()
@@ -118,24 +117,6 @@ def _adopt_slurm_rank() -> None:
 
 
 _SLURM_VARIABLES = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
-
-
-def _follow_lifeline() -> None:
-    """Die when the parent does, however it does. The pipe is at its end once nobody holds it open for writing."""
-    path = os.environ.get("BUDGETRL_LIFELINE")
-    if path is None:
-        return
-    try:
-        pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # would otherwise wait for a parent that is gone
-    except FileNotFoundError:
-        os._exit(143)
-    os.set_blocking(pipe, True)
-    threading.Thread(target=_die_with, args=(pipe,), daemon=True).start()
-
-
-def _die_with(pipe: int) -> None:
-    os.read(pipe, 1)
-    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

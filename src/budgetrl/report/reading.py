@@ -113,6 +113,11 @@ def read_run(path: Path, result: Mapping[str, float] | None = None) -> Run:
     )
 
 
+def read_stage(path: Path) -> str:
+    """The name of a run folder's stage, without reading the rest; empty where there is no configuration."""
+    return str(_read_config(path / "config.yaml").get("stage", {}).get("name", ""))
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     """Plain dictionaries. Not read with PyYAML alone, for which 1e-5 is a string."""
     if not path.exists():

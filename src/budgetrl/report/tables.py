@@ -121,20 +121,6 @@ def cutoffs(results: Results) -> str:
     return markdown(["cut off at, tokens", *(NAMES[metric] for metric in _CUT)], rows)
 
 
-def runs(results: Mapping[str, Results], compressions: Mapping[str, Estimate | None]) -> str:
-    """One data set, one row per run, one column per metric that a run has."""
-    shown = [key for key in NAMES if any(numbers.get(key) for numbers in results.values())]
-    rows = [
-        [
-            name,
-            quantity("compression", compressions.get(name)),
-            *(quantity(key, numbers.get(key)) for key in shown),
-        ]
-        for name, numbers in results.items()
-    ]
-    return markdown(["run", "shorter by", *(NAMES[key] for key in shown)], rows)
-
-
 def by_level(models: Mapping[str, Results]) -> str:
     """One row per level; for each metric a column per model that has it."""
     columns = [

@@ -37,7 +37,7 @@ class TrackingSpec:
     entity: str | None = None
     """The W&B user or team; null for the account's default."""
     group: str | None = None
-    """The W&B group; null for the sweep folder's name in a multirun, and for no group otherwise."""
+    """The W&B group; null for none, or in a multirun for the name of its folder."""
     tags: tuple[str, ...] = ()
     """Free labels to filter runs by."""
 
@@ -97,7 +97,11 @@ class Tracker:
                 self.log(row, int(row["step"]))
 
     def log_completions(self, rows: Sequence[Mapping[str, Any]], step: int) -> None:
-        """Completions as a table with one column per key; a row that lacks a key gets an empty cell."""
+        """Completions as a table."""
+        self.log_table("completions", rows, step)
+
+    def log_table(self, name: str, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+        """Rows as a table with one column per key; a row that lacks a key gets an empty cell."""
         if self.backend is None or not rows:
             return
         import wandb
@@ -105,7 +109,7 @@ class Tracker:
         columns: list[Any] = list(dict.fromkeys(key for row in rows for key in row))
         data: list[Any] = [[row.get(column) for column in columns] for row in rows]
         # Untyped columns: a budget that could not be read is null beside integers.
-        self.log({"completions": wandb.Table(columns=columns, data=data, allow_mixed_types=True)}, step)
+        self.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)}, step)
 
     def log_figures(self, figures: Mapping[str, Path]) -> None:
         """Pictures by name."""
@@ -146,12 +150,6 @@ class Tracker:
         self._defined.add(self.prefix)
 
 
-def sweep_name(run_dir: Path) -> str | None:
-    """The name of the multirun that `run_dir` lies in, which Hydra has marked with a `multirun.yaml`."""
-    parent = run_dir.resolve().parent
-    return parent.name if (parent / "multirun.yaml").is_file() else None
-
-
 def _resolve_mode(spec: TrackingSpec) -> str:
     """online, offline or disabled; asks nothing and contacts nobody."""
     if spec.mode != "auto":
@@ -173,7 +171,7 @@ def _open_run(spec: TrackingSpec, run_dir: Path, config: Mapping[str, Any], mode
         return wandb.init(
             project=spec.project,
             entity=spec.entity,
-            group=spec.group or sweep_name(run_dir),
+            group=spec.group,
             tags=spec.tags or None,
             name=run_dir.resolve().name,
             id=_run_id(run_dir),

@@ -1,5 +1,6 @@
 """`report`: one report over several run folders, a run's own report again, or a picture of a reward."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import ClassVar
 from budgetrl.budget.checks import require_count
 from budgetrl.budget.errors import RequestError
 from budgetrl.report import figures
-from budgetrl.report.report import write_comparison, write_report
+from budgetrl.report.comparison import write_comparison
+from budgetrl.report.reading import read_stage
+from budgetrl.report.report import write_report
 from budgetrl.stages.base import Context, Job, Stage, length_faults
 
 
@@ -18,7 +21,12 @@ class Report(Stage):
 
     name: str = "report"
     runs: str = "runs/*"
-    """A run folder, or a glob of several; unfinished ones are left out."""
+    """A run folder, a folder of run folders such as a sweep's, or a glob of either; unfinished runs are left out."""
+    by: tuple[str, ...] = ()
+    """Of several runs: keys of their configuration, a row for each choice of values; seeds and what else is not named
+    are averaged. Empty: whatever tells the runs apart, but for the seed. `folder`: the folder's name less -s<seed>."""
+    paper: str | None = None
+    """A CSV with a paper's numbers, to stand below ours: model,dataset,metric,value,certainty."""
     draw_reward: int | None = None
     """Draw the reward against lengths up to this many tokens, instead of a report; null: don't."""
 
@@ -44,9 +52,14 @@ class Report(Stage):
         if not folders:
             raise RequestError(f"stage.runs: no finished run lies under {self.runs!r}")
         if ctx.world.leads:
-            report = write_report(folders[0]) if len(folders) == 1 else write_comparison(folders, ctx.folder.path)
+            report = self._write(folders, ctx.folder.path)
             ctx.say(f"report: {report}")
         return {"runs": float(len(folders))}
+
+    def _write(self, folders: Sequence[Path], out: Path) -> Path:
+        if len(folders) == 1 and not self.by and self.paper is None:
+            return write_report(folders[0])
+        return write_comparison(folders, out, self.by, Path(self.paper) if self.paper else None)
 
     def _draw(self, job: Job, ctx: Context, longest: int) -> dict[str, float]:
         if ctx.world.leads:
@@ -55,5 +68,11 @@ class Report(Stage):
         return {}
 
     def folders(self) -> list[Path]:
-        """The finished runs that `runs` stands for, by name."""
-        return [Path(path) for path in sorted(glob(self.runs)) if (Path(path) / "result.json").exists()]
+        """The finished runs that `runs` stands for, by name; reports are not among them."""
+        found = [Path(path) for path in sorted(glob(self.runs))]
+        inside = [[path] if (path / "config.yaml").exists() else sorted(path.glob("*/")) for path in found]
+        return [path for paths in inside for path in paths if _is_result(path)]
+
+
+def _is_result(path: Path) -> bool:
+    return (path / "result.json").exists() and read_stage(path) != Report.name

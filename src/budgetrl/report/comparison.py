@@ -1,0 +1,151 @@
+"""One report over several runs, from their folders alone: tables, curves over a coefficient, the front."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from budgetrl.report import figures, tables
+from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
+from budgetrl.report.groups import Group, group_runs, is_number, settings, text
+from budgetrl.report.paper import read_paper
+from budgetrl.report.reading import Results, Run, read_run
+from budgetrl.report.report import write_parts
+from budgetrl.report.sections import Gap, Part, Section
+from budgetrl.run.folder import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+READ_AS = (
+    "± is one standard error: of the mean over a row's runs, or where that is one run, of the mean over its problems. "
+    "Bold: best of a column; underlined: second best."
+)
+_PAPER_READ_AS = " Numbers of the paper are as certain as they say, those without a remark highly so."
+
+
+def write_comparison(
+    run_dirs: Sequence[Path],
+    out_dir: Path,
+    by: Sequence[str] = (),
+    paper: Path | None = None,
+    name: str = "report",
+    title: str | None = None,
+    before: Sequence[Part] = (),
+) -> Path:
+    """Write `<name>.md`, `.tex` and `.csv` with `figures/` into `out_dir`, a row for each group of runs.
+
+    `by` are keys of the configuration; runs that agree in them are averaged. `paper` is a CSV that `read_paper` reads,
+    `before` are sections to begin with. Returns the path of the Markdown.
+    """
+    runs = {short: read_run(path) for short, path in _short_names(run_dirs).items()}
+    finished = {short: run for short, run in runs.items() if _datasets(run)}
+    groups = group_runs([*finished.values()], by) if finished else []
+    built = _tables(groups, paper)
+    parts = [*before]
+    for table in built:
+        parts.append(_results(table, groups, out_dir, several=len(built) > 1))
+    parts += [_differences(finished)] if len(finished) > 1 else []
+    parts += [Gap(short, "the run has no results") for short in runs if short not in finished]
+    write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
+    write_atomically(out_dir / f"{name}.csv", to_csv(built))
+    counted = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    return write_parts(out_dir / f"{name}.md", title or counted, "", parts)
+
+
+def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:
+    """One for each data set; the paper's lines stand below ours."""
+    papers = read_paper(paper) if paper else {}
+    measured = dict.fromkeys(dataset for group in groups for run in group.runs for dataset in _datasets(run))
+    keys = tuple(groups[0].values) if groups else ()
+    width = max(1, len(keys))
+    return [
+        Table(
+            dataset,
+            keys or ("",),
+            (
+                *(_line(group, dataset) for group in groups if group.on(dataset).numbers),
+                *(_widened(line, width) for line in papers.get(dataset, {}).values()),
+            ),
+        )
+        for dataset in {**measured, **dict.fromkeys(papers)}
+    ]
+
+
+def _line(group: Group, dataset: str) -> Line:
+    labels = tuple(map(text, group.values.values())) or (group.label,)
+    counted = [run for run in group.runs if dataset in _datasets(run)]
+    return Line(labels, group.on(dataset), runs=len(counted))
+
+
+def _widened(line: Line, width: int) -> Line:
+    return Line((*line.labels, *[""] * (width - 1)), line.results, remarks=line.remarks)
+
+
+def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool) -> Part:
+    measured = [(group, results) for group in groups if (results := group.on(table.dataset)).get("accuracy")]
+    drawn = {
+        "coefficient": ("Accuracy and length against the coefficient", _curves(measured)),
+        "accuracy_length": ("Accuracy against length", _front(measured)),
+    }
+    shown = [
+        _show(figure, out_dir, f"{stem}_{table.dataset}" if several else stem, alt)
+        for stem, (alt, figure) in drawn.items()
+        if figure is not None
+    ]
+    reading = READ_AS + (_PAPER_READ_AS if table.papers() else "")
+    title = f"Results: {table.dataset}" if several or table.papers() else "Results"
+    return Section(title, "\n\n".join([*shown, to_markdown(table), reading]))
+
+
+def _curves(measured: Sequence[tuple[Group, Results]]) -> "Figure | None":
+    """Over the first key that has several numbers as values: a line for each choice of the other keys."""
+    keys = list(measured[0][0].values) if measured else []
+    axis = next((key for key in keys if len({_number(group, key) for group, _ in measured} - {None}) > 1), None)
+    if axis is None:
+        return None
+    lines: dict[str, dict[float, Results]] = {}
+    for group, results in measured:
+        if (x := _number(group, axis)) is not None:
+            others = Group({key: value for key, value in group.values.items() if key != axis}, ())
+            lines.setdefault(others.label if len(keys) > 1 else "", {})[x] = results
+    return figures.against_coefficient(axis, lines)
+
+
+def _front(measured: Sequence[tuple[Group, Results]]) -> "Figure | None":
+    return figures.accuracy_against_length({group.label: results for group, results in measured})
+
+
+def _number(group: Group, key: str) -> float | None:
+    value = group.values[key]
+    return value if is_number(value) else None
+
+
+def _show(figure: "Figure", out_dir: Path, stem: str, alt: str) -> str:
+    """A PNG to look at and a PDF for a paper; returns the Markdown that shows it."""
+    stem = stem.replace("/", "_")
+    figures.save(figure, out_dir / "figures" / f"{stem}.png")
+    figures.save_pdf(figure, out_dir / "figures" / f"{stem}.pdf")
+    return f"![{alt}](figures/{stem}.png)"
+
+
+def _differences(runs: Mapping[str, Run]) -> Part:
+    flat = {name: settings(run) for name, run in runs.items()}
+    keys = sorted({key for values in flat.values() for key in values})
+    varying = [key for key in keys if len({str(values.get(key)) for values in flat.values()}) > 1]
+    title = "What differs"
+    if not varying:
+        return Gap(title, "the configurations are the same, or missing")
+    rows = [[name, *(str(values.get(key, tables.ABSENT)) for key in varying)] for name, values in flat.items()]
+    return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
+
+
+def _datasets(run: Run) -> list[str]:
+    """What a run was measured on; a pipeline, what its trained model was."""
+    return (run.result.below("trained") if run.stage == "pipeline" else run.result).datasets()
+
+
+def _short_names(run_dirs: Iterable[Path]) -> dict[str, Path]:
+    """Folder names, with the folder above where two are the same."""
+    paths = [path.resolve() for path in run_dirs]
+    names = [path.name for path in paths]
+    return {p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}": p for p in paths}

@@ -1,0 +1,152 @@
+"""One table in three formats: Markdown to read, LaTeX (booktabs) for a paper, CSV for everything else.
+
+In each column the best of our numbers is bold and the second best underlined, as they are shown: numbers that
+round to the same are equally good. The paper's numbers are not ranked among ours.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from budgetrl.report import tables
+from budgetrl.report.reading import Estimate, Results
+
+METRICS = {
+    "accuracy": tables.NAMES["accuracy"],
+    "accuracy_change": "accuracy gained",
+    "length": tables.NAMES["length"],
+    "compression": "shorter by",
+    **tables.NAMES,
+}
+"""The columns, in order, as far as there are numbers."""
+_SHARES_UP = ("accuracy", "accuracy_change", "compression", "match_50", "match_25", "match_10", "format")
+_BETTER = {**dict.fromkeys((*_SHARES_UP, "budget_level_rho"), 1), **dict.fromkeys(("length", "truncated"), -1)}
+"""1 where more is better, -1 where less is."""
+_SPECIAL = str.maketrans(
+    {c: f"\\{c}" for c in "%&#$_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A group of our runs, or a model of the paper."""
+
+    labels: tuple[str, ...]
+    results: Results
+    runs: int | None = None
+    """How many runs the numbers are means of; None for the paper's."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """What must be said of a metric's number."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The numbers of one data set."""
+
+    dataset: str
+    keys: tuple[str, ...]
+    """Headings of the labels."""
+    lines: tuple[Line, ...]
+
+    def metrics(self) -> list[str]:
+        """Those of which there is a number."""
+        return [metric for metric in METRICS if any(line.results.get(metric) for line in self.lines)]
+
+    def ours(self) -> list[Line]:
+        """The lines of our runs."""
+        return [line for line in self.lines if line.runs is not None]
+
+    def papers(self) -> list[Line]:
+        """The lines of the paper."""
+        return [line for line in self.lines if line.runs is None]
+
+
+def to_markdown(table: Table) -> str:
+    """Best in bold, second best underlined."""
+    marks = ("{}", "**{}**", "<u>{}</u>")
+    rows = [[*line.labels, _count(line), *_cells(table, line, marks)] for line in table.lines]
+    return tables.markdown(_header(table), rows)
+
+
+def to_latex(table: Table) -> str:
+    """A tabular; the preamble needs booktabs."""
+    columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
+    marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
+    blocks = [
+        "\n".join(_latex_row([*line.labels, _count(line)], _cells(table, line, marks)) for line in lines)
+        for lines in (table.ours(), table.papers())
+        if lines
+    ]
+    body = "\n\\midrule\n".join([_latex_row(_header(table), []), *blocks])
+    return (
+        f"% {table.dataset}: needs \\usepackage{{booktabs}}\n"
+        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def to_csv(several: Sequence[Table]) -> str:
+    """All data sets below each other, in full precision: shares from 0 to 1, lengths in tokens."""
+    metrics = [metric for metric in METRICS if any(metric in table.metrics() for table in several)]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for table in several[:1]:
+        writer.writerow(["dataset", *table.keys, "runs", *(f"{m}{end}" for m in metrics for end in ("", "_se"))])
+    for table in several:
+        for line in table.lines:
+            numbers = [line.results.numbers.get(f"{m}{end}") for m in metrics for end in ("", "_se")]
+            shown = ["" if number is None else f"{number:.10g}" for number in numbers]
+            writer.writerow([table.dataset, *line.labels, line.runs, *shown])
+    return file.getvalue()
+
+
+def ranks(lines: Sequence[Line], metric: str) -> dict[int, int]:
+    """Which of the lines, by position, are best (1) and second best (2).
+
+    >>> lines = [Line((), Results({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
+    >>> ranks(lines, "length"), ranks(lines, "budget")
+    ({0: 1, 1: 1, 3: 2}, {})
+    """
+    if metric not in _BETTER:
+        return {}
+    shown = {i: _shown(metric, found) for i, line in enumerate(lines) if (found := line.results.get(metric))}
+    best = sorted({*shown.values()}, reverse=_BETTER[metric] > 0)
+    if len(best) < 2:  # all alike: nothing is best
+        return {}
+    return {i: best.index(value) + 1 for i, value in shown.items() if value in best[:2]}
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is shown in percent."""
+    return tables.quantity(metric, Estimate(0.0)).endswith("%")
+
+
+def _shown(metric: str, estimate: Estimate) -> float:
+    return float(tables.quantity(metric, Estimate(estimate.value)).removesuffix(" %"))
+
+
+def _header(table: Table) -> list[str]:
+    names = [f"{METRICS[metric]}{', %' if is_share(metric) else ''}" for metric in table.metrics()]
+    return [*table.keys, "runs", *names]
+
+
+def _cells(table: Table, line: Line, marks: Sequence[str]) -> list[str]:
+    """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number."""
+    cells = []
+    for metric in table.metrics():
+        cell = tables.quantity(metric, line.results.get(metric)).removesuffix(" %")
+        mark = ranks(table.ours(), metric).get(table.ours().index(line), 0) if line.runs is not None else 0
+        remark = f" ({line.remarks[metric]})" if metric in line.remarks else ""
+        cells.append(f"{marks[mark].format(cell)}{remark}")
+    return cells
+
+
+def _count(line: Line) -> str:
+    return "" if line.runs is None else str(line.runs)
+
+
+def _latex_row(texts: Sequence[str], numbers: Sequence[str]) -> str:
+    cells = [*(text.translate(_SPECIAL) for text in texts), *(number.replace("±", r"$\pm$") for number in numbers)]
+    cells = [re.sub(r"^-(?=\d)|(?<={)-(?=\d)", "$-$", cell) for cell in cells]
+    return f"{' & '.join(cells)} \\\\"

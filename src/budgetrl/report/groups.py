@@ -1,0 +1,129 @@
+"""Runs that differ in nothing the reader asked about are one group: a row of a table, a point of a curve."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.report.reading import Results, Run
+
+FOLDER = "folder"
+"""Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end."""
+_NOT_COMPARED = ("run.", "launch.", "tracking.", "mode")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs with the same values of some keys."""
+
+    values: Mapping[str, Any]
+    runs: Sequence[Run]
+
+    @property
+    def label(self) -> str:
+        """Its values, as a command line would give them."""
+        return " ".join(f"{key}={text(value)}" for key, value in self.values.items()) or "all runs"
+
+    def on(self, dataset: str) -> Results:
+        """The numbers of one data set, over the runs."""
+        return pool([numbers for run in self.runs if (numbers := final(run, dataset)).get("accuracy")])
+
+
+def final(run: Run, dataset: str) -> Results:
+    """What a run is judged by: a pipeline's trained model, and what it changed against the initial one."""
+    if run.stage != "pipeline":
+        return run.result.below(dataset)
+    changes, trained = run.result.below(dataset), run.result.below(f"trained/{dataset}")
+    return Results({**changes.numbers, **trained.numbers})
+
+
+def pool(several: Sequence[Results]) -> Results:
+    """Means over runs with the standard error of the mean; a single run keeps its own errors.
+
+    >>> pool([Results({"length": 10.0, "length_se": 1.0}), Results({"length": 14.0, "length_se": 1.0})]).numbers
+    {'length': 12.0, 'length_se': 2.0}
+    """
+    if len(several) == 1:
+        return several[0]
+    pooled: dict[str, float | None] = {}
+    for key in dict.fromkeys(key for one in several for key in one.numbers if not key.endswith("_se")):
+        values = [value for one in several if (value := one.numbers.get(key)) is not None]
+        if values:
+            pooled[key] = fmean(values)
+        if len(values) > 1:
+            pooled[f"{key}_se"] = stdev(values) / math.sqrt(len(values))
+    return Results(pooled)
+
+
+def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
+    """Groups by the values of `by`, in their order; without `by`, by what tells the runs apart but for the seed.
+
+    A key may be a group of the configuration, such as `reward`, which stands for its name.
+    Raises RequestError for a key that no run has.
+    """
+    keys = list(by) or telling_keys([settings(run) for run in runs])
+    if unknown := [key for key in keys if all(_value(run, key) is None for run in runs)]:
+        raise RequestError(f"stage.by: no run's configuration has a key {unknown[0]}")
+    members: dict[tuple[str, ...], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: [_order(_value(run, key)) for key in keys]):
+        members.setdefault(tuple(text(_value(run, key)) for key in keys), []).append(run)
+    return [Group({key: _value(group[0], key) for key in keys}, group) for group in members.values()]
+
+
+def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fewest keys that tell configurations apart, seeds aside: names first, then the shortest.
+
+    >>> one, two = {"reward.name": "a", "reward.p": 1, "seed": 0}, {"reward.name": "b", "reward.q": 1, "seed": 1}
+    >>> telling_keys([one, two]), telling_keys([one, one | {"reward.p": 2}])
+    (['reward.name'], ['reward.p'])
+    """
+    kept: list[str] = []
+    told = 1
+    keys = {key for configuration in configurations for key in configuration} - {"seed"}
+    for key in sorted(keys, key=lambda key: (not key.endswith("name"), key.count("."), key)):
+        distinct = len({tuple(text(one.get(k)) for k in [*kept, key]) for one in configurations})
+        if distinct > told:
+            kept.append(key)
+            told = distinct
+    return kept
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """The configuration by dotted keys, less what decides only where and how fast it ran."""
+    flat = _flatten(run.config)
+    return {key: value for key, value in flat.items() if not key.startswith(_NOT_COMPARED)}
+
+
+def text(value: Any) -> str:
+    """A value of a configuration as a table shows it."""
+    return "-" if value is None else str(value)
+
+
+def _value(run: Run, key: str) -> Any:
+    flat = settings(run)
+    return flat.get(key, flat.get(f"{key}.name", _folder(run) if key == FOLDER else None))
+
+
+def _folder(run: Run) -> str:
+    return re.sub(r"-s\d+$", "", run.path.name)
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, before everything else by its text."""
+    number = is_number(value)
+    return (not number, value if number else 0.0, "" if number else text(value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value can stand on an axis."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _flatten(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return flat

@@ -1,0 +1,54 @@
+"""A paper's numbers, from a CSV beside the experiment that repeats them."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.report.formats import METRICS, Line, is_share
+from budgetrl.report.reading import Results
+
+COLUMNS = ("model", "dataset", "metric", "value", "certainty")
+CERTAINTIES = ("high", "medium", "low")
+
+
+def read_paper(path: Path) -> dict[str, dict[str, Line]]:
+    """Lines by data set and model, with one label: `paper: <model>`. Shares are in percent, as papers print them.
+
+    A number of less than high certainty carries that as a remark. Columns besides COLUMNS are for the reader.
+    Raises RequestError, naming file and line.
+    """
+    found: dict[str, dict[str, dict[str, tuple[float, str]]]] = {}
+    for dataset, model, metric, number in _numbers(path):
+        found.setdefault(dataset, {}).setdefault(model, {})[metric] = number
+    return {dataset: {m: _line(m, numbers) for m, numbers in models.items()} for dataset, models in found.items()}
+
+
+def _line(model: str, numbers: dict[str, tuple[float, str]]) -> Line:
+    results = Results({metric: value for metric, (value, _) in numbers.items()})
+    remarks = {metric: certainty for metric, (_, certainty) in numbers.items() if certainty != "high"}
+    return Line((f"paper: {model}",), results, remarks=remarks)
+
+
+def _numbers(path: Path) -> Iterator[tuple[str, str, str, tuple[float, str]]]:
+    if not path.is_file():
+        raise RequestError(f"stage.paper: there is no file {path}")
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
+            raise RequestError(f"{path}, line 1: has no column {missing[0]}; needs {','.join(COLUMNS)}")
+        for row in reader:
+            at = f"{path}, line {reader.line_num}"
+            if row["metric"] not in METRICS:
+                raise RequestError(f"{at}: {row['metric']!r} is no metric; there are {', '.join(METRICS)}")
+            if row["certainty"] not in CERTAINTIES:
+                raise RequestError(f"{at}: certainty is {row['certainty']!r}, not {', '.join(CERTAINTIES)}")
+            value = _number(row["value"], at) / (100 if is_share(row["metric"]) else 1)
+            yield row["dataset"], row["model"], row["metric"], (value, row["certainty"])
+
+
+def _number(text: str, at: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(f"{at}: value {text!r} is no number") from None

@@ -1,0 +1,225 @@
+"""Reports over several runs: what is averaged, what is marked, and how the paper's numbers stand beside ours."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import synthetic_run
+import synthetic_sweep
+from budgetrl.budget.errors import RequestError
+from budgetrl.report import figures
+from budgetrl.report.comparison import write_comparison
+from budgetrl.report.formats import Line, Table, to_latex, to_markdown
+from budgetrl.report.groups import group_runs, telling_keys
+from budgetrl.report.paper import read_paper
+from budgetrl.report.reading import Results, Run, read_run
+from budgetrl.stages.report import Report
+
+PAPER = """\
+model,dataset,metric,value,certainty,source
+SelfBudgeter-1.5B,mini,accuracy,84.10,high,main table
+SelfBudgeter-1.5B,mini,length,1231.79,medium,main table
+R1_Distill,gsm8k,accuracy,73.09,high,main table
+"""
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed but not rendered."""
+    for name in ("save", "save_pdf"):
+        monkeypatch.setattr(figures, name, lambda figure, path: path)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _run(config: dict[str, Any]) -> Run:
+    return Run(Path("run"), config, Results({"mini/accuracy": 0.5}), [], [])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_row_is_the_mean_over_seeds_with_its_error(tmp_path: Path) -> None:
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4, 0.0), seeds=(1, 2, 6))
+    write_comparison(sorted(sweep.iterdir()), tmp_path / "out", by=["reward.r_b"])
+    first, second = _rows(tmp_path / "out" / "report.csv")
+    assert (first["dataset"], first["reward.r_b"], first["runs"]) == ("mini", "-0.4", "3")
+    assert float(first["length"]) == pytest.approx(100 - 40 + 3)
+    assert float(first["length_se"]) == pytest.approx(np.sqrt(7 / 3))  # seeds 1, 2, 6: variance 7
+    assert float(first["accuracy"]) == pytest.approx(0.9 - 0.04 + 0.03)
+    assert float(first["accuracy_se"]) == pytest.approx(0.01 * np.sqrt(7 / 3), abs=1e-9)
+    assert second["reward.r_b"] == "0.0"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_row_of_one_run_has_the_error_over_its_problems(tmp_path: Path) -> None:
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4, 0.0), seeds=(1,))
+    write_comparison(sorted(sweep.iterdir()), tmp_path / "out")
+    assert [row["accuracy_se"] for row in _rows(tmp_path / "out" / "report.csv")] == ["0.02", "0.02"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_not_named_is_averaged_and_without_names_it_is_what_tells_runs_apart(tmp_path: Path) -> None:
+    for width in ("0.5", "1.0"):
+        synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4, 0.0), seeds=(1, 2), width=width)
+    folders = sorted((tmp_path / "sweep").iterdir())
+    runs = [read_run(path) for path in folders]
+    assert [(g.values, len(g.runs)) for g in group_runs(runs, ["reward.width"])] == [
+        ({"reward.width": 0.5}, 4),
+        ({"reward.width": 1.0}, 4),
+    ]
+    assert [g.label for g in group_runs(runs)] == [
+        f"reward.r_b={r_b} reward.width={width}" for r_b in (-0.4, 0.0) for width in (0.5, 1.0)
+    ]
+    assert group_runs(runs, ["folder"])[0].values == {"folder": "r_b-0.4-w0.5"}
+    assert [g.values for g in group_runs(runs, ["reward"])] == [{"reward": "budget_cosine"}]
+    with pytest.raises(RequestError, match="stage.by: no run's configuration has a key reward.r_d"):
+        group_runs(runs, ["reward.r_d"])
+
+
+def test_numbers_are_in_order_before_words_and_the_absent() -> None:
+    runs = [_run({"stage": {"x": x}}) for x in (10, "auto", None, 9.5, -1)]
+    assert [group.values["stage.x"] for group in group_runs(runs, ["stage.x"])] == [-1, 9.5, 10, None, "auto"]
+
+
+def test_keys_that_follow_from_another_are_no_columns() -> None:
+    configurations = [{"reward.name": "a", "reward.p": 1}, {"reward.name": "b", "reward.q": 2}]
+    assert telling_keys(configurations) == ["reward.name"]
+    assert telling_keys([{"seed": 1, "x.deep.er": 1, "x.y": 1}, {"seed": 2, "x.deep.er": 2, "x.y": 2}]) == ["x.y"]
+    assert telling_keys([{"seed": 1}, {"seed": 2}]) == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_pipeline_counts_with_its_trained_model_and_its_changes(tmp_path: Path) -> None:
+    run = synthetic_run.pipeline_run(tmp_path / "run", problems=14, samples=1, steps=12)
+    write_comparison([run], tmp_path / "out")
+    (row,) = _rows(tmp_path / "out" / "report.csv")
+    result = json.loads((run / "result.json").read_text())
+    assert float(row["length"]) == pytest.approx(result["trained/mini/length"])
+    assert float(row["compression"]) == pytest.approx(result["mini/compression"])
+    assert float(row["accuracy_change_se"]) == pytest.approx(result["mini/accuracy_change_se"])
+
+
+def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
+    def line(label: str, accuracy: float, length: float, runs: int | None = 1) -> Line:
+        return Line((label,), Results({"accuracy": accuracy, "length": length}), runs)
+
+    ours = (line("a_b", 0.9, 30), line("c", 0.8, 20), line("d", 0.9, 40))
+    table = Table("mini", ("reward",), (*ours, line("paper", 0.99, 1, None)))
+    assert to_markdown(table).splitlines()[2:] == [
+        "| a_b | 1 | **90.0** | <u>30.0</u> |",
+        "| c | 1 | <u>80.0</u> | **20.0** |",
+        "| d | 1 | **90.0** | 40.0 |",
+        "| paper |  | 99.0 | 1.0 |",
+    ]
+    assert to_latex(table).splitlines()[4:] == [
+        r"\midrule",
+        r"a\_b & 1 & \textbf{90.0} & \underline{30.0} \\",
+        r"c & 1 & \underline{80.0} & \textbf{20.0} \\",
+        r"d & 1 & \textbf{90.0} & 40.0 \\",
+        r"\midrule",
+        r"paper &  & 99.0 & 1.0 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_signs_and_errors_are_typeset() -> None:
+    results = Results({"accuracy": 0.9, "accuracy_se": 0.01, "accuracy_change": -0.02})
+    latex = to_latex(Table("mini", ("r_b",), (Line(("-0.4",), results, 1),)))
+    assert r"$-$0.4 & 1 & 90.0 $\pm$ 1.0 & $-$2.0 \\" in latex
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_papers_numbers_stand_below_ours_with_their_certainty(tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_text(PAPER)
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4,), seeds=(1,))
+    report = write_comparison(sorted(sweep.iterdir()), tmp_path, paper=tmp_path / "paper.csv").read_text()
+    assert "## Results: mini" in report
+    assert "| all runs | 1 | 87.0 ± 2.0 | 61.0 |\n| paper: SelfBudgeter-1.5B |  | 84.1 | 1231.8 (medium) |" in report
+    assert "## Results: gsm8k\n\n|  | runs | accuracy, % |\n| --- | ---: | ---: |\n| paper: R1_Distill |" in report
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model,dataset,metric,value\n", "line 1: has no column certainty"),
+        (PAPER.replace("84.10", "84,10"), "line 2: certainty is '10', not high, medium, low"),
+        (PAPER.replace("84.10", "many"), "line 2: value 'many' is no number"),
+        (PAPER.replace("length", "size"), "line 3: 'size' is no metric; there are accuracy,"),
+    ],
+)
+def test_what_is_wrong_in_the_papers_numbers_is_named(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_text(text)
+    with pytest.raises(RequestError, match=said):
+        read_paper(tmp_path / "paper.csv")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_that_differ_and_runs_without_results_are_listed(tmp_path: Path) -> None:
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4, 0.0), seeds=(1,))
+    (sweep / "broken").mkdir()
+    report = write_comparison(sorted(sweep.iterdir()), tmp_path).read_text()
+    assert "| run | `reward.r_b` |\n| --- | --- |\n| r_b-0.4-w0.5-s1 | -0.4 |\n| r_b0.0-w0.5-s1 | 0.0 |" in report
+    assert "- broken: the run has no results." in report
+
+
+def test_the_stage_takes_a_folder_of_runs_or_a_glob_and_no_report(tmp_path: Path) -> None:
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4,), seeds=(1, 2))
+    synthetic_sweep.grpo_run(sweep / "unfinished", 0.0, 1)
+    (sweep / "unfinished" / "result.json").unlink()
+    report = synthetic_sweep.grpo_run(sweep / "summary", 0.0, 1)
+    (report / "config.yaml").write_text("stage: {name: report}\n")
+    (sweep / "figures").mkdir()
+    names = ["r_b-0.4-w0.5-s1", "r_b-0.4-w0.5-s2"]
+    for runs in (sweep, sweep / "*"):
+        assert [path.name for path in Report(runs=str(runs)).folders()] == names
+    assert [path.name for path in Report(runs=str(sweep / names[0])).folders()] == names[:1]
+
+
+def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4, 0.0), seeds=(1, 2))
+    for name in ("one", "two"):
+        write_comparison(sorted(sweep.iterdir()), tmp_path / name)
+    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*"))
+    assert [path.name for path in files] == [
+        "accuracy_length.pdf",
+        "accuracy_length.png",
+        "coefficient.pdf",
+        "coefficient.png",
+        "report.csv",
+        "report.md",
+        "report.tex",
+    ]
+    assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in files)
+
+
+# Figures
+
+
+def test_a_coefficients_figure_has_a_line_for_each_choice_of_the_others_with_errors() -> None:
+    results = Results({"accuracy": 0.5, "accuracy_se": 0.1, "length": 20.0})
+    figure = figures.against_coefficient("reward.r_b", {"w=1": {0.0: results, -0.4: results}, "w=2": {0.0: results}})
+    accuracy, length = figure.axes
+    first, second = accuracy.containers
+    assert np.array(first.lines[0].get_xydata()).tolist() == [[-0.4, 50], [0.0, 50]]  # pyright: ignore
+    assert np.allclose(first.lines[2][0].get_segments()[0][:, 1], [40, 60])  # pyright: ignore
+    assert np.array(second.lines[0].get_xydata()).tolist() == [[0.0, 50]]  # pyright: ignore
+    assert length.get_ylim()[0] == 0
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["w=1", "w=2"]
+    assert accuracy.get_xlabel() == "reward.r_b"
+
+
+def test_the_front_is_drawn_through_what_nothing_beats() -> None:
+    def result(accuracy: float, length: float) -> Results:
+        return Results({"accuracy": accuracy, "length": length})
+
+    figure = figures.accuracy_against_length({"a": result(0.5, 10), "b": result(0.9, 30), "c": result(0.7, 40)})
+    assert figure is not None
+    (front,) = [line for line in figure.axes[0].lines if line.get_label() == "none is better in both"]
+    assert np.array(front.get_xydata()).tolist() == [[10, 50], [30, 90]]
