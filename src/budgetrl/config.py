@@ -18,7 +18,7 @@ from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.registry import shape_class
 from budgetrl.rewards.shape import Shape
-from budgetrl.rollout.engine import RolloutSpec
+from budgetrl.rollout.engine import AnyRollout, ServerSpec, rollout_class
 from budgetrl.run.machine import count_gpus
 from budgetrl.run.tracking import TrackingSpec
 from budgetrl.stages.base import Job, Stage
@@ -28,7 +28,9 @@ from budgetrl.training.zero import ZeroSpec
 
 MODES = ("run", "dry")
 LAUNCHERS = ("local", "deepspeed", "slurm")
-NOT_IDENTITY = re.compile(r"(run|launch|tracking)\..*|mode|rollout\.batch_size")
+NOT_IDENTITY = re.compile(
+    r"(run|launch|tracking)\..*|mode|rollout\.(batch_size|url|concurrency|retries|timeout|api_key_env)"
+)
 """Keys that change where and how fast a run happens, not what comes out of it."""
 
 T = TypeVar("T")
@@ -141,7 +143,7 @@ class Config:
     dataset: DatasetSpec
     reward: Shape
     algorithm: Algorithm
-    rollout: RolloutSpec
+    rollout: AnyRollout
     zero: ZeroSpec
     launch: LaunchSpec
     tracking: TrackingSpec
@@ -216,7 +218,16 @@ def check(config: Config) -> list[str]:
     ours = (
         ["run.objective: a job that slurm has taken has no number to optimise yet; use another launch"] if early else []
     )
-    return [*ours, *config.stage.check(config.job())]
+    return [*ours, *_server_faults(config), *config.stage.check(config.job())]
+
+
+def _server_faults(config: Config) -> list[str]:
+    if not isinstance(config.rollout, ServerSpec) or config.stage.served or not config.stage.runs_model:
+        return []
+    return [
+        f"rollout: stage={config.stage.name} writes with the model that it trains, which no server has; "
+        "use rollout=native, or rollout=transformers"
+    ]
 
 
 def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -279,13 +290,16 @@ _PARTS: dict[str, type] = {
     "model": ModelSpec,
     "dataset": DatasetSpec,
     "algorithm": Algorithm,
-    "rollout": RolloutSpec,
     "zero": ZeroSpec,
     "launch": LaunchSpec,
     "tracking": TrackingSpec,
     "run": RunSpec,
 }
-_CHOSEN: dict[str, Callable[[str], type]] = {"reward": shape_class, "stage": stage_class}
+_CHOSEN: dict[str, Callable[[str], type]] = {
+    "rollout": rollout_class,
+    "reward": shape_class,
+    "stage": stage_class,
+}
 """Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
 
 

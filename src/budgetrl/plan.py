@@ -7,6 +7,7 @@ from typing import Any
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, run_dir
 from budgetrl.policy.spec import MINI, ModelSpec
+from budgetrl.rollout.engine import ServerSpec
 from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.training.zero import bytes_per_rank
 
@@ -20,7 +21,7 @@ def make_plan(config: Config) -> Plan:
         "run": _run_section(config),
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
-        **({"memory on each rank": _memory_section(config, ranks)} if config.stage.runs_model else {}),
+        **_where_the_model_is(config, ranks),
         "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
     }
 
@@ -71,6 +72,15 @@ def _launch_section(config: Config, ranks: int) -> Plan:
     threads = config.launch.threads or max(1, count_cores() // here)
     machines = f" on {ranks // here} machines" if ranks > here else ""
     return {"launcher": config.launch.name, "ranks": f"{ranks}{machines}", "threads a rank": threads}
+
+
+def _where_the_model_is(config: Config, ranks: int) -> Plan:
+    if not config.stage.runs_model:
+        return {}
+    if isinstance(config.rollout, ServerSpec) and not config.stage.trains:
+        server = config.rollout
+        return {"server": {"url": server.url, "requests at once": server.concurrency * ranks}}
+    return {"memory on each rank": _memory_section(config, ranks)}
 
 
 def _memory_section(config: Config, ranks: int) -> Plan:

@@ -4,20 +4,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import ClassVar
 
 from budgetrl.budget.checks import require, require_count, require_option, require_range
 from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
-from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,
-    collector_for,
     completion_row,
+    load_collector,
     open_verifier,
     outcomes_by_problem,
     problems_of,
@@ -51,6 +51,9 @@ class Evaluate(Stage):
     budget_problems: int | None = 210
     """Most problems for each pre-filled budget."""
 
+    trains: ClassVar[bool] = False
+    served: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_option(self, FORMAT_NAMES, "format")
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
@@ -74,11 +77,10 @@ class Evaluate(Stage):
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = chosen_format(self.format, job)
-        policy = load_policy(job.model, fmt, ctx.world.device)
         result: dict[str, float] = {}
         rows: list[Row] = []
         with open_verifier(ctx) as verifier:
-            collector = collector_for(policy, fmt, self, verifier, job)
+            collector = load_collector(fmt, self, verifier, job, ctx)
             for name, spec in _sets(job).items():
                 problems = problems_of(spec, "eval", self.problems, verifier, ctx)
                 for budget in (None, *self.budgets):
