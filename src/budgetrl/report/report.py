@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.report import figures, sections, tables
+from budgetrl.report.comparable import not_comparable
 from budgetrl.report.headlines import headline
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.sections import Gap, Part, Section
@@ -24,7 +25,7 @@ def write_comparison(run_dirs: Sequence[Path], out_dir: Path) -> Path:
     """Write one report over several runs into `out_dir`: where they differ, and what came out."""
     runs = {name: read_run(path) for name, path in _short_names(run_dirs).items()}
     names = dict.fromkeys(dataset for run in runs.values() for dataset in _final(run).datasets())
-    parts: list[Part] = [_differences(runs)]
+    parts: list[Part] = [_differences(runs), *not_comparable(runs)]
     for dataset in names:
         parts += _comparison(runs, dataset, out_dir, several=len(names) > 1)
     parts += [Gap(name, "the run has no results") for name, run in runs.items() if not _final(run).datasets()]

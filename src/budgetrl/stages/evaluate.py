@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
+from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
 from budgetrl.stages.generation import (
@@ -24,6 +26,8 @@ from budgetrl.stages.generation import (
     seeds_for,
     work_through,
 )
+from budgetrl.stages.provenance import hashes_of
+from budgetrl.stages.regrade import regrade_faults, regraded
 
 TABLE_ROWS = 200
 """Completions in the tracker's table; completions.jsonl has all."""
@@ -50,6 +54,8 @@ class Evaluate(Stage):
     """Budgets to pre-fill, in tokens, to see how well they control the length."""
     budget_problems: int | None = 210
     """Most problems for each pre-filled budget."""
+    regrade: str | None = None
+    """A finished evaluation with these settings, whose completions are graded anew; null: they are written."""
 
     trains: ClassVar[bool] = False
     served: ClassVar[bool] = True
@@ -73,24 +79,38 @@ class Evaluate(Stage):
         fmt = chosen_format(self.format, job)
         if self.budgets and fmt.budget_in is None:
             return [f"stage.budgets: the {fmt.name} format has no budget to give; set stage.budgets=[]"]
+        if self.regrade and (faults := regrade_faults(self, job)):
+            return faults
         return format_faults(self.format, job) if fmt.budget_in == "prompt" else []
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = chosen_format(self.format, job)
-        result: dict[str, float] = {}
-        rows: list[Row] = []
         with open_verifier(ctx) as verifier:
-            collector = load_collector(fmt, self, verifier, job, ctx)
-            for name, spec in _sets(job).items():
-                problems = problems_of(spec, "eval", self.problems, verifier, ctx)
-                for budget in (None, *self.budgets):
-                    some = problems if budget is None else problems[: self.budget_problems]
-                    written = self._write(name, budget, some, collector, job, ctx)
-                    result |= _summary(name, budget, written)
-                    rows += written
+            if self.regrade:
+                rows, hashes = regraded(Path(self.regrade), fmt, verifier)
+            else:
+                rows, hashes = self._write_all(load_collector(fmt, self, verifier, job, ctx), job, ctx)
         ctx.folder.rewrite(ctx.folder.completions, rows)
+        ctx.folder.write_json(HASHES, hashes)
         ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
+        result: dict[str, float] = {}
+        for name in _sets(job):
+            for budget in (None, *self.budgets):
+                written = [row for row in rows if row["dataset"] == name and row["prefilled"] == budget]
+                result |= _summary(name, budget, written)
         return result
+
+    def _write_all(self, collector: Collector, job: Job, ctx: Context) -> tuple[list[Row], dict[str, str]]:
+        """A row per completion, and the hashes of what they depend on."""
+        rows: list[Row] = []
+        prompts: list[object] = []
+        for name, spec in _sets(job).items():
+            problems = problems_of(spec, "eval", self.problems, collector.verifier, ctx)
+            for budget in (None, *self.budgets):
+                some = problems if budget is None else problems[: self.budget_problems]
+                rows += self._write(name, budget, some, collector, job, ctx)
+                prompts += [[name, budget, *collector.prompt_texts(some, _given(budget, some, collector, job))]]
+        return rows, hashes_of(prompts, collector.sampling, self.samples)
 
     def _write(
         self,
@@ -104,13 +124,18 @@ class Evaluate(Stage):
         """A row per completion; kept in a file of its own until all of the evaluation is there."""
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            drawn = asked_budgets(job, collector.fmt, "evaluate", share) if budget is None else [budget] * len(share)
-            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), drawn)
+            given = _given(budget, share, collector, job)
+            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), given)
             return [[{"dataset": name, "prefilled": budget, **completion_row(s)} for s in group] for group in groups]
 
         pass_name = "own budgets" if budget is None else f"budget {budget}"
         path = ctx.folder.path / "partial" / f"{name}, {pass_name}.jsonl"
         return work_through(problems, work, path, self.samples, f"{name}, {pass_name}", job, ctx)
+
+
+def _given(budget: int | None, problems: Sequence[Problem], collector: Collector, job: Job) -> Sequence[int | None]:
+    """What each problem's prompt holds: the pass's budget, or where it has none, one that the reward asks for."""
+    return asked_budgets(job, collector.fmt, "evaluate", problems) if budget is None else [budget] * len(problems)
 
 
 def _summary(name: str, budget: int | None, rows: Sequence[Row]) -> dict[str, float]:
