@@ -23,7 +23,7 @@ WRITTEN, COMPLETIONS, RESULT, HASHES = "written", "completions.jsonl", "result.j
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`written`; `spoilt`, a copy with all verdicts turned round; `again`, which grades that; and `hot`, another run."""
+    """`written`; `spoilt`, a copy with all verdicts turned round; `again`, which grades that; `hot`, another."""
     root = tmp_path_factory.mktemp("regrade")
     prepare(root / WRITTEN, *EVALUATE)
     prepare(root / "hot", *EVALUATE, "stage.temperature=1.5")

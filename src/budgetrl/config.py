@@ -176,7 +176,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
             raise ConfigError(f"{key}: a value must be given")
     top = _strict(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
     parts = {key: _strict(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
-    chosen = {key: _strict(_chosen(key, mapping, find), mapping[key], key) for key, find in _CHOSEN.items()}
+    chosen = {key: _strict(_chosen(key, mapping, find), mapping.get(key, {}), key) for key, find in _CHOSEN.items()}
     sets = {
         str(name): _strict(DatasetSpec, node, f"eval_datasets.{name}")
         for name, node in mapping.get("eval_datasets", {}).items()
@@ -302,13 +302,19 @@ _CHOSEN: dict[str, Callable[[str], type]] = {
 }
 """Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
 
+_USUAL = {"rollout": "native"}
+"""The name in a group that gives none."""
+
 
 def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -> type:
-    node = mapping.get(key)
-    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
+    node = mapping.get(key, {})
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{key}: must be a group of keys, got {node!r}")
+    name = node.get("name", _USUAL.get(key))
+    if not isinstance(name, str):
         raise ConfigError(f"{key}.name: must be given, as the name of a {key}")
     try:
-        return find(node["name"])
+        return find(name)
     except ValueError as error:
         raise ConfigError(f"{key}.{error}") from None
 
