@@ -104,8 +104,12 @@ def _odd(config: Config, ranks: int) -> list[str]:
     launch, gpus, cores = config.launch, count_gpus(), count_cores()
     here = launch.ranks_per_machine()
     local = launch.name != "slurm"
+    as_text = isinstance(config.rollout, ServerSpec) and config.rollout.prompts == "text"
+    drawn = getattr(config.stage, "temperature", 0) > 0
     threads = here * (launch.threads or 1)
     findings = {
+        "rollout.prompts: text leaves sampling to the server, and transformers serve is greedy at any temperature "
+        "unless the model's generation_config.json has do_sample": as_text and drawn,
         f"zero: stage {config.zero.stage} has nothing to cut up on one rank": config.zero.stage > 0 and ranks == 1,
         f"launch.ranks: {here} ranks share {gpus} GPUs": local and 0 < gpus < here,
         f"launch: {threads} threads share {cores} cores": local and threads > cores,
