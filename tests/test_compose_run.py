@@ -161,7 +161,7 @@ def test_help_fits_a_screen_and_explains_the_groups(run: Run, repo: Path, capsys
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 35
     assert max(map(len, text.splitlines())) <= 120
-    assert "reward      what a response is worth: accuracy, budget_cosine, budget_gauss" in text
+    assert "reward      what a response is worth: aalc, accuracy, adactrl" in text
     assert "stage       what is done: cold_start, evaluate, fake, grpo" in text  # the user's own among them
     assert "mode        run, or dry: print and write the plan, then stop" in text
     for group in filter(Path.is_dir, (repo / "conf").iterdir()):

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -211,3 +212,32 @@ def test_a_run_is_what_comes_out_of_it_not_where_or_how_fast() -> None:
     assert identified(model={"path": "b"}) != identified()
     assert identified(rollout={"batch_size": 8, "name": "transformers"}) != identified()
     assert identified(mode="dry", launch={"ranks": 2}, rollout={"batch_size": 4, "name": "native"}) == identified()
+
+
+def test_where_a_server_is_does_not_change_what_it_writes() -> None:
+    def identified(**changes: object) -> object:
+        return config_module.identity({"rollout": {"name": "openai", "url": "http://a", "model": "m", **changes}})
+
+    assert identified(url="http://b", concurrency=1, retries=0, timeout=1.0, api_key_env="KEY").keys() == {
+        "rollout.name",
+        "rollout.model",
+    }
+    assert identified(model="other") != identified()
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [
+        ({"name": "grpo"}, "rollout: stage=grpo writes with the model that it trains.*use rollout=native"),
+        ({"name": "pretrain"}, "rollout: stage=pretrain writes with the model that it trains"),
+        ({"name": "cold_start"}, r"stage\.check_problems: the server has the initial model.*set 0"),
+        ({"name": "cold_start", "check_problems": 0}, None),
+        ({"name": "label"}, None),
+        ({"name": "evaluate"}, None),
+        ({"name": "report"}, None),
+    ],
+)
+def test_a_server_writes_for_stages_that_do_not_train_what_it_runs(stage: Mapping, fault: str | None) -> None:
+    parts = {"stage": stage, "reward": {"name": "accuracy"}, "rollout": {"name": "openai"}}
+    faults = config_module.check(load_config(parts))
+    assert (faults == []) if fault is None else re.search(fault, "\n".join(faults))

@@ -37,3 +37,13 @@ def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
     parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
     memory = make_plan(load_config(parts))["memory on each rank"]
     assert memory["together"].startswith(f"{together} at ZeRO stage 3")
+
+
+@pytest.mark.parametrize(("prompts", "temperature", "told"), [("text", 1.0, 1), ("text", 0.0, 0), ("ids", 1.0, 0)])
+def test_a_server_that_may_not_sample_is_odd(prompts: str, temperature: float, told: int) -> None:
+    parts = {"stage": {"name": "evaluate", "temperature": temperature}, "reward": {"name": "accuracy"}}
+    parts |= {"rollout": {"name": "openai", "prompts": prompts}, "launch": {"ranks": 1, "threads": 1}}
+    made = make_plan(load_config(parts))
+    assert sum(line.startswith("rollout.prompts: text leaves sampling") for line in made["odd"]) == told
+    assert "server" in made
+    assert "memory on each rank" not in made

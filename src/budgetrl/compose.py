@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import sys
+import textwrap
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from budgetrl.sweep import Sweep
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
+HELP_WIDTH = 100
 MOST_JOBS_CHECKED = 16
 """A sweep of more jobs is checked value by value rather than combination by combination: composing takes time."""
 
@@ -237,7 +239,8 @@ def _settings_help() -> str:
     lines = []
     for name, meaning in re.findall(r"^(?:  - )?(\w+): \S+ # (.+)$", text, re.MULTILINE):
         options = ", ".join(_loader().get_group_options(name))
-        lines.append(f"  {name:<11} {meaning}{options and ': '}{options}")
+        entry = f"  {name:<11} {meaning}{options and ': '}{options}"
+        lines += textwrap.wrap(entry, HELP_WIDTH, subsequent_indent=" " * 14)
     return "\n".join(lines)
 
 

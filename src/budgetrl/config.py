@@ -18,7 +18,7 @@ from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.registry import shape_class
 from budgetrl.rewards.shape import Shape
-from budgetrl.rollout.engine import RolloutSpec
+from budgetrl.rollout.engine import AnyRollout, ServerSpec, rollout_class
 from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.run.tracking import TrackingSpec
 from budgetrl.stages.base import Job, Stage
@@ -28,7 +28,9 @@ from budgetrl.training.zero import ZeroSpec
 
 MODES = ("run", "dry")
 LAUNCHERS = ("local", "deepspeed", "slurm")
-NOT_IDENTITY = re.compile(r"(run|launch|tracking)\..*|mode|rollout\.batch_size")
+NOT_IDENTITY = re.compile(
+    r"(run|launch|tracking)\..*|mode|rollout\.(batch_size|url|concurrency|retries|timeout|api_key_env)"
+)
 """Keys that change where and how fast a run happens, not what comes out of it."""
 
 T = TypeVar("T")
@@ -147,7 +149,7 @@ class Config:
     dataset: DatasetSpec
     reward: Shape
     algorithm: Algorithm
-    rollout: RolloutSpec
+    rollout: AnyRollout
     zero: ZeroSpec
     launch: LaunchSpec
     tracking: TrackingSpec
@@ -180,7 +182,7 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
             raise ConfigError(f"{key}: a value must be given")
     top = _strict(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
     parts = {key: _strict(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
-    chosen = {key: _strict(_chosen(key, mapping, find), mapping[key], key) for key, find in _CHOSEN.items()}
+    chosen = {key: _strict(_chosen(key, mapping, find), mapping.get(key, {}), key) for key, find in _CHOSEN.items()}
     sets = {
         str(name): _strict(DatasetSpec, node, f"eval_datasets.{name}")
         for name, node in mapping.get("eval_datasets", {}).items()
@@ -224,7 +226,16 @@ def check(config: Config) -> list[str]:
     }
     wanted = config.run.objective is not None
     ours = [f"run.objective: a job that {fault}" for fault, holds in faults.items() if wanted and holds]
-    return [*ours, *config.stage.check(config.job())]
+    return [*ours, *_server_faults(config), *config.stage.check(config.job())]
+
+
+def _server_faults(config: Config) -> list[str]:
+    if not isinstance(config.rollout, ServerSpec) or config.stage.served or not config.stage.runs_model:
+        return []
+    return [
+        f"rollout: stage={config.stage.name} writes with the model that it trains, which no server has; "
+        "use rollout=native, or rollout=transformers"
+    ]
 
 
 def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -287,22 +298,31 @@ _PARTS: dict[str, type] = {
     "model": ModelSpec,
     "dataset": DatasetSpec,
     "algorithm": Algorithm,
-    "rollout": RolloutSpec,
     "zero": ZeroSpec,
     "launch": LaunchSpec,
     "tracking": TrackingSpec,
     "run": RunSpec,
 }
-_CHOSEN: dict[str, Callable[[str], type]] = {"reward": shape_class, "stage": stage_class}
+_CHOSEN: dict[str, Callable[[str], type]] = {
+    "rollout": rollout_class,
+    "reward": shape_class,
+    "stage": stage_class,
+}
 """Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
+
+_USUAL = {"rollout": "native"}
+"""The name in a group that gives none."""
 
 
 def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -> type:
-    node = mapping.get(key)
-    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
+    node = mapping.get(key, {})
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{key}: must be a group of keys, got {node!r}")
+    name = node.get("name", _USUAL.get(key))
+    if not isinstance(name, str):
         raise ConfigError(f"{key}.name: must be given, as the name of a {key}")
     try:
-        return find(node["name"])
+        return find(name)
     except ValueError as error:
         raise ConfigError(f"{key}.{error}") from None
 

@@ -7,6 +7,7 @@ from typing import Any
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, run_dir
 from budgetrl.policy.spec import MINI, ModelSpec
+from budgetrl.rollout.engine import ServerSpec
 from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.training.zero import bytes_per_rank
 
@@ -20,7 +21,7 @@ def make_plan(config: Config) -> Plan:
         "run": _run_section(config),
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
-        **({"memory on each rank": _memory_section(config, ranks)} if config.stage.runs_model else {}),
+        **_where_the_model_is(config, ranks),
         "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
     }
 
@@ -76,6 +77,15 @@ def _launch_section(config: Config, ranks: int) -> Plan:
     }
 
 
+def _where_the_model_is(config: Config, ranks: int) -> Plan:
+    if not config.stage.runs_model:
+        return {}
+    if isinstance(config.rollout, ServerSpec) and not config.stage.trains:
+        server = config.rollout
+        return {"server": {"url": server.url, "requests at once": server.concurrency * ranks}}
+    return {"memory on each rank": _memory_section(config, ranks)}
+
+
 def _memory_section(config: Config, ranks: int) -> Plan:
     zero, parameters = config.zero, count_parameters(config.model)
     if parameters is None:
@@ -97,8 +107,12 @@ def _odd(config: Config, ranks: int) -> list[str]:
     launch, gpus, cores = config.launch, count_gpus(), count_cores()
     here = launch.ranks_per_machine() * launch.at_once
     local = launch.name != "slurm"
+    as_text = isinstance(config.rollout, ServerSpec) and config.rollout.prompts == "text"
+    drawn = getattr(config.stage, "temperature", 0) > 0
     threads = here * (launch.threads or 1)
     findings = {
+        "rollout.prompts: text leaves sampling to the server, and transformers serve is greedy at any temperature "
+        "unless the model's generation_config.json has do_sample": as_text and drawn,
         f"zero: stage {config.zero.stage} has nothing to cut up on one rank": config.zero.stage > 0 and ranks == 1,
         f"launch.ranks: {here} ranks share {gpus} GPUs": local and 0 < gpus < here,
         f"launch: {threads} threads share {cores} cores": local and threads > cores,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.budget.errors import RequestError, Unavailable
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.config import Config, read_config, to_mapping
 from budgetrl.report.report import write_report
@@ -92,6 +92,9 @@ def _guarded(path: Path, stop: Stop) -> int:
     except RequestError as error:
         sys.stderr.write(f"budgetrl: {error}\n")
         return 2
+    except Unavailable as error:
+        sys.stderr.write(f"budgetrl: {error}\n")
+        return 1
     except Exception:
         logging.exception("the run failed")
         return 1

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import ResponseFormat
@@ -48,7 +48,17 @@ def load_policy(spec: ModelSpec, fmt: ResponseFormat, device: torch.device) -> P
     model.to(device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     if spec.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model))
+    return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model.generation_config))
+
+
+def load_codec(spec: ModelSpec, fmt: ResponseFormat) -> TextCodec:
+    """The codec of `load_policy` without the weights, which need not be on this machine."""
+    path = resolve_path(spec, fmt)
+    try:
+        generation = GenerationConfig.from_pretrained(path, revision=spec.revision or "main")
+    except OSError:  # there is none, as in a folder that holds a tokenizer alone
+        generation = None
+    return make_codec(load_tokenizer(path, spec.revision), spec, generation)
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -56,13 +66,13 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
 
 
 def make_codec(
-    tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, model: "PreTrainedModel | None" = None
+    tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, generation: GenerationConfig | None = None
 ) -> TextCodec:
     """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
 
     Raises RequestError for a tokenizer without any end token.
     """
-    configured = model.generation_config.eos_token_id if model and model.generation_config else None
+    configured = generation.eos_token_id if generation else None
     extra = configured if isinstance(configured, list) else [configured]
     stop_ids = dict.fromkeys(i for i in [tokenizer.eos_token_id, *extra] if i is not None)
     if not stop_ids:

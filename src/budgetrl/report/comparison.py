@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from budgetrl.report import figures, tables
+from budgetrl.report.comparable import not_comparable
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import Group, group_runs, is_number, settings, text
 from budgetrl.report.paper import read_paper
@@ -45,6 +46,7 @@ def write_comparison(
     for table in built:
         parts.append(_results(table, groups, out_dir, several=len(built) > 1))
     parts += [_differences(finished)] if len(finished) > 1 else []
+    parts += not_comparable(finished)
     parts += [Gap(short, "the run has no results") for short in runs if short not in finished]
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
     write_atomically(out_dir / f"{name}.csv", to_csv(built))

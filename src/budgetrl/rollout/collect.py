@@ -65,6 +65,11 @@ class Collector:
         )
         return [[next(samples) for _ in group] for group in completions]
 
+    def prompt_texts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[str]:
+        """What the model is given, by problem."""
+        prompts = [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, budgets, strict=True)]
+        return [self.codec.decode(prompt.all_ids) for prompt in prompts]
+
     def _outcome(
         self, problem: Problem, given: int | None, completion: Completion, reading: Reading, verdict: Verdict
     ) -> Outcome:

@@ -72,6 +72,11 @@ class RunFolder:
         if self.writes:
             write_lines(path, rows)
 
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a file of this run as indented JSON, whole or not at all."""
+        if self.writes:
+            write_json(self.path / name, value)
+
     def truncate_after(self, step: int) -> None:
         """Drop the rows of later steps, written after the checkpoint that training resumes from."""
         self.close()

@@ -9,7 +9,7 @@ from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.shape import Shape
-from budgetrl.rollout.engine import RolloutSpec
+from budgetrl.rollout.engine import AnyRollout
 from budgetrl.run.folder import RunFolder
 from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
@@ -30,7 +30,7 @@ class Job:
     dataset: DatasetSpec
     reward: Shape
     algorithm: Algorithm
-    rollout: RolloutSpec
+    rollout: AnyRollout
     zero: ZeroSpec
     eval_datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     """Data sets to evaluate on instead of the held-out part of `dataset`."""
@@ -99,6 +99,10 @@ class Stage(ABC):
     """Whether a model is run: if not, there is no memory to plan, and nothing to tell W&B."""
     trains_on_rollouts: ClassVar[bool] = False
     """Whether a model in training also writes, and `algorithm` says how it learns from that."""
+    trains: ClassVar[bool] = True
+    """Whether it changes a model, which then must be on this machine."""
+    served: ClassVar[bool] = False
+    """Whether what it writes may be written by a server (`rollout=openai`)."""
     always_runs: ClassVar[bool] = False
     """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
+from typing import ClassVar
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
@@ -15,6 +16,7 @@ from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
+from budgetrl.rollout.engine import ServerSpec
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,
@@ -22,6 +24,7 @@ from budgetrl.stages.generation import (
     open_verifier,
     problems_of,
     seeds_for,
+    server_collector,
     work_through,
 )
 from budgetrl.stages.supervised import Example, Fit, fit
@@ -69,6 +72,8 @@ class ColdStart(Stage):
     check_problems: int = 210
     """Held-out problems on which format and match are measured afterwards; 0 for none."""
 
+    served: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_option(self, ("auto", *TAUGHT), "format")
         require_range(self, 1, math.inf, "max_new_tokens", "tokens_per_step", "tokens_per_device")
@@ -88,6 +93,8 @@ class ColdStart(Stage):
     def check(self, job: Job) -> list[str]:
         if self.taught(job).name == "difficulty" and self._samples(job) == 1:
             return ["stage.samples: a problem's difficulty is judged by several samples; set 2 or more, or null"]
+        if self.check_problems and isinstance(job.rollout, ServerSpec):
+            return ["stage.check_problems: the server has the initial model, not the one that is taught here; set 0"]
         return []
 
     def taught(self, job: Job) -> ResponseFormat:
@@ -114,7 +121,10 @@ class ColdStart(Stage):
 
     def _sample(self, policy: Policy, verifier: Verifier, job: Job, ctx: Context) -> list[Row]:
         """The model's own completions of the training problems, a row each in samples.jsonl."""
-        collector = collector_for(policy, PlainFormat(), self, verifier, job)
+        if isinstance(server := job.rollout, ServerSpec):
+            collector = server_collector(server, PlainFormat(), self, verifier, job)
+        else:
+            collector = collector_for(policy, PlainFormat(), self, verifier, job)
         problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
         taught, samples = self.taught(job), self._samples(job)
 

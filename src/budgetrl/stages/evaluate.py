@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 from budgetrl.budget.checks import require, require_count, require_option, require_range
 from budgetrl.budget.format import FORMAT_NAMES
@@ -11,20 +13,22 @@ from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
-from budgetrl.policy.loading import load_policy
+from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,
-    collector_for,
     completion_row,
+    load_collector,
     open_verifier,
     outcomes_by_problem,
     problems_of,
     seeds_for,
     work_through,
 )
+from budgetrl.stages.provenance import hashes_of
+from budgetrl.stages.regrade import regrade_faults, regraded
 
 TABLE_ROWS = 200
 """Completions in the tracker's table; completions.jsonl has all."""
@@ -53,6 +57,11 @@ class Evaluate(Stage):
     """Most problems for each pre-filled budget."""
     cutoffs: tuple[int, ...] = ()
     """Lengths at which to stop every answer, in tokens, from the same completions: accuracy is what had ended."""
+    regrade: str | None = None
+    """A finished evaluation with these settings, whose completions are graded anew; null: they are written."""
+
+    trains: ClassVar[bool] = False
+    served: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_option(self, FORMAT_NAMES, "format")
@@ -76,26 +85,40 @@ class Evaluate(Stage):
         fmt = chosen_format(self.format, job)
         if self.budgets and fmt.budget_in is None:
             return [f"stage.budgets: the {fmt.name} format has no budget to give; set stage.budgets=[]"]
+        if self.regrade and (faults := regrade_faults(self, job)):
+            return faults
         return format_faults(self.format, job) if fmt.budget_in == "prompt" else []
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = chosen_format(self.format, job)
-        policy = load_policy(job.model, fmt, ctx.world.device)
-        result: dict[str, float] = {}
-        rows: list[Row] = []
         with open_verifier(ctx) as verifier:
-            collector = collector_for(policy, fmt, self, verifier, job)
-            for name, spec in _sets(job).items():
-                problems = problems_of(spec, "eval", self.problems, verifier, ctx)
-                passes: dict[int | None, list[Row]] = {}
-                for budget in (None, *self.budgets):
-                    some = problems if budget is None else problems[: self.budget_problems]
-                    passes[budget] = self._write(name, budget, some, collector, job, ctx)
-                rows += [row for written in passes.values() for row in written]
-                result |= {f"{name}/{key}": value for key, value in self._summary(passes).items()}
+            if self.regrade:
+                rows, hashes = regraded(Path(self.regrade), fmt, verifier)
+            else:
+                rows, hashes = self._write_all(load_collector(fmt, self, verifier, job, ctx), job, ctx)
         ctx.folder.rewrite(ctx.folder.completions, rows)
+        ctx.folder.write_json(HASHES, hashes)
         ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
+        result: dict[str, float] = {}
+        for name in _sets(job):
+            passes = {
+                budget: [row for row in rows if row["dataset"] == name and row["prefilled"] == budget]
+                for budget in (None, *self.budgets)
+            }
+            result |= {f"{name}/{key}": value for key, value in self._summary(passes).items()}
         return result
+
+    def _write_all(self, collector: Collector, job: Job, ctx: Context) -> tuple[list[Row], dict[str, str]]:
+        """A row per completion, and the hashes of what they depend on."""
+        rows: list[Row] = []
+        prompts: list[object] = []
+        for name, spec in _sets(job).items():
+            problems = problems_of(spec, "eval", self.problems, collector.verifier, ctx)
+            for budget in (None, *self.budgets):
+                some = problems if budget is None else problems[: self.budget_problems]
+                rows += self._write(name, budget, some, collector, job, ctx)
+                prompts += [[name, budget, *collector.prompt_texts(some, _given(budget, some, collector, job))]]
+        return rows, hashes_of(prompts, collector.sampling, self.samples)
 
     def _write(
         self,
@@ -109,8 +132,8 @@ class Evaluate(Stage):
         """A row per completion; kept in a file of its own until all of the evaluation is there."""
 
         def work(share: Sequence[Problem]) -> list[list[Row]]:
-            drawn = asked_budgets(job, collector.fmt, "evaluate", share) if budget is None else [budget] * len(share)
-            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), drawn)
+            given = _given(budget, share, collector, job)
+            groups = collector.collect(share, seeds_for(job, "evaluate", share, self.samples), given)
             return [[{"dataset": name, "prefilled": budget, **completion_row(s)} for s in group] for group in groups]
 
         pass_name = "own budgets" if budget is None else f"budget {budget}"
@@ -127,6 +150,11 @@ class Evaluate(Stage):
             keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
             summary |= {f"budget_{budget}/{key}": metrics[key] for key in keys}
         return summary | budget_area(given)
+
+
+def _given(budget: int | None, problems: Sequence[Problem], collector: Collector, job: Job) -> Sequence[int | None]:
+    """What each problem's prompt holds: the pass's budget, or where it has none, one that the reward asks for."""
+    return asked_budgets(job, collector.fmt, "evaluate", problems) if budget is None else [budget] * len(problems)
 
 
 def verification_rates(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:

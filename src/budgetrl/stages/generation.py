@@ -14,10 +14,12 @@ from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems, overlap
 from budgetrl.data.spec import Split
-from budgetrl.policy.loading import Policy
+from budgetrl.policy.codec import TextCodec
+from budgetrl.policy.loading import Policy, load_codec, load_policy, resolve_path
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.engine import Sampling
+from budgetrl.rollout.engine import RolloutEngine, Sampling, ServerSpec
 from budgetrl.rollout.factory import make_engine
+from budgetrl.rollout.openai_engine import OpenAIEngine
 from budgetrl.run.folder import read_rows, write_lines
 from budgetrl.run.machine import count_cores
 from budgetrl.stages.base import Context, Job
@@ -46,10 +48,33 @@ class Generates(Protocol):
 
 
 def collector_for(policy: Policy, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job) -> Collector:
-    """A collector that writes with a policy, as the stage and the `rollout` group say."""
-    sampling = Sampling(how.max_new_tokens, how.temperature, policy.codec.stop_ids)
-    engine, ngram = make_engine(job.rollout, policy.model), job.reward.repetition_ngram
-    return Collector(engine, policy.codec, verifier, fmt, sampling, repetition_ngram=ngram)
+    """A collector that writes with a policy on this rank, as the stage and the `rollout` group say."""
+    if isinstance(job.rollout, ServerSpec):
+        raise RequestError("rollout: openai writes with the model on the server, not with this one; use rollout=native")
+    return _collector(make_engine(job.rollout, policy.model), policy.codec, fmt, how, verifier, job)
+
+
+def load_collector(fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job, ctx: Context) -> Collector:
+    """A collector that writes with the job's model: loaded here, or on a server, for which the tokenizer will do."""
+    if isinstance(job.rollout, ServerSpec):
+        return server_collector(job.rollout, fmt, how, verifier, job)
+    return collector_for(load_policy(job.model, fmt, ctx.world.device), fmt, how, verifier, job)
+
+
+def server_collector(
+    server: ServerSpec, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job
+) -> Collector:
+    """A collector that lets a server write."""
+    codec = load_codec(job.model, fmt)
+    engine = OpenAIEngine(server, server.model or resolve_path(job.model, fmt), codec)
+    return _collector(engine, codec, fmt, how, verifier, job)
+
+
+def _collector(
+    engine: RolloutEngine, codec: TextCodec, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job
+) -> Collector:
+    sampling = Sampling(how.max_new_tokens, how.temperature, codec.stop_ids)
+    return Collector(engine, codec, verifier, fmt, sampling, repetition_ngram=job.reward.repetition_ngram)
 
 
 def asked_budgets(job: Job, fmt: ResponseFormat, use: str, problems: Sequence[Problem]) -> list[int | None]:

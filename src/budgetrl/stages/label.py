@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import ClassVar
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
-from budgetrl.policy.loading import load_policy
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,
-    collector_for,
+    load_collector,
     open_verifier,
     problems_of,
     seeds_for,
@@ -45,6 +45,9 @@ class Label(Stage):
     max_new_tokens: int = 420
     """Longest completion, in tokens."""
 
+    trains: ClassVar[bool] = False
+    served: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_option(self, list(FORMATS), "format")
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
@@ -56,10 +59,9 @@ class Label(Stage):
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = job.model.response_format(self.format)
-        policy = load_policy(job.model, fmt, ctx.world.device)
         with open_verifier(ctx) as verifier:
             problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
-            rows = self.label(problems, collector_for(policy, fmt, self, verifier, job), job, ctx)
+            rows = self.label(problems, load_collector(fmt, self, verifier, job, ctx), job, ctx)
         return label_metrics(rows)
 
     def label(self, problems: Sequence[Problem], collector: Collector, job: Job, ctx: Context) -> list[Row]:

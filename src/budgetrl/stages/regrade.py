@@ -1,0 +1,69 @@
+"""Grade the completions of a finished evaluation anew, without a model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from budgetrl.budget.format import AUTO, ResponseFormat
+from budgetrl.report.comparable import HASHES
+from budgetrl.report.reading import read_run
+from budgetrl.stages.base import Job
+from budgetrl.stages.generation import Row
+from budgetrl.stages.provenance import grader_hash
+from budgetrl.verify.pool import Verifier
+
+if TYPE_CHECKING:
+    from budgetrl.stages.evaluate import Evaluate
+
+WRITTEN_BY = (
+    *("format", "datasets", "problems", "samples", "temperature", "max_new_tokens", "budgets", "budget_problems"),
+)
+"""Keys of the stage that decide what is written; the others only say what is made of it."""
+
+
+def regrade_faults(stage: "Evaluate", job: Job) -> list[str]:
+    """Why the completions in the folder `stage.regrade` are not those that the other settings describe."""
+    folder = Path(str(stage.regrade))
+    for name in ("config.yaml", "completions.jsonl", HASHES):
+        if not (folder / name).exists():
+            return [f"stage.regrade: there is no {folder / name}; name the folder of a finished stage=evaluate"]
+    then, now = _said(read_run(folder).config, stage), _said(_mapping(stage, job), stage)
+    changed = next((key for key in now if then.get(key) != now[key]), None)
+    if changed is None:
+        return []
+    return [
+        f"stage.regrade: {folder} was written with {changed}={then.get(changed)}, not {now[changed]}; "
+        "give the command of that run, and stage.regrade with it"
+    ]
+
+
+def _mapping(stage: "Evaluate", job: Job) -> Mapping[str, Any]:
+    return json.loads(json.dumps({**asdict(job), "stage": asdict(stage)}))
+
+
+def _said(config: Mapping[str, Any], stage: "Evaluate") -> dict[str, Any]:
+    """The settings that decide what is written, by dotted key."""
+    said: dict[str, Any] = {"seed": config.get("seed")}
+    said |= {f"stage.{key}": config.get("stage", {}).get(key) for key in WRITTEN_BY}
+    said |= {f"model.{key}": value for key, value in config.get("model", {}).items()}
+    sets = "eval_datasets" if config.get("eval_datasets") else "dataset"
+    said[sets] = config.get(sets)
+    if stage.format == AUTO:
+        said["reward.name"] = config.get("reward", {}).get("name")
+    return said
+
+
+def regraded(folder: Path, fmt: ResponseFormat, verifier: Verifier) -> tuple[list[Row], dict[str, str]]:
+    """The rows of an evaluation with verdicts of today's grader, and the hashes they now have.
+
+    What was measured in tokens stays, since it needs the tokens; a row's gold answer is its own.
+    """
+    rows = list(read_run(folder).completions)
+    graded = verifier.grade([(row["answer"], fmt.parse(row["text"]).body(row["text"])) for row in rows])
+    anew = [
+        {**row, "correct": verdict.correct, "parsed": verdict.parsed, "timed_out": verdict.timed_out}
+        for row, verdict in zip(rows, graded, strict=True)
+    ]
+    return anew, {**json.loads((folder / HASHES).read_text()), "grader": grader_hash()}

@@ -1,0 +1,221 @@
+"""rollout=openai against a scripted server: what is sent, what is made of the answers, and what is tried again."""
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from budgetrl.budget.errors import RequestError, Unavailable
+from budgetrl.policy.codec import TextCodec
+from budgetrl.policy.loading import make_codec
+from budgetrl.policy.mini import make_tokenizer
+from budgetrl.policy.spec import ModelSpec
+from budgetrl.rollout import server
+from budgetrl.rollout.engine import Sampling, ServerSpec
+from budgetrl.rollout.openai_engine import OpenAIEngine
+
+Answer = tuple[int, Any]
+Script = Callable[[int, Mapping[str, Any]], Answer]
+"""From the number of a request, from 0, and its body, to a status and a body."""
+
+
+class Scripted:
+    """A server on loopback that answers as its script says and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.script: Script = lambda _, body: completion(" 3")
+        self.asked: list[dict[str, Any]] = []
+        self.headers: list[Mapping[str, str]] = []
+        lock, ours = threading.Lock(), self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    number = len(ours.asked)
+                    ours.asked.append({"path": self.path, **body})
+                    ours.headers.append(dict(self.headers))
+                status, answer = ours.script(number, body)
+                content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+
+def completion(text: str, reason: str = "stop", **more: Any) -> Answer:
+    return 200, {"choices": [{"text": text, "finish_reason": reason, **more}]}
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    monkeypatch.setattr(server, "FIRST_WAIT", 0.001)
+    ours = Scripted()
+    thread = threading.Thread(target=ours.http.serve_forever, args=(0.01,))
+    thread.start()
+    yield ours
+    ours.http.shutdown()
+    thread.join()
+    ours.http.server_close()
+
+
+@pytest.fixture(scope="module")
+def codec() -> TextCodec:
+    return make_codec(make_tokenizer(), ModelSpec())
+
+
+SAMPLING = Sampling(max_new_tokens=9, temperature=0.5, stop_ids=(1,))
+
+
+def engine(scripted: Scripted, codec: TextCodec, **spec: Any) -> OpenAIEngine:
+    return OpenAIEngine(ServerSpec(url=scripted.url, **spec), "its name", codec)
+
+
+def ids_of(codec: TextCodec, text: str) -> tuple[int, ...]:
+    return tuple(codec.tokenizer.encode(text, add_special_tokens=False))
+
+
+def test_a_request_says_all_that_decides_a_completion(scripted: Scripted, codec: TextCodec) -> None:
+    engine(scripted, codec).generate([[5, 6]], [[2**40 + 7]], SAMPLING)
+    [body] = scripted.asked
+    assert (body["path"], body["model"], body["prompt"]) == ("/v1/completions", "its name", [5, 6])
+    assert (body["max_tokens"], body["temperature"], body["seed"]) == (9, 0.5, 7)
+    # A server may otherwise draw as the model's own folder recommends.
+    assert (body["top_p"], body["top_k"], body["min_p"], body["repetition_penalty"]) == (1.0, -1, 0.0, 1.0)
+    assert body["stop_token_ids"] == [1]
+
+
+def test_completions_come_back_in_the_order_of_the_call(scripted: Scripted, codec: TextCodec) -> None:
+    scripted.script = lambda _, body: completion(f" {body['prompt'][0]} {body['seed']}", "length")
+    groups = engine(scripted, codec, concurrency=3).generate([[5], [6], [7]], [[1, 2], [], [3]], SAMPLING)
+    texts = [[codec.decode(c.token_ids) for c in group] for group in groups]
+    assert texts == [[" 5 1", " 5 2"], [], [" 7 3"]]
+    assert not any(c.finished for group in groups for c in group)
+
+
+def test_text_becomes_tokens_with_an_end_where_the_model_ended(scripted: Scripted, codec: TextCodec) -> None:
+    scripted.script = lambda n, _: [completion(" 3 = 3"), completion(" 3 = 3", "length"), completion("")][n]
+    one = engine(scripted, codec, concurrency=1)
+    [[ended, cut, empty]] = one.generate([[5]], [[1, 2, 3]], SAMPLING)
+    text = ids_of(codec, " 3 = 3")
+    assert (ended.token_ids, ended.finished) == ((*text, 1), True)
+    assert (cut.token_ids, cut.finished) == (text, False)
+    assert (empty.token_ids, empty.finished) == ((1,), True)
+    assert len(ended.logprobs) == len(ended.token_ids)
+    assert all(math.isnan(value) for value in ended.logprobs)
+
+
+def test_tokens_that_the_server_sends_are_taken(scripted: Scripted, codec: TextCodec) -> None:
+    scripted.script = lambda n, _: completion("read me not", token_ids=[[9, 8, 1], [9, 8]][n])
+    [[with_end, without]] = engine(scripted, codec, concurrency=1).generate([[5]], [[1, 2]], SAMPLING)
+    assert with_end.token_ids == without.token_ids == (9, 8, 1)
+
+
+def test_a_text_prompt_is_one_that_the_server_reads_as_ours(scripted: Scripted, codec: TextCodec) -> None:
+    text = "<user> 3 4<assistant>"
+    asking = engine(scripted, codec, prompts="text")
+    asking.generate([ids_of(codec, text)], [[1]], SAMPLING)
+    assert scripted.asked[0]["prompt"] == text
+    assert "top_k" not in scripted.asked[0]  # some servers refuse what they do not know
+
+
+def adding_a_begin_token() -> TextCodec:
+    """The codec of a tokenizer that puts `<pad>` before every text, as many put their begin token."""
+    tokenizer = make_tokenizer()
+    tokenizer.bos_token = "<pad>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
+    return make_codec(tokenizer, ModelSpec())
+
+
+def test_a_begin_token_is_not_sent_where_the_server_adds_it(scripted: Scripted) -> None:
+    codec = adding_a_begin_token()
+    engine(scripted, codec, prompts="text").generate([(0, *ids_of(codec, "<user> 3"))], [[1]], SAMPLING)
+    assert scripted.asked[0]["prompt"] == "<user> 3"
+
+
+def test_a_prompt_that_no_text_stands_for_is_refused(scripted: Scripted) -> None:
+    codec = adding_a_begin_token()
+    without = ids_of(codec, "<user> 3")
+    with pytest.raises(RequestError, match=r"rollout\.prompts: .*other tokens than '<user> 3'.*rollout\.prompts=ids"):
+        engine(scripted, codec, prompts="text").generate([without], [[1]], SAMPLING)
+    assert not scripted.asked
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_may_pass_is_tried_again(scripted: Scripted, codec: TextCodec, status: int) -> None:
+    scripted.script = lambda n, _: (status, {"error": "busy"}) if n < 2 else completion(" 3")
+    [[written]] = engine(scripted, codec, retries=2).generate([[5]], [[1]], SAMPLING)
+    assert written.token_ids == (*ids_of(codec, " 3"), 1)
+    assert len(scripted.asked) == 3
+
+
+def test_a_server_that_stays_away_ends_the_call(scripted: Scripted, codec: TextCodec) -> None:
+    scripted.script = lambda *_: (503, {"error": {"message": "no room"}})
+    with pytest.raises(Unavailable, match=r"fails with 503: no room\. 3 attempts; the same command goes on"):
+        engine(scripted, codec, retries=2).generate([[5]], [[1]], SAMPLING)
+    assert len(scripted.asked) == 3
+    gone = OpenAIEngine(ServerSpec(url="http://127.0.0.1:9/v1", retries=1), "its name", codec)
+    with pytest.raises(Unavailable, match=r"rollout\.url: no answer from http://127\.0\.0\.1:9/v1/completions"):
+        gone.generate([[5]], [[1]], SAMPLING)
+
+
+def test_no_wait_is_begun_that_would_outlast_the_deadline(
+    scripted: Scripted, codec: TextCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "FIRST_WAIT", 1000.0)
+    monkeypatch.setattr(server, "LONGEST_WAIT", 1000.0)
+    scripted.script = lambda *_: (503, "")
+    with pytest.raises(Unavailable, match="1 attempts"):
+        engine(scripted, codec, timeout=5).generate([[5]], [[1]], SAMPLING)
+
+
+REFUSALS = {
+    "openai": (404, {"error": {"message": "The model `x` does not exist"}}, r"rollout\.model: .*404: The model `x`"),
+    "fastapi": (400, {"detail": "prompt must be a string."}, r"set rollout\.prompts=text.*prompt must be a string"),
+    "tgi": (422, {"error": "Input validation"}, r"rollout\.url.*422: Input validation"),
+    "html": (404, "<h1>Not here</h1>", r"does it end in /v1.*404: <h1>Not here"),
+    "key": (401, {"error": {"message": "who are you"}}, r"rollout\.api_key_env: .*401: who are you"),
+    "other json": (200, {"hello": 1}, r"gives no completions but \{'hello': 1\}"),
+    "no json": (200, "<html>", r"does not answer in JSON but with: <html>"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_refusal_is_passed_on_in_the_servers_words_at_once(scripted: Scripted, codec: TextCodec, kind: str) -> None:
+    status, answer, message = REFUSALS[kind]
+    scripted.script = lambda *_: (status, answer)
+    with pytest.raises(RequestError, match=message):
+        engine(scripted, codec).generate([[5]], [[1]], SAMPLING)
+    assert len(scripted.asked) == 1
+
+
+def test_one_refusal_ends_the_requests_that_wait(scripted: Scripted, codec: TextCodec) -> None:
+    scripted.script = lambda *_: (400, {"error": "no"})
+    with pytest.raises(RequestError, match="refused with 400"):
+        engine(scripted, codec, concurrency=1).generate([[5]], [range(200)], SAMPLING)
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join()
+    assert len(scripted.asked) < 200
+
+
+def test_the_key_is_read_from_the_environment(
+    scripted: Scripted, codec: TextCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUR_KEY", "hush")
+    engine(scripted, codec, api_key_env="OUR_KEY").generate([[5]], [[1]], SAMPLING)
+    assert scripted.headers[0]["Authorization"] == "Bearer hush"
+    monkeypatch.delenv("OUR_KEY")
+    with pytest.raises(RequestError, match=r"rollout\.api_key_env: the variable OUR_KEY is not set"):
+        engine(scripted, codec, api_key_env="OUR_KEY")
