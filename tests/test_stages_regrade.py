@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.report.report import write_comparison
+from budgetrl.report.comparison import write_comparison
 from budgetrl.run.folder import write_lines
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline
