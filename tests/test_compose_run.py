@@ -110,6 +110,11 @@ def test_slurm_without_sbatch_creates_nothing(
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_entries_of_ones_own_need_two_plus_signs(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("stage=score", "reward=hapo", "reward.history={a: 3}") == 2
+    assert "reward.history: to add entries of your own, write '++reward.history={a: 3}'" in capsys.readouterr().err
+
+
 def test_a_wrong_request_ends_with_2_and_one_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("reward.rb=1") == 2
     assert capsys.readouterr().err == "budgetrl: reward.rb: there is no such key; did you mean reward.r_b?\n"

@@ -217,6 +217,8 @@ def _explain(args: Namespace, overrides: list[str]) -> None:
         key = override.key_or_group
         if override.type == OverrideType.CHANGE and key not in names and not key.startswith("hydra"):
             raise ConfigError(f"{key}: there is no such key; {nearest(key, names)}")
+        if override.type == OverrideType.CHANGE and isinstance(override.value(), dict):
+            raise ConfigError(f"{key}: to add entries of your own, write '++{override.input_line}'")
 
 
 def _check_option(choice: Override) -> None:
