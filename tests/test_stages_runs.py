@@ -260,6 +260,15 @@ def test_evaluate_counts_every_completion(runs: Path) -> None:
     assert all(row["given_answer"] == row["answer"] for row in free if row["correct"])
 
 
+def test_the_code_that_a_report_gives_writes_an_answer(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (runs / "grpo" / "report.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    code = code.replace("'...'", "'a 4 b 2 ?'").replace('# prompt += "<budget>200', 'prompt += "<budget> 14')
+    exec(code.replace("max_new_tokens=4096", "max_new_tokens=100"), {})
+    written = capsys.readouterr().out
+    assert written.startswith("<solution>") and "\\boxed{" in written
+
+
 def test_report_compares_runs(runs: Path) -> None:
     assert result_of(runs / "report") == {"runs": 2}  # sequence and several
     assert "several" in (runs / "report" / "report.md").read_text()
