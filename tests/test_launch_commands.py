@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from budgetrl import launch
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, LaunchSpec, load_config, to_yaml
+from budgetrl.launch import ranks, slurm, start
+from budgetrl.launch.__main__ import main
 from budgetrl.run.folder import RunFolder
 
 
@@ -22,9 +23,9 @@ def folder(tmp_path: Path) -> RunFolder:
 def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores, no GPU, nothing set by the user."""
     monkeypatch.setattr("budgetrl.config.count_cores", lambda: 8)
-    monkeypatch.setattr(launch, "count_gpus", lambda: 0)
+    monkeypatch.setattr(ranks, "count_gpus", lambda: 0)
     monkeypatch.setattr("budgetrl.config.count_gpus", lambda: 0)
-    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_PROCID", *launch.CPU_MALLOC):
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_PROCID", *ranks.CPU_MALLOC):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -35,7 +36,7 @@ def config(**spec: Any) -> Config:
 
 
 def test_local_ranks_know_each_other(folder: RunFolder) -> None:
-    first, second = launch._local_ranks(LaunchSpec(ranks=2), folder, {"X": "y"})
+    first, second = ranks.local_ranks(LaunchSpec(ranks=2), folder, {"X": "y"})
     assert first.command[1:] == ["-m", "budgetrl.worker", str(folder.path)]
     assert [(c.environment["RANK"], c.environment["LOCAL_RANK"], c.shown) for c in (first, second)] == [
         ("0", "0", True),
@@ -50,20 +51,20 @@ def test_local_ranks_know_each_other(folder: RunFolder) -> None:
 
 
 def test_cores_are_shared_out_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launch.rank_environment(LaunchSpec(ranks=3))["OMP_NUM_THREADS"] == "2"
-    assert launch.rank_environment(LaunchSpec(ranks=99))["OMP_NUM_THREADS"] == "1"
-    assert launch.rank_environment(LaunchSpec(ranks=2, at_once=2))["OMP_NUM_THREADS"] == "2"
+    assert ranks.rank_environment(LaunchSpec(ranks=3))["OMP_NUM_THREADS"] == "2"
+    assert ranks.rank_environment(LaunchSpec(ranks=99))["OMP_NUM_THREADS"] == "1"
+    assert ranks.rank_environment(LaunchSpec(ranks=2, at_once=2))["OMP_NUM_THREADS"] == "2"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert "OMP_NUM_THREADS" not in launch.rank_environment(LaunchSpec(ranks=3))
-    assert launch.rank_environment(LaunchSpec(ranks=3, threads=4))["OMP_NUM_THREADS"] == "4"
+    assert "OMP_NUM_THREADS" not in ranks.rank_environment(LaunchSpec(ranks=3))
+    assert ranks.rank_environment(LaunchSpec(ranks=3, threads=4))["OMP_NUM_THREADS"] == "4"
 
 
 def test_malloc_is_tuned_on_cpus_alone_and_only_where_the_user_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launch.CPU_MALLOC.items() <= launch.rank_environment(LaunchSpec()).items()
+    assert ranks.CPU_MALLOC.items() <= ranks.rank_environment(LaunchSpec()).items()
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
-    assert "MALLOC_TOP_PAD_" not in launch.rank_environment(LaunchSpec())
-    monkeypatch.setattr(launch, "count_gpus", lambda: 2)
-    assert not launch.CPU_MALLOC.keys() & launch.rank_environment(LaunchSpec())
+    assert "MALLOC_TOP_PAD_" not in ranks.rank_environment(LaunchSpec())
+    monkeypatch.setattr(ranks, "count_gpus", lambda: 2)
+    assert not ranks.CPU_MALLOC.keys() & ranks.rank_environment(LaunchSpec())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_deepspeeds_launcher_is_told_the_devices(
 ) -> None:
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    command = launch.deepspeed_command(LaunchSpec(name="deepspeed", **spec), folder)
+    command = ranks.deepspeed_command(LaunchSpec(name="deepspeed", **spec), folder)
     assert "--no_local_rank" in command
     port = command.index("--master_port")
     assert command[port + 2 :] == [*devices, "--module", "budgetrl.worker", str(folder.path)]
@@ -91,7 +92,7 @@ def test_the_sbatch_script(folder: RunFolder, tmp_path: Path) -> None:
     spec = LaunchSpec(
         name="slurm", nodes=2, ranks=4, partition="gpu", time="01:00:00", lines=["module load cuda", "#SBATCH --mem=0"]
     )
-    lines = launch.slurm_script(spec, folder).splitlines()
+    lines = slurm.slurm_script(spec, folder).splitlines()
     head, body = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert head[0] == "#!/bin/bash"
     assert all(line.startswith("#SBATCH --") for line in head[1:])  # sbatch reads no options after a command
@@ -124,39 +125,39 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_submitting_says_which_job_it_became(
     folder: RunFolder, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    launch.check_launcher(config(name="slurm", ranks=1).launch, folder)
-    assert launch.launch(config(name="slurm", ranks=1), folder) == 0
+    start.check_launcher(config(name="slurm", ranks=1).launch, folder)
+    assert start.launch(config(name="slurm", ranks=1), folder) == 0
     assert (cluster / "sbatch.slurm.sh").exists()
     assert "submitted as slurm job 17;" in capsys.readouterr().err
     (cluster / "sbatch").write_text("#!/bin/sh\necho 'no such partition' >&2\nexit 3\n")
-    assert launch.submit(folder) == 1
+    assert slurm.submit(folder) == 1
     assert "no such partition" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["slurm", "local"])
 def test_a_run_that_slurm_has_already_is_not_started_again(folder: RunFolder, cluster: Path, name: str) -> None:
     spec = config(name=name, ranks=1).launch
-    launch.submit(folder)
+    slurm.submit(folder)
     (cluster / "queue").write_text("17 gpu RUNNING\n")
     with pytest.raises(RequestError, match="slurm has this run already, as job 17"):
-        launch.check_launcher(spec, folder)
+        start.check_launcher(spec, folder)
     (cluster / "queue").write_text("")
-    launch.check_launcher(spec, folder)
+    start.check_launcher(spec, folder)
     (cluster / "queue").unlink()  # squeue fails, as it does for a job long gone
-    launch.check_launcher(spec, folder)
+    start.check_launcher(spec, folder)
     (cluster / "squeue").unlink()
-    launch.check_launcher(spec, folder)
+    start.check_launcher(spec, folder)
 
 
 def test_slurm_needs_sbatch(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RequestError, match="sbatch"):
-        launch.check_launcher(LaunchSpec(name="slurm", ranks=1), folder)
+        start.check_launcher(LaunchSpec(name="slurm", ranks=1), folder)
 
 
 def test_the_launch_script_is_sound_shell(folder: RunFolder, tmp_path: Path) -> None:
     script = tmp_path / "launch.sh"
-    script.write_text(launch.launch_script(folder, ["stage=grpo", "stage.datasets=[a, b]", "evil=\n rm"]))
+    script.write_text(start.launch_script(folder, ["stage=grpo", "stage.datasets=[a, b]", "evil=\n rm"]))
     subprocess.run(["sh", "-n", script], check=True)
     lines = script.read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")][-1].endswith(f"-m budgetrl.launch '{folder.path}'")
@@ -167,20 +168,20 @@ def test_a_folder_is_started_again_unless_it_is_done(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[Config] = []
-    monkeypatch.setattr(launch, "launch", lambda config, folder: seen.append(config) or 0)
+    monkeypatch.setattr(start, "launch", lambda config, folder: seen.append(config) or 0)
     folder.create()
     folder.config.write_text(to_yaml(config(threads=1)))
-    assert launch.relaunch(folder.path) == 0
+    assert start.relaunch(folder.path) == 0
     assert seen == [config(threads=1)]
     folder.write_result({})
-    assert launch.relaunch(folder.path) == 0
+    assert start.relaunch(folder.path) == 0
     assert len(seen) == 1
     assert "already done" in capsys.readouterr().err
 
 
 def test_what_is_no_run_folder_cannot_be_started_again(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert launch.main([]) == 2
-    assert launch.main([str(folder.path)]) == 2
+    assert main([]) == 2
+    assert main([str(folder.path)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "budgetrl: name one run folder: python -m budgetrl.launch <run folder>"
     assert said[1] == f"budgetrl: {folder.path}: is no run folder, since it has no config.yaml"

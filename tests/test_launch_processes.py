@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl import launch
 from budgetrl.config import load_config
-from budgetrl.launch import Child, Supervisor
+from budgetrl.launch import start, supervisor
+from budgetrl.launch.supervisor import Child, Supervisor
 from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
 
@@ -83,7 +83,7 @@ def test_a_dead_rank_ends_the_run_at_once(
 def test_the_rank_that_died_first_is_blamed(
     ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(launch, "POLL_SECONDS", 2.0)  # both are dead at the second look
+    monkeypatch.setattr(supervisor, "POLL_SECONDS", 2.0)  # both are dead at the second look
     first = tmp_path / "first"
     wait = f"import os.path\nwhile not os.path.exists({str(first)!r}): time.sleep(0.01)\ntime.sleep(0.3)\nsys.exit(1)"
     Supervisor(ranks(wait, f"open({str(first)!r}, 'w').close(); sys.exit(1)"), 5).run()
@@ -116,11 +116,11 @@ def test_who_starts_runs_learns_that_it_was_told_to_stop(
 ) -> None:
     """Even where the run itself came to another end just then."""
     children = ranks(f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({code})); {NAP}")
-    monkeypatch.setattr(launch, "_local_ranks", lambda *_: children)
+    monkeypatch.setattr(start, "local_ranks", lambda *_: children)
     config = load_config({"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}})
     sender = when_ready(children, signal.SIGTERM)
     with pytest.raises(SystemExit, match=str(code)):
-        launch.launch(config, RunFolder(tmp_path))
+        start.launch(config, RunFolder(tmp_path))
     sender.join()
 
 
@@ -172,13 +172,13 @@ def test_what_a_rank_started_ends_with_it(ranks: Ranks, tmp_path: Path) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from budgetrl import launch
+from budgetrl.launch.supervisor import Child, Supervisor
 from budgetrl.run import lifeline
 script = "import time; from budgetrl.run import lifeline; lifeline.follow(); print('ready', flush=1); time.sleep(60)"
 with lifeline.hold() as line:
     logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
     rank = [sys.executable, "-c", script], {lifeline.LIFELINE: str(line)}
-    launch.Supervisor([launch.Child("", *rank, log, False) for log in logs], 5).run()
+    Supervisor([Child("", *rank, log, False) for log in logs], 5).run()
 """
 
 

@@ -18,7 +18,8 @@ from types import FrameType
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import Config, LaunchSpec, run_dir
-from budgetrl.launch import INTERRUPTED, POLL_SECONDS, STOPPED, queued_job
+from budgetrl.launch.slurm import queued_job
+from budgetrl.launch.supervisor import INTERRUPTED, POLL_SECONDS, STOPPED
 from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
 from budgetrl.run.machine import count_gpus

@@ -1,0 +1,26 @@
+"""`python -m budgetrl.launch <run folder>` starts a run again from its config.yaml."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.launch.start import relaunch
+from budgetrl.launch.supervisor import say
+from budgetrl.run import lifeline
+
+
+def main(argv: Sequence[str]) -> int:
+    """What launch.sh calls, and a sweep; `argv` names the run folder. Returns the exit code."""
+    lifeline.follow()
+    try:
+        if len(argv) != 1:
+            raise RequestError("name one run folder: python -m budgetrl.launch <run folder>")
+        return relaunch(Path(argv[0]))
+    except RequestError as error:
+        say(str(error))
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""What to start for a run on this machine, or through DeepSpeed's launcher: commands and environments."""
+
+import os
+import socket
+import sys
+
+from budgetrl.config import LaunchSpec
+from budgetrl.launch.supervisor import Child
+from budgetrl.run.folder import RunFolder
+from budgetrl.run.machine import count_gpus
+
+CPU_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+"""Keeps glibc from giving large temporaries back to the system after each operation: up to twice as fast."""
+
+
+def worker_command(folder: RunFolder) -> list[str]:
+    """What a rank runs."""
+    return [sys.executable, "-m", "budgetrl.worker", str(folder.path.absolute())]
+
+
+def local_ranks(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+    ranks = spec.ranks_per_machine()
+    shared = {**rank_environment(spec), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    own = [shared | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
+    return [Child(f"rank {r}", worker_command(folder), own[r], folder.log(r), shown=r == 0) for r in range(ranks)]
+
+
+def deepspeed_launcher(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+    environment = {**rank_environment(spec), **extra}
+    command = deepspeed_command(spec, folder)
+    return [Child("deepspeed", command, environment, folder.log(0), shown=True, has_ranks_below=True)]
+
+
+def deepspeed_command(spec: LaunchSpec, folder: RunFolder) -> list[str]:
+    """The command line of DeepSpeed's launcher."""
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "warning"]
+    command += ["--master_port", str(_free_port())]
+    if spec.hostfile:
+        command += ["--hostfile", spec.hostfile]
+    if spec.ranks or not spec.hostfile:
+        command += _deepspeed_devices(spec)
+    return [*command, "--module", "budgetrl.worker", str(folder.path.absolute())]
+
+
+def _deepspeed_devices(spec: LaunchSpec) -> list[str]:
+    """Name the visible GPUs where some are hidden: --num_gpus alone would count from the first of all."""
+    visible = [i for i in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if i]
+    if visible and not spec.hostfile:
+        return ["--include", f"localhost:{','.join(visible[: spec.ranks_per_machine()])}"]
+    return ["--num_gpus", str(spec.ranks_per_machine())]
+
+
+def rank_environment(spec: LaunchSpec) -> dict[str, str]:
+    """Settings for ranks on this machine; what the user's environment sets already stays."""
+    defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(spec.threads_per_rank())}
+    if count_gpus() == 0:
+        defaults |= CPU_MALLOC | {"DS_ACCELERATOR": "cpu"}  # DeepSpeed would look for others and warn
+    environment = {key: value for key, value in defaults.items() if key not in os.environ}
+    return environment | ({"OMP_NUM_THREADS": str(spec.threads)} if spec.threads else {})
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,70 @@
+"""Start the ranks of a frozen run, or submit it; start one again from its folder, without Hydra."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.config import Config, LaunchSpec, read_config
+from budgetrl.launch.ranks import deepspeed_launcher, local_ranks
+from budgetrl.launch.slurm import queued_job, submit
+from budgetrl.launch.supervisor import Supervisor, say
+from budgetrl.run import lifeline
+from budgetrl.run.folder import RunFolder
+
+
+def launch(config: Config, folder: RunFolder) -> int:
+    """Run the frozen config of a folder to its end; with slurm: submit it. Returns the exit code.
+
+    Raises SystemExit with that code if this process was told to stop meanwhile.
+    """
+    if config.launch.name == "slurm":
+        return submit(folder)
+    with lifeline.hold() as line:
+        make = deepspeed_launcher if config.launch.name == "deepspeed" else local_ranks
+        children = make(config.launch, folder, {lifeline.LIFELINE: str(line)})
+        supervisor = Supervisor(children, config.launch.grace_seconds)
+        code = supervisor.run()
+    if supervisor.told_to_stop:  # whatever became of this run, none is to follow it
+        raise SystemExit(code)
+    return code
+
+
+def check_launcher(spec: LaunchSpec, folder: RunFolder) -> None:
+    """Raises RequestError if what `spec` wants to start the run with is not there, or slurm has the run already."""
+    if job := queued_job(folder):
+        raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
+    if spec.name == "slurm" and shutil.which("sbatch") is None:
+        raise RequestError("launch: slurm needs sbatch, which this machine does not have; mode=dry shows the script")
+
+
+def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
+    """The content of launch.sh, which starts exactly this run again."""
+    made_by = shlex.join(["budgetrl", *argv]).replace("\n", " ")  # a comment is one line
+    return "\n".join(
+        [
+            "#!/bin/sh",
+            "# Starts this run again from its config.yaml: resumed if it is unfinished, left alone if it is done.",
+            f"# It was made by: {made_by}",
+            f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
+            f"exec {shlex.join([sys.executable, '-m', 'budgetrl.launch', str(folder.path.absolute())])}",
+            "",
+        ]
+    )
+
+
+def relaunch(path: Path) -> int:
+    """Start the run of a folder that has been prepared before. Returns the exit code."""
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise RequestError(f"{path}: is no run folder, since it has no config.yaml")
+    config = read_config(folder.config)
+    if folder.finished and not config.stage.always_runs:
+        say(f"already done: {folder.result}")
+        return 0
+    check_launcher(config.launch, folder)
+    with folder.lock():
+        folder.result.unlink(missing_ok=True)
+        return launch(config, folder)

@@ -1,0 +1,227 @@
+"""Watch processes that only make sense together: pass signals on, and end them all when one fails."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO
+
+INTERRUPTED, STOPPED = 130, 143
+TAIL_LINES = 20
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process to start and watch."""
+
+    label: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    shown: bool
+    """Whether its output also goes to the terminal."""
+    has_ranks_below: bool = False
+    """True for a launcher: signals then go to its whole process group, and all of it must end."""
+
+
+class Supervisor:
+    """Watches processes that only make sense together."""
+
+    def __init__(self, children: Sequence[Child], grace_seconds: float) -> None:
+        self._children, self._grace = children, grace_seconds
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._ended_at: dict[int, float] = {}
+        self._asked: list[int] = []
+        self._forwarded = 0
+        self._deadline = float("inf")
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether a signal asked for an end."""
+        return bool(self._asked)
+
+    def run(self) -> int:
+        """Start all, wait for all, and return the exit code of the run."""
+        with self._hearing_signals(), ExitStack() as stack:
+            for child in self._children:
+                self._processes.append(stack.enter_context(_started(child)))
+                threading.Thread(target=self._note_end, args=(self._processes[-1],), daemon=True).start()
+            failure = self._watch()
+        if failure:
+            child, code = failure
+            say(_obituary(child, code))
+            _log_kill(child, code)
+            return code if code in (1, 2) else 1
+        return self._how_it_ended()
+
+    def _watch(self) -> tuple[Child, int] | None:
+        """Wait until all have ended, one has failed, or it is time to kill; returns the one that failed."""
+        while self._running():
+            if failure := self._failed():
+                return failure
+            self._pass_signals_on()
+            if time.monotonic() > self._deadline or len(self._asked) > 1:
+                return None
+            time.sleep(POLL_SECONDS)
+        return self._failed()
+
+    @contextmanager
+    def _hearing_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM are noted here and passed on; a second one kills at once."""
+
+        def hear(signum: int, frame: FrameType | None) -> None:
+            self._asked.append(signum)
+
+        before = {s: signal.signal(s, hear) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _running(self) -> bool:
+        pairs = zip(self._children, self._processes, strict=True)
+        return any(p.poll() is None or (c.has_ranks_below and _group_alive(p.pid)) for c, p in pairs)
+
+    def _note_end(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self._ended_at[process.pid] = time.monotonic()
+
+    def _failed(self) -> tuple[Child, int] | None:
+        """The child that ended badly first: when one dies, others soon fail for want of it.
+
+        One that stopped as told gives the others time to do so too.
+        """
+        pairs = zip(self._children, self._processes, strict=True)
+        for child, process in sorted(pairs, key=lambda pair: self._ended_at.get(pair[1].pid, math.inf)):
+            code = process.poll()
+            if code in (INTERRUPTED, STOPPED) or (code is not None and code < 0 and self._asked):
+                self._deadline = min(self._deadline, time.monotonic() + self._grace)
+            elif code:
+                return child, code
+        return None
+
+    def _pass_signals_on(self) -> None:
+        for signum in self._asked[self._forwarded :]:
+            self._forwarded += 1
+            self._deadline = min(self._deadline, time.monotonic() + self._grace)
+            for child, process in zip(self._children, self._processes, strict=True):
+                _signal(process.pid, signum, whole_group=child.has_ranks_below)
+
+    def _how_it_ended(self) -> int:
+        codes = {process.returncode for process in self._processes}
+        if codes == {0}:
+            return 0
+        if -signal.SIGKILL in codes:
+            say("killed before it could save; it resumes from its last saved state")
+        interrupted = signal.SIGINT in self._asked or INTERRUPTED in codes
+        say("interrupted" if interrupted else "stopped; the same command resumes it")
+        return INTERRUPTED if interrupted else STOPPED
+
+
+@contextmanager
+def _started(child: Child) -> Iterator[subprocess.Popen[bytes]]:
+    """A running child, killed at the end; in a session of its own: the terminal's Ctrl-C reaches only us."""
+    child.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(child.log, "ab", buffering=0) as log, ExitStack() as stack:
+        out = stack.enter_context(_tee(log)) if child.shown else log.fileno()
+        process = subprocess.Popen(
+            child.command,
+            env={**os.environ, **child.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:  # nothing of its group is left behind, such as answer-checking processes
+            _signal(process.pid, signal.SIGKILL, whole_group=True)
+            process.wait()
+
+
+@contextmanager
+def _tee(log: BinaryIO) -> Iterator[int]:
+    """A file descriptor whose bytes go to our stdout and to a log: a terminal where ours is one, else a pipe."""
+    source, sink = _terminal_pair() if sys.stdout.isatty() else os.pipe()
+    pump = threading.Thread(target=_pump, args=(source, log), daemon=True)
+    pump.start()
+    try:
+        yield sink
+    finally:
+        os.close(sink)
+        pump.join()
+        os.close(source)
+
+
+def _terminal_pair() -> tuple[int, int]:
+    """A pseudo-terminal as wide as ours that passes bytes through unchanged."""
+    import fcntl
+    import pty
+    import termios
+
+    source, sink = pty.openpty()
+    fcntl.ioctl(sink, termios.TIOCSWINSZ, fcntl.ioctl(sys.stdout, termios.TIOCGWINSZ, b"\0" * 8))
+    settings = termios.tcgetattr(sink)
+    settings[1] &= ~termios.OPOST
+    termios.tcsetattr(sink, termios.TCSANOW, settings)
+    return source, sink
+
+
+def _pump(source: int, log: BinaryIO) -> None:
+    while True:
+        try:
+            block = os.read(source, 65536)
+        except OSError:  # how a pseudo-terminal says that its other end is closed
+            return
+        if not block:
+            return
+        log.write(block)
+        sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+
+
+def _signal(pid: int, signum: int, whole_group: bool) -> None:
+    with suppress(ProcessLookupError):  # it may be gone already
+        (os.killpg if whole_group else os.kill)(pid, signum)
+
+
+def _group_alive(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _obituary(child: Child, code: int) -> str:
+    """What to tell of a child that failed; the output of one that was shown is on the terminal already."""
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    hint = "; out of memory?" if code == -signal.SIGKILL else ""
+    if child.shown:
+        return f"{child.label} {how}{hint}; its log is {child.log}"
+    lines = child.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n".join([f"{child.label} {how}{hint}; the end of {child.log}:", *(f"  {line}" for line in lines)])
+
+
+def _log_kill(child: Child, code: int) -> None:
+    """The last line of the log of a child that could not write one itself."""
+    if code < 0:
+        with open(child.log, "a") as log:
+            log.write(f"\nbudgetrl: {child.label} was killed by {signal.Signals(-code).name}\n")
+
+
+def say(text: str) -> None:
+    """Tell the user, after what the ranks have said."""
+    sys.stdout.flush()
+    sys.stderr.write(f"budgetrl: {text}\n")
+    sys.stderr.flush()
