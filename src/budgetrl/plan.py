@@ -87,7 +87,7 @@ def _where_the_model_is(config: Config, ranks: int) -> Plan:
 
 
 def _memory_section(config: Config, ranks: int) -> Plan:
-    zero, parameters = config.zero, count_parameters(config.model)
+    zero, parameters = config.zero, count_parameters(config.model) or config.model.parameters
     if parameters is None:
         return {"parameters": "unknown until the model is downloaded"}
     rollouts = config.stage.trains_on_rollouts
@@ -95,7 +95,7 @@ def _memory_section(config: Config, ranks: int) -> Plan:
     parts = bytes_per_rank(zero, parameters, _is_bf16(config), ranks, rollouts, reference)
     sizes = {name: _readable(size) for name, size in parts.items()}
     total = f"{_readable(sum(parts.values()))} at ZeRO stage {zero.stage}; activations and logits come on top"
-    return {"parameters": f"{parameters:,}", **sizes, "together": total}
+    return {"parameters": parameters, **sizes, "together": total}
 
 
 def _is_bf16(config: Config) -> bool:
