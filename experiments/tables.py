@@ -45,10 +45,9 @@ class Table:
     figure: str | None = None
 
     @property
-    def paper(self) -> Path | None:
-        """The paper's numbers, where it has any."""
-        path = EXPERIMENTS / self.name / "paper.csv"
-        return path if path.exists() else None
+    def paper(self) -> Path:
+        """The paper's numbers; only the header where none is known."""
+        return EXPERIMENTS / self.name / "paper.csv"
 
 
 def read_table(target: str, scale: str) -> Table:
@@ -133,20 +132,21 @@ def _training(group: Group) -> list[Row]:
 
 
 def print_cost(folders: Iterable[Path]) -> None:
-    """What the planned runs come to, GRPO alone. 2 N FLOP a token to write it and 6 N to learn from it, of N parameters."""
-    tokens, flop, steps, runs = 0, 0, 0, 0
-    for folder in folders:
-        plan = json.loads((folder / "plan.json").read_text())
-        most = plan["stage"].get("grpo: tokens in all, at most", 0)
-        parameters = plan["memory on each rank"]["parameters"]
-        tokens, flop, runs = tokens + most, flop + 8 * parameters * most, runs + 1
-        steps += plan["stage"].get("grpo: optimiser steps", 0)
-    print(f"{runs} runs to make, {steps:,} steps of GRPO with {tokens:,} tokens at most: 8 N FLOP a token of a model")
-    print(f"with N parameters are {flop:.3g} FLOP, {flop / (H100 * UTILISATION) / 3600:,.0f} hours of one H100")
-    print(
-        f"if {UTILISATION:.0%} of its {H100 / 1e12:.0f} TFLOP/s are used (assumed). Cold starts, labels and evaluations"
-    )
-    print("come on top.")
+    """What GRPO of the planned runs comes to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
+    plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
+    steps = sum(plan["stage"].get("grpo: optimiser steps", 0) for plan in plans)
+    tokens = [plan["stage"].get("grpo: tokens in all, at most", 0) for plan in plans]
+    sizes = [plan["memory on each rank"]["parameters"] for plan in plans]
+    flop = sum(8 * size * most for size, most in zip(sizes, tokens, strict=True) if most)
+    print(f"""
+together
+  runs to make                {len(plans)}
+  steps of GRPO               {steps:,}
+  tokens of GRPO, at most     {sum(tokens):,}
+  FLOP of GRPO, at most       {flop:.3g}: 8 a parameter and token
+  hours of one H100, at most  {flop / (H100 * UTILISATION) / 3600:,.0f}, if {UTILISATION:.0%} of {H100 / 1e12:.0f} \
+TFLOP/s are used, which is assumed
+cold starts, labels and evaluations come on top""")
 
 
 def main() -> None:

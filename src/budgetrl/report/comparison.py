@@ -37,8 +37,8 @@ def write_comparison(
     """Write `<name>.md`, `.tex` and `.csv` with `figures/` into `out_dir`, a row for each group of runs.
 
     `by` are keys of the configuration; runs that agree in them are averaged. `paper` is a CSV that `read_paper` reads,
-    `before` are sections to begin with. `differences` says how the runs' configurations differ, which is long where they
-    are of several stages. Returns the path of the Markdown.
+    `before` are sections to begin with. `differences` says how the runs' configurations differ, which is long where
+    they are of several stages. Returns the path of the Markdown.
     """
     runs = {short: read_run(path) for short, path in _short_names(run_dirs).items()}
     finished = {short: run for short, run in runs.items() if measured_on(run)}

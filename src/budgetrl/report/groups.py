@@ -64,8 +64,9 @@ def pool(several: Sequence[Results]) -> Results:
 
 
 def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
-    """Groups by the values of `by`, in their order, folders in that of `runs`; without `by`, by what tells the runs apart but for the seed.
+    """Groups by the values of `by`, in their order, folders in that of `runs`.
 
+    Without `by`, by what tells the runs apart but for the seed.
     A key may be a group of the configuration, such as `reward`, which stands for its name.
     Raises RequestError for a key that no run has.
     """
