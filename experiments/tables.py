@@ -65,11 +65,11 @@ def all_targets() -> list[str]:
     return sorted(path.parent.name.replace("_", "-") for path in EXPERIMENTS.glob("*/table.yaml"))
 
 
-def write_table(table: Table, experiment: Experiment, seeds: Iterable[int]) -> Path:
+def write_table(table: Table, experiment: Experiment, seeds: Sequence[int]) -> Path:
     """The report of a table from the runs that are finished; it names the others."""
-    folders = [experiment.folder(row, seed) for row in table.rows for seed in seeds]
-    finished = [folder for folder in folders if is_finished(folder)]
-    missing = [Gap(folder.name, "the run is not finished") for folder in folders if folder not in finished]
+    left = {row: [seed for seed in seeds if not is_finished(experiment.folder(row, seed))] for row in table.rows}
+    finished = [experiment.folder(row, seed) for row in table.rows for seed in seeds if seed not in left[row]]
+    missing = [Gap(row, f"not finished with seeds {', '.join(map(str, left[row]))}") for row in left if left[row]]
     out = Path("runs/tables") / experiment.name / table.name
     drawn = _figures(table, finished, out) if table.figure else []
     return write_comparison(
