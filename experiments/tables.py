@@ -134,19 +134,19 @@ def _training(group: Group) -> list[Row]:
 def print_cost(folders: Iterable[Path]) -> None:
     """What GRPO of the planned runs comes to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
     plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
-    steps = sum(plan["stage"].get("grpo: optimiser steps", 0) for plan in plans)
-    tokens = [plan["stage"].get("grpo: tokens in all, at most", 0) for plan in plans]
-    sizes = [plan["memory on each rank"]["parameters"] for plan in plans]
-    flop = sum(8 * size * most for size, most in zip(sizes, tokens, strict=True) if most)
-    print(f"""
-together
-  runs to make                {len(plans)}
-  steps of GRPO               {steps:,}
-  tokens of GRPO, at most     {sum(tokens):,}
-  FLOP of GRPO, at most       {flop:.3g}: 8 a parameter and token
-  hours of one H100, at most  {flop / (H100 * UTILISATION) / 3600:,.0f}, if {UTILISATION:.0%} of {H100 / 1e12:.0f} \
-TFLOP/s are used, which is assumed
-cold starts, labels and evaluations come on top""")
+    print(f"\ntogether\n  runs to make                {len(plans)}")
+    trained = [plan for plan in plans if "grpo: optimiser steps" in plan["stage"]]
+    if trained:
+        steps = sum(plan["stage"]["grpo: optimiser steps"] for plan in trained)
+        tokens = [plan["stage"]["grpo: tokens in all, at most"] for plan in trained]
+        sizes = [plan["memory on each rank"]["parameters"] for plan in trained]
+        flop = sum(8 * size * most for size, most in zip(sizes, tokens, strict=True))
+        hours = flop / (H100 * UTILISATION) / 3600
+        print(f"  steps of GRPO               {steps:,}")
+        print(f"  tokens of GRPO, at most     {sum(tokens):,}")
+        print(f"  FLOP of GRPO, at most       {flop:.3g}: 8 a parameter and token")
+        print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILISATION:.0%} of its 989 TFLOP/s are used (assumed)")
+    print("not counted: cold starts, labels and evaluations")
 
 
 def main() -> None:
