@@ -12,12 +12,15 @@ STAMP := $(VENV)/.installed
 PYTHON ?=#     the interpreter for .venv; empty: the first of 3.11 to 3.13 on the PATH
 RANKS ?= 2#    processes of the demo
 WORKERS ?= 2#  processes of the tests
-ARGS ?=#       more arguments for pytest, such as ARGS='-k rewards'
+ARGS ?=#       more arguments for pytest, such as ARGS='-k rewards', or overrides for the tables' runs, such as mode=dry
+SCALE ?= mini# of the tables: mini, 1_5b or 7b
+SEEDS ?= 0#    of the tables: '0 1 2' means over three runs
+AT_ONCE ?=#    runs of the tables at the same time; empty: 2 at SCALE=mini, else 1, which has all GPUs
 DEMO := runs/demo
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-23s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: install
 install: $(STAMP) ## make .venv with budgetrl and its tools, at the versions of constraints.txt
@@ -52,6 +55,49 @@ mini-checkpoints: install ## make the shipped mini checkpoints anew (about 20 mi
 	$(BIN)/python experiments/mini_checkpoints/ship.py runs/mini-base base
 	$(BIN)/python -m budgetrl stage=cold_start run.dir=runs/mini-cold-start launch.threads=1 tracking=none
 	$(BIN)/python experiments/mini_checkpoints/ship.py runs/mini-cold-start cold_start
+
+.PHONY: tables
+tables: install ## all tables and figures of the paper; SCALE=mini (about 25 minutes of two cores), 1_5b or 7b
+	$(MAKE_TABLES)
+
+MAKE_TABLES = $(BIN)/python experiments/tables.py $(filter-out tables,$@) --scale $(SCALE) --seeds $(SEEDS) \
+    --at-once $(or $(AT_ONCE),$(if $(filter mini,$(SCALE)),2,1)) --overrides $(ARGS)
+
+.PHONY: table-main
+table-main: install ## SelfBudgeter against its initial model and other rewards
+	$(MAKE_TABLES)
+
+.PHONY: table-ablation-reward
+table-ablation-reward: install ## parts of the reward
+	$(MAKE_TABLES)
+
+.PHONY: table-ablation-alpha
+table-ablation-alpha: install ## schedules of alpha
+	$(MAKE_TABLES)
+
+.PHONY: table-cold-start
+table-cold-start: install ## what the cold start is made of
+	$(MAKE_TABLES)
+
+.PHONY: table-out-of-domain
+table-out-of-domain: install ## problems of another kind
+	$(MAKE_TABLES)
+
+.PHONY: figure-budget-by-level
+figure-budget-by-level: install ## budgets of easy and of hard problems
+	$(MAKE_TABLES)
+
+.PHONY: figure-budget-vs-length
+figure-budget-vs-length: install ## whether budgets are kept
+	$(MAKE_TABLES)
+
+.PHONY: figure-control
+figure-control: install ## lengths at budgets of yours
+	$(MAKE_TABLES)
+
+.PHONY: figure-inflation
+figure-inflation: install ## budgets in training, with a loose alpha
+	$(MAKE_TABLES)
 
 .PHONY: test
 test: install ## run the tests; ARGS='-m "not slow"' leaves out the long ones

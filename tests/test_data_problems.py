@@ -72,6 +72,14 @@ def test_what_is_not_there_is_an_error(spec: DatasetSpec) -> None:
         load_problems(replace(spec, eval_path="nowhere.jsonl"), "eval")
 
 
+def test_the_mini_task_can_have_levels_of_ones_choice() -> None:
+    problems = load_problems(DatasetSpec(size=4, levels=(5, 14)), "train").problems
+    assert [problem.level for problem in problems] == [5, 14, 5, 14]
+    for levels in ((), (1, 2), (17,)):
+        with pytest.raises(ValueError, match=r"^levels: must be numbers from 2 to 16, got \["):
+            DatasetSpec(levels=levels)
+
+
 def test_the_mini_task_is_generated() -> None:
     spec = DatasetSpec(size=30, eval_size=20, limit=10)
     train, held = load_problems(spec, "train").problems, load_problems(spec, "eval").problems

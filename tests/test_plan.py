@@ -39,6 +39,15 @@ def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
     assert memory["together"].startswith(f"{together} at ZeRO stage 3")
 
 
+def test_a_model_that_is_not_here_is_planned_with_the_size_it_is_said_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "count_parameters", lambda _: None)
+    parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "launch": {"ranks": 1}}
+    unknown = make_plan(load_config(parts | {"model": {"dtype": "bfloat16"}}))["memory on each rank"]
+    assert unknown == {"parameters": "unknown until the model is downloaded"}
+    known = make_plan(load_config(parts | {"model": {"dtype": "bfloat16", "parameters": 512}}))["memory on each rank"]
+    assert known == {"parameters": 512, "weights": "1 KiB"}  # nothing is trained
+
+
 @pytest.mark.parametrize(("prompts", "temperature", "told"), [("text", 1.0, 1), ("text", 0.0, 0), ("ids", 1.0, 0)])
 def test_a_server_that_may_not_sample_is_odd(prompts: str, temperature: float, told: int) -> None:
     parts = {"stage": {"name": "evaluate", "temperature": temperature}, "reward": {"name": "accuracy"}}

@@ -87,15 +87,17 @@ def _where_the_model_is(config: Config, ranks: int) -> Plan:
 
 
 def _memory_section(config: Config, ranks: int) -> Plan:
-    zero, parameters = config.zero, count_parameters(config.model)
+    zero, parameters = config.zero, count_parameters(config.model) or config.model.parameters
     if parameters is None:
         return {"parameters": "unknown until the model is downloaded"}
+    if not config.stage.trains:
+        return {"parameters": parameters, "weights": _readable((2 if _is_bf16(config) else 4) * parameters)}
     rollouts = config.stage.trains_on_rollouts
     reference = rollouts and config.algorithm.kl_coefficient > 0
     parts = bytes_per_rank(zero, parameters, _is_bf16(config), ranks, rollouts, reference)
     sizes = {name: _readable(size) for name, size in parts.items()}
     total = f"{_readable(sum(parts.values()))} at ZeRO stage {zero.stage}; activations and logits come on top"
-    return {"parameters": f"{parameters:,}", **sizes, "together": total}
+    return {"parameters": parameters, **sizes, "together": total}
 
 
 def _is_bf16(config: Config) -> bool:

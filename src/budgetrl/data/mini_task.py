@@ -115,5 +115,6 @@ def load(spec: "DatasetSpec", split: str) -> list[Problem]:
     """
     size = spec.size if split == "train" else spec.eval_size
     rng = Random(derive_seed("mini", spec.seed, split))
-    sums = [draw_sum(rng, LEVELS[i % len(LEVELS)]) for i in range(size)]
+    levels = spec.levels or LEVELS
+    sums = [draw_sum(rng, levels[i % len(levels)]) for i in range(size)]
     return [Problem(f"mini-{split}-{i}", s.text, str(s.answer), s.level, "mini") for i, s in enumerate(sums)]

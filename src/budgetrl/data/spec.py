@@ -76,6 +76,8 @@ class DatasetSpec:
     """mini: training problems."""
     eval_size: int = 1050
     """mini: evaluation problems."""
+    levels: tuple[int, ...] | None = None
+    """mini: levels of the problems, in equal shares, each from 2 to 16; null for 2, 3, 4, 6, 8, 12 and 16."""
 
     def __post_init__(self) -> None:
         _one_of("source", self.source, SOURCES)
@@ -85,6 +87,8 @@ class DatasetSpec:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"{key}: must be at least 1, got {value}")
+        if self.levels is not None and (not self.levels or not all(2 <= level <= 16 for level in self.levels)):
+            raise ValueError(f"levels: must be numbers from 2 to 16, got {list(self.levels)}")
         if self.held_out < 0:
             raise ValueError(f"held_out: must not be negative, got {self.held_out}")
         if self.source == "jsonl":

@@ -36,6 +36,8 @@ class ModelSpec:
     """Which tokens count as length l: body (between the solution tags) or response (all but the end token)."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more compute."""
+    parameters: int | None = None
+    """How many it has, for the plan of a model that is not on this machine yet; null: unknown until then."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

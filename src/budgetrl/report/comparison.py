@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from budgetrl.report import figures, tables
 from budgetrl.report.comparable import not_comparable
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
-from budgetrl.report.groups import Group, group_runs, is_number, settings, text
+from budgetrl.report.groups import Group, group_runs, is_number, measured_on, settings, text
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_parts
@@ -32,20 +32,22 @@ def write_comparison(
     name: str = "report",
     title: str | None = None,
     before: Sequence[Part] = (),
+    differences: bool = True,
 ) -> Path:
     """Write `<name>.md`, `.tex` and `.csv` with `figures/` into `out_dir`, a row for each group of runs.
 
     `by` are keys of the configuration; runs that agree in them are averaged. `paper` is a CSV that `read_paper` reads,
-    `before` are sections to begin with. Returns the path of the Markdown.
+    `before` are sections to begin with. `differences` says how the runs' configurations differ, which is long where
+    they are of several stages. Returns the path of the Markdown.
     """
     runs = {short: read_run(path) for short, path in _short_names(run_dirs).items()}
-    finished = {short: run for short, run in runs.items() if _datasets(run)}
+    finished = {short: run for short, run in runs.items() if measured_on(run)}
     groups = group_runs([*finished.values()], by) if finished else []
     built = _tables(groups, paper)
     parts = [*before]
     for table in built:
         parts.append(_results(table, groups, out_dir, several=len(built) > 1))
-    parts += [_differences(finished)] if len(finished) > 1 else []
+    parts += [_differences(finished)] if differences and len(finished) > 1 else []
     parts += not_comparable(finished)
     parts += [Gap(short, "the run has no results") for short in runs if short not in finished]
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
@@ -57,7 +59,7 @@ def write_comparison(
 def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:
     """One for each data set; the paper's lines stand below ours."""
     papers = read_paper(paper) if paper else {}
-    measured = dict.fromkeys(dataset for group in groups for run in group.runs for dataset in _datasets(run))
+    measured = dict.fromkeys(dataset for group in groups for run in group.runs for dataset in measured_on(run))
     keys = tuple(groups[0].values) if groups else ()
     width = max(1, len(keys))
     return [
@@ -75,7 +77,7 @@ def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:
 
 def _line(group: Group, dataset: str) -> Line:
     labels = tuple(map(text, group.values.values())) or (group.label,)
-    counted = [run for run in group.runs if dataset in _datasets(run)]
+    counted = [run for run in group.runs if dataset in measured_on(run)]
     return Line(labels, group.on(dataset), runs=len(counted))
 
 
@@ -90,7 +92,7 @@ def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool
         "accuracy_length": ("Accuracy against length", _front(measured)),
     }
     shown = [
-        _show(figure, out_dir, f"{stem}_{table.dataset}" if several else stem, alt)
+        picture(figure, out_dir, f"{stem}_{table.dataset}" if several else stem, alt)
         for stem, (alt, figure) in drawn.items()
         if figure is not None
     ]
@@ -122,7 +124,7 @@ def _number(group: Group, key: str) -> float | None:
     return value if is_number(value) else None
 
 
-def _show(figure: "Figure", out_dir: Path, stem: str, alt: str) -> str:
+def picture(figure: "Figure", out_dir: Path, stem: str, alt: str) -> str:
     """A PNG to look at and a PDF for a paper; returns the Markdown that shows it."""
     stem = stem.replace("/", "_")
     figures.save(figure, out_dir / "figures" / f"{stem}.png")
@@ -139,11 +141,6 @@ def _differences(runs: Mapping[str, Run]) -> Part:
         return Gap(title, "the configurations are the same, or missing")
     rows = [[name, *(str(values.get(key, tables.ABSENT)) for key in varying)] for name, values in flat.items()]
     return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
-
-
-def _datasets(run: Run) -> list[str]:
-    """What a run was measured on; a pipeline, what its trained model was."""
-    return (run.result.below("trained") if run.stage == "pipeline" else run.result).datasets()
 
 
 def _short_names(run_dirs: Iterable[Path]) -> dict[str, Path]:

@@ -141,6 +141,25 @@ def training_curves(rows: Sequence[Row]) -> "Figure | None":
 
 
 @_styled
+def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
+    """Budget and length over the steps, a line for each model; rows of the same step, of several runs, are averaged."""
+    panels = {"Budget, tokens": Curve("budget", "budget"), "Length, tokens": Curve("length", "length")}
+    drawn = {model: rows for model, rows in models.items() if any(row.get("budget") is not None for row in rows)}
+    if not drawn:
+        return None
+    figure, axes = _grid(1, 2, width=8.0, height=3.0)
+    for ax, (title, curve) in zip(axes, panels.items(), strict=True):
+        for (model, rows), colour in zip(drawn.items(), COLOURS, strict=False):
+            steps, values = _mean_series(rows, curve)
+            ax.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
+            ax.plot(steps, _running_mean(values), color=colour, label=model)
+        ax.set(title=title, xlabel="step")
+        ax.set_ylim(bottom=0)
+    _legend_below(figure, axes[0])
+    return figure
+
+
+@_styled
 def by_level(models: Mapping[str, Results]) -> "Figure | None":
     """Accuracy, length and budget by difficulty, a line for each model."""
     titles = {"accuracy": "Accuracy, %", "length": "Length, tokens", "budget": "Budget, tokens"}
@@ -492,6 +511,13 @@ def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     found = [(row["step"], curve.scale * row[curve.key]) for row in rows if row.get(curve.key) is not None]
     steps, values = np.array(found, dtype=float).reshape(-1, 2).T
     return steps, values
+
+
+def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """The steps, each once, and the mean of what was logged at it."""
+    steps, values = _series(rows, curve)
+    distinct, at = np.unique(steps, return_inverse=True)
+    return distinct, np.bincount(at, values) / np.bincount(at)
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:

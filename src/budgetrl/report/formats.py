@@ -19,6 +19,7 @@ METRICS = {
     "length": tables.NAMES["length"],
     "compression": "shorter by",
     **tables.NAMES,
+    "length_budget_slope": "slope of length over budget",
 }
 """The columns, in order, as far as there are numbers."""
 _SHARES_UP = ("accuracy", "accuracy_change", "compression", "match_50", "match_25", "match_10", "format")

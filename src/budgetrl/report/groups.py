@@ -40,6 +40,11 @@ def final(run: Run, dataset: str) -> Results:
     return Results({**changes.numbers, **trained.numbers})
 
 
+def measured_on(run: Run) -> list[str]:
+    """The data sets of a run; of a pipeline, those of its trained model."""
+    return (run.result.below("trained") if run.stage == "pipeline" else run.result).datasets()
+
+
 def pool(several: Sequence[Results]) -> Results:
     """Means over runs with the standard error of the mean; a single run keeps its own errors.
 
@@ -59,8 +64,9 @@ def pool(several: Sequence[Results]) -> Results:
 
 
 def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
-    """Groups by the values of `by`, in their order; without `by`, by what tells the runs apart but for the seed.
+    """Groups by the values of `by`, in their order, folders in that of `runs`.
 
+    Without `by`, by what tells the runs apart but for the seed.
     A key may be a group of the configuration, such as `reward`, which stands for its name.
     Raises RequestError for a key that no run has.
     """
@@ -68,7 +74,8 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     if unknown := [key for key in keys if all(_value(run, key) is None for run in runs)]:
         raise RequestError(f"stage.by: no run's configuration has a key {unknown[0]}")
     members: dict[tuple[str, ...], list[Run]] = {}
-    for run in sorted(runs, key=lambda run: [_order(_value(run, key)) for key in keys]):
+    folders = list(dict.fromkeys(map(_folder, runs)))
+    for run in sorted(runs, key=lambda run: [_order(_value(run, key), key, folders) for key in keys]):
         members.setdefault(tuple(text(_value(run, key)) for key in keys), []).append(run)
     return [Group({key: _value(group[0], key) for key in keys}, group) for group in members.values()]
 
@@ -111,8 +118,10 @@ def _folder(run: Run) -> str:
     return re.sub(r"-s\d+$", "", run.path.name)
 
 
-def _order(value: Any) -> tuple[bool, float, str]:
-    """Numbers by size, before everything else by its text."""
+def _order(value: Any, key: str, folders: Sequence[str]) -> tuple[bool, float, str]:
+    """Numbers by size, before everything else by its text; folders as they were given."""
+    if key == FOLDER:
+        return (False, folders.index(value), "")
     number = is_number(value)
     return (not number, value if number else 0.0, "" if number else text(value))
 

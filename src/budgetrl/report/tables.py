@@ -32,7 +32,7 @@ _CUT = ("accuracy", "length")
 _OF_SAMPLES = {"pass_at": "one of {k} samples right", "maj_at": "majority of {k} samples right"}
 
 _IN_TOKENS = ("length", "budget", "b_max", "tokens_per_correct")
-_AS_THEY_ARE = ("budget_level_rho", "length_budget_rho", "budget_use", "budget_use_sd")
+_AS_THEY_ARE = ("budget_level_rho", "length_budget_rho", "length_budget_slope", "budget_use", "budget_use_sd")
 _BY_LEVEL = ("accuracy", "length", "budget")
 
 ABSENT = "-"

@@ -1,0 +1,183 @@
+"""The paper's tables and figures: `tables.py table-main figure-control --scale 1_5b`; all of them if none is named.
+
+Each is a folder here (`table_main`) with `table.yaml`: its `title`, its `rows` in order, perhaps a `figure`, and
+under a scale's name further rows of that scale. A scale is an experiment with these rows (`experiments/mini`). Runs
+that several tables share are made once, finished ones not again. What comes out is a folder
+`runs/tables/<scale>/<table>`: `report.md`, `.tex`, `.csv` and figures, with the numbers of the folder's `paper.csv`
+below ours.
+
+`--overrides mode=dry` prints the plan of each run that is not finished, and what they cost together.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+from run import DRY, Experiment, is_finished, read_experiment, run_rows
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.report import figures
+from budgetrl.report.comparison import picture, write_comparison
+from budgetrl.report.groups import FOLDER, Group, group_runs, measured_on, text
+from budgetrl.report.reading import Row, Run, read_run
+from budgetrl.report.sections import Gap, Section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXPERIMENTS = Path("experiments")
+H100, UTILISATION = 989e12, 0.2
+"""Dense bfloat16 FLOP a second as its maker states them, and the share of them that we assume are used."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What `table.yaml` says of one scale."""
+
+    name: str
+    title: str
+    rows: Sequence[str]
+    figure: str | None = None
+
+    @property
+    def paper(self) -> Path:
+        """The paper's numbers; only the header where none is known."""
+        return EXPERIMENTS / self.name / "paper.csv"
+
+
+def read_table(target: str, scale: str) -> Table:
+    """The table of a target such as `table-main`. Raises RequestError where there is none."""
+    name = target.replace("-", "_")
+    path = EXPERIMENTS / name / "table.yaml"
+    if not path.is_file():
+        raise RequestError(f"there is no table or figure {target}; there are {', '.join(all_targets())}")
+    spec = OmegaConf.load(path)
+    return Table(name, spec.title, [*spec.rows, *spec.get(scale, [])], spec.get("figure"))
+
+
+def all_targets() -> list[str]:
+    """The names of all tables and figures."""
+    return sorted(path.parent.name.replace("_", "-") for path in EXPERIMENTS.glob("*/table.yaml"))
+
+
+def write_table(table: Table, experiment: Experiment, seeds: Sequence[int]) -> Path:
+    """The report of a table from the runs that are finished; it names the others."""
+    left = {row: [seed for seed in seeds if not is_finished(experiment.folder(row, seed))] for row in table.rows}
+    finished = [experiment.folder(row, seed) for row in table.rows for seed in seeds if seed not in left[row]]
+    missing = [Gap(row, f"not finished with seeds {', '.join(map(str, left[row]))}") for row in left if left[row]]
+    out = Path("runs/tables") / experiment.name / table.name
+    drawn = _figures(table, finished, out) if table.figure else []
+    return write_comparison(
+        finished, out, (FOLDER,), table.paper, title=table.title, before=[*drawn, *missing], differences=False
+    )
+
+
+def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
+    """The table's figure of each data set that has one."""
+    groups = group_runs([read_run(folder) for folder in folders], (FOLDER,)) if folders else []
+    draw, caption = FIGURES[table.figure or ""]
+    sections = []
+    for dataset in dict.fromkeys(dataset for group in groups for run in group.runs for dataset in measured_on(run)):
+        if (figure := draw(groups, dataset)) is not None:
+            shown = picture(figure, out, f"{table.name}_{dataset}", f"{table.title}: {dataset}")
+            sections.append(Section(f"Figure: {dataset}", f"{shown}\n\n{caption}"))
+    return sections
+
+
+def _by_level(groups: Sequence[Group], dataset: str) -> "Figure | None":
+    return figures.by_level({_label(group): group.on(dataset) for group in groups})
+
+
+def _budget_against_length(groups: Sequence[Group], dataset: str) -> "Figure | None":
+    return figures.budget_against_length([row for run in _evaluated(groups) for row in run.free(dataset)])
+
+
+def _length_control(groups: Sequence[Group], dataset: str) -> "Figure | None":
+    return figures.length_control([row for run in _evaluated(groups) for row in run.controlled(dataset)])
+
+
+def _inflation(groups: Sequence[Group], _: str) -> "Figure | None":
+    return figures.budgets_in_training({_label(group): _training(group) for group in groups})
+
+
+FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]] = {
+    "by_level": (_by_level, "Means over runs; bars are as in the table."),
+    "budget_against_length": (_budget_against_length, "Completions of all runs; the table has the slope."),
+    "length_control": (
+        _length_control,
+        "Bars are one standard error over problems, with all runs of a problem as one.",
+    ),
+    "inflation": (_inflation, "Means over runs at each step, and their running mean in bold."),
+}
+
+
+def _label(group: Group) -> str:
+    return text(group.values[FOLDER])
+
+
+def _evaluated(groups: Sequence[Group]) -> list[Run]:
+    """The evaluations that runs are judged by."""
+    runs = [run for group in groups for run in group.runs]
+    return [read_run(run.path / "trained") if run.stage == "pipeline" else run for run in runs]
+
+
+def _training(group: Group) -> list[Row]:
+    """The steps of all runs."""
+    return [row for run in group.runs for row in read_run(run.path / "grpo").metrics]
+
+
+def print_cost(folders: Iterable[Path]) -> None:
+    """What GRPO of the planned runs comes to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
+    plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
+    print(f"\ntogether\n  runs to make                {len(plans)}")
+    trained = [plan for plan in plans if "grpo: optimiser steps" in plan["stage"]]
+    if trained:
+        steps = sum(plan["stage"]["grpo: optimiser steps"] for plan in trained)
+        tokens = [plan["stage"]["grpo: tokens in all, at most"] for plan in trained]
+        sizes = [plan["memory on each rank"]["parameters"] for plan in trained]
+        flop = sum(8 * size * most for size, most in zip(sizes, tokens, strict=True))
+        hours = flop / (H100 * UTILISATION) / 3600
+        print(f"  steps of GRPO               {steps:,}")
+        print(f"  tokens of GRPO, at most     {sum(tokens):,}")
+        print(f"  FLOP of GRPO, at most       {flop:.3g}: 8 a parameter and token")
+        print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILISATION:.0%} of its 989 TFLOP/s are used (assumed)")
+    print("not counted: cold starts, labels and evaluations")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="tables and figures")
+    parser.add_argument("--scale", default="mini")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--at-once", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--overrides", nargs="*", default=[], help="further ones for all runs, such as mode=dry")
+    given = parser.parse_args()
+    try:
+        experiment = read_experiment(EXPERIMENTS / given.scale)
+        tables = [read_table(target, given.scale) for target in given.targets or all_targets()]
+        sys.exit(_make(tables, experiment, given))
+    except RequestError as error:
+        parser.error(str(error))
+
+
+def _make(tables: Sequence[Table], experiment: Experiment, given: argparse.Namespace) -> int:
+    rows = list(dict.fromkeys(row for table in tables for row in table.rows))
+    failed = run_rows(experiment, rows, given.seeds, given.overrides, given.at_once)
+    if DRY in given.overrides:
+        every = [
+            experiment.folder(row, seed) for wave in experiment.waves(rows) for row in wave for seed in given.seeds
+        ]
+        print_cost([folder for folder in every if (folder / "plan.json").exists() and not is_finished(folder)])
+    else:
+        for table in tables:
+            print(write_table(table, experiment, given.seeds))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main()
