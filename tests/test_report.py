@@ -242,6 +242,45 @@ def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
     assert "| 64 | 50.0 % | - |" in tables.cutoffs(results)
 
 
+CUT_OFFS = {
+    "cutoff_32/accuracy": 0.25,
+    "cutoff_32/accuracy_se": 0.05,
+    "cutoff_32/length": 30.0,
+    "cutoff_128/accuracy": 0.75,
+    "cutoff_128/length": 90.0,
+    "budget_64/accuracy": 0.5,
+    "budget_64/length": 70.0,
+    "budget_area": 0.4,
+}
+
+
+def test_accuracy_is_drawn_against_cut_offs_and_beside_them_given_budgets() -> None:
+    assert figures.against_limit({"": Results({"accuracy": 0.5, "budget_area": 0.4})}) is None
+    figure = figures.against_limit({"initial": Results({}), "trained": Results(CUT_OFFS)})
+    assert figure is not None
+    by_limit, by_length = figure.axes
+    lines = {bars.get_label(): bars.lines[0].get_xydata() for bars in by_limit.containers}
+    assert {label: np.asarray(data).tolist() for label, data in lines.items()} == {
+        "trained model, cut off": [[32, 25], [128, 75]],
+        "trained model, budget given": [[64, 50]],
+    }
+    obtained = [np.asarray(bars.lines[0].get_xydata()).tolist() for bars in by_length.containers]
+    assert obtained == [[[30, 25], [90, 75]], [[70, 50]]]
+    (bars,) = by_limit.containers[0].lines[2]
+    assert np.ptp(bars.get_segments()[0][:, 1]) == pytest.approx(10)  # ± 5 points
+
+
+def test_an_evaluation_with_cut_offs_shows_them(undrawn: None, tmp_path: Path) -> None:
+    path = synthetic_run.evaluate_run(tmp_path / "run", problems=7, samples=1)
+    result = json.loads((path / "result.json").read_text())
+    write_report(path, result)
+    assert "Cut off" not in _headings(path)
+    write_report(path, result | {f"mini/{key}": value for key, value in CUT_OFFS.items()})
+    assert "Cut off" in _headings(path)
+    assert "| 128 | 75.0 % | 90.0 |" in _text(path)
+    assert path / "figures" / "cut_off.png" in _pictures(path)
+
+
 def test_data_sets_are_told_from_their_levels_and_budgets() -> None:
     keys = [
         "mini/accuracy",
@@ -372,6 +411,14 @@ def test_a_reward_is_drawn_through_its_values_once_for_each_moment_that_differs(
     for verdict, line in zip((True, False), lines[-3:], strict=False):
         outcomes = [Outcome(True, verdict, int(length), 500) for length in np.asarray(line.get_xdata())]
         assert np.allclose(line.get_ydata(), shape(outcomes, progress=0.5))
+
+
+def test_a_grid_has_a_panel_for_each_reward_at_the_end_of_training() -> None:
+    figure = figures.reward_grid([shape_class(name)() for name in ("budget_cosine", "cosine")], 1000)
+    cosine, budgeted = figure.axes[1], figure.axes[0]
+    assert [ax.get_title("left") for ax in figure.axes] == ["budget_cosine", "cosine"]
+    assert np.asarray(cosine.lines[0].get_ydata())[[0, -1]].tolist() == pytest.approx([2.0, 1.0])
+    assert max(np.asarray(budgeted.lines[0].get_ydata())) == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_drawn_reward_says_what_stands_around_it() -> None:

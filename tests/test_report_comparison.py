@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 import synthetic_run
 import synthetic_sweep
 from budgetrl.budget.errors import RequestError
+from budgetrl.budget.length_control import at_cutoffs, budget_area
+from budgetrl.budget.metrics import compare, summarise
+from budgetrl.budget.records import Outcome
 from budgetrl.report import figures
 from budgetrl.report.comparison import write_comparison
-from budgetrl.report.formats import Line, Table, to_latex, to_markdown
+from budgetrl.report.formats import Line, Table, better, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import group_runs, telling_keys
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
+from budgetrl.stages.evaluate import verification_rates
 from budgetrl.stages.report import Report
 
 PAPER = """\
@@ -223,3 +228,29 @@ def test_the_front_is_drawn_through_what_nothing_beats() -> None:
     assert figure is not None
     (front,) = [line for line in figure.axes[0].lines if line.get_label() == "none is better in both"]
     assert np.array(front.get_xydata()).tolist() == [[10, 50], [30, 90]]
+
+
+def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
+    """Errors and ends of intervals aside."""
+    before = [[Outcome(True, n != 2, 90 + n, 100, thinking_length=9, level=n) for _ in range(4)] for n in range(3)]
+    after = [[replace(outcome, length=60) for outcome in group] for group in before]
+    row = {"parsed": True, "timed_out": False}
+    written = summarise(before) | compare(before, after) | at_cutoffs(before, (64, 128)) | verification_rates([row])
+    written |= budget_area({64: before, 128: after}) | {"budget_64/accuracy": 0.5, "budget_64/length": 60.0}
+    metrics = {key for key in written if not key.endswith(("_se", "_low", "_high"))}
+    assert {"pass_at_4", "maj_at_2", "tokens_per_correct", "cutoff_area", "budget_area", "level_2/budget"} <= metrics
+    assert {better(metric) for metric in metrics} == {-1, 0, 1}
+    assert [better(key) for key in ("maj_at_2", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
+    with pytest.raises(KeyError):
+        better("temperature")
+
+
+def test_tables_have_the_price_and_the_most_samples_and_the_csv_has_more() -> None:
+    numbers = {"accuracy": 0.5, "pass_at_2": 0.6, "pass_at_4": 0.8, "maj_at_4": 0.7, "tokens_per_correct": 120.0}
+    cheap = Line(("a",), Results({**numbers, "budget_area": 0.4}), 1)
+    dear = Line(("b",), Results({**numbers, "tokens_per_correct": 240.0}), 1)
+    table = Table("mini", ("reward",), (cheap, dear))
+    names = ["tokens for a right answer", "one of 4 samples right, %", "majority of 4 samples right, %"]
+    assert to_markdown(table).splitlines()[0] == f"| reward | runs | accuracy, % | {' | '.join(names)} |"
+    assert "| a | 1 | 50.0 | **120.0** | 80.0 | 70.0 |" in to_markdown(table)
+    assert "budget_area" in to_csv([table]).splitlines()[0]

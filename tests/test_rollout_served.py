@@ -115,5 +115,5 @@ def test_a_run_whose_server_is_killed_goes_on_with_the_next(native: Path, tmp_pa
     assert not (folder / "result.json").exists()
     with serving(port, tmp_path):
         finish_all([Start(str(folder))], tmp_path)
-    assert read_rows(written)[: len(before)] == before
+    assert read_rows(folder / "completions.jsonl")[: len(before)] == before
     same_outcome(folder, native)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,18 @@ from budgetrl import __main__ as entry
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.records import Outcome
 from budgetrl.config import Config
-from budgetrl.data.spec import DatasetSpec
+from budgetrl.data.spec import DatasetSpec, Fields
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.accuracy import Accuracy
 from budgetrl.rewards.budget_cosine import BudgetCosine
 from budgetrl.rewards.shape import Parts, Shape
 from budgetrl.rollout.engine import RolloutSpec
-from budgetrl.run.folder import RunFolder, read_rows
+from budgetrl.run.folder import RunFolder, read_rows, write_lines
 from budgetrl.run.progress import Progress
 from budgetrl.run.stop import Stop, Stopped
 from budgetrl.run.tracking import Tracker
 from budgetrl.stages.base import Context, Job
+from budgetrl.stages.report import Report
 from budgetrl.stages.score import Score
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.distributed import World
@@ -191,7 +192,7 @@ def test_what_the_options_cannot_be() -> None:
 def test_the_shipped_options_are_the_defaults(repo: Path) -> None:
     from budgetrl.config import read_mapping
 
-    defaults = {key: getattr(Score(), key) for key in ("name", "input", "output", "progress", "format")}
+    defaults = {key: getattr(Score(), key) for key in ("name", "input", "input_format", "output", "progress", "format")}
     assert read_mapping(repo / "conf" / "stage" / "score.yaml") == defaults
 
 
@@ -292,6 +293,59 @@ def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
     assert (result["accuracy"], result["reward"], result["format"]) == (accuracy, accuracy, 1.0)
     assert 70 < result["length"] < 150
     assert "budget" not in result
+
+
+@pytest.mark.parametrize(
+    ("form", "file"), [("lm_eval", "lm_eval_samples.jsonl"), ("lighteval", "lighteval_details.jsonl")]
+)
+def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: str, file: str) -> None:
+    fields = Fields(problem="question", level=None)
+    theirs = replace(job(Accuracy()), dataset=DatasetSpec(fields=fields, answer_from="gsm8k"))
+    stage = Score(input=str(repo / "tests" / "fixtures" / file), input_format=form)
+    assert stage.check(theirs) == []
+    result = stage.run(theirs, context())
+    scored = read_rows(Path("run/scores.jsonl"))
+    assert [(row["problem_id"], row["correct"], row["length"]) for row in scored] == [
+        ("0", True, 13),
+        ("0", False, 5),
+        ("1", True, 12),
+        ("1", True, 5),
+    ]
+    assert (result["accuracy"], result["groups"], result["pass_at_2"]) == (0.75, 2.0, 1.0)
+
+
+def test_an_evaluation_that_went_to_lm_eval_and_back_has_the_same_verdicts() -> None:
+    """Two passes, the second with a given budget; what is exported is what completions.jsonl holds."""
+    asked = {"p": ("5", [r"4 1 = \boxed{ 5 }", r"4 = \boxed{ 4 }"]), "q": ("12", [r"\boxed{ 12 }", "3 9"])}
+    graded, _ = score(
+        [
+            completion(problem_id=name, completion=text, answer=answer, problem="a 4 ?")
+            for name, (answer, texts) in asked.items()
+            for text in texts
+        ],
+        job(Accuracy()),
+    )
+    verdicts = [(row["problem_id"], row["correct"], row["length"]) for row in graded]
+    rows = [{**row, "text": row["completion"], "dataset": "mini", "prefilled": b} for b in (None, 64) for row in graded]
+    write_lines(Path("eval/completions.jsonl"), rows)
+    Path("eval/config.yaml").write_text("stage: {name: evaluate, max_new_tokens: 60, temperature: 1.0}")
+    Path("eval/result.json").write_text("{}")
+    Report(runs="eval", samples=True).run(job(), context())
+    files = [Path("run/eval/samples_mini.jsonl"), Path("run/eval/samples_mini_budget_64.jsonl")]
+    assert sorted(Path("run/eval").iterdir()) == files
+    for file in files:
+        assert [line["exact_match"] for line in read_rows(file)] == [0.5, 0.5]
+        Score(input=str(file), input_format="lm_eval").run(job(Accuracy()), context())
+        back = read_rows(Path("run/scores.jsonl"))
+        assert [(row["problem_id"], row["correct"], row["length"]) for row in back] == verdicts
+
+
+def test_only_evaluations_have_samples_to_write() -> None:
+    write_lines(Path("grpo/completions.jsonl"), [outcome()])
+    Path("grpo/config.yaml").write_text("stage: {name: grpo}")
+    Path("grpo/result.json").write_text("{}")
+    with pytest.raises(RequestError, match="stage.runs: grpo is no evaluation; name those of stage=evaluate"):
+        Report(runs="grpo", samples=True).run(job(), context())
 
 
 def test_in_the_plain_format_a_response_has_no_budget() -> None:

@@ -2,9 +2,11 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -255,5 +257,66 @@ def test_a_sweep_that_is_killed_halfway_ends_complete_when_started_again(repo: P
     assert len(finished()) == 11
     assert before.items() <= finished().items()  # not done again
     assert "# curve: 12 jobs: 5 already done, 6 done, 1 failed" in _summary()
+    assert f"| failed | seed={fake_stage.CRASHER} |" in _summary()
+    assert _summary().count("ArithmeticError: out of numbers |") == 1
+
+
+NOTES = """#!{python}
+# Stands in for `python -m budgetrl.launch <folder>`, without its seconds of importing torch: notes what it has done.
+import os, re, signal, sys, time
+from pathlib import Path
+from budgetrl.run import lifeline
+lifeline.follow()
+folder = Path(sys.argv[3])
+seed = int(re.search(r"^seed: (\\d+)", (folder / "config.yaml").read_text(), re.M).group(1))
+with open("begun", "a") as file:
+    file.write(f"{{seed}}\\n")
+if seed == {killer} and not Path("killed").exists():
+    Path("killed").touch()
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # the parent takes it along
+if seed == {crasher}:
+    print("ArithmeticError: out of numbers", flush=True)
+    sys.exit(1)
+(folder / "result.json").write_text('{{"mini/accuracy": 0.5, "mini/length": 9.0}}')
+"""
+SWEEPS = """
+import sys
+from budgetrl import __main__ as entry
+sys.executable = "{child}"
+sys.argv[0] = "budgetrl"
+entry.main()
+"""
+
+
+@pytest.mark.slow
+def test_two_at_once_killed_halfway_end_complete_and_nothing_is_done_twice(repo: Path, tmp_path: Path) -> None:
+    child, parent = tmp_path / "child", tmp_path / "parent.py"
+    child.write_text(NOTES.format(python=sys.executable, killer=fake_stage.KILLER, crasher=fake_stage.CRASHER))
+    child.chmod(0o755)
+    parent.write_text(SWEEPS.format(child=child))
+    path = os.pathsep.join([str(repo / "src"), str(repo / "tests"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, parent, "--config-dir", "../own", *fake_stage.OVERRIDES, "-m", "seed=range(2,14)"]
+    command += ["hydra.sweep.dir=curve", "launch.at_once=2"]
+
+    def start() -> int:
+        return subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL).returncode
+
+    def results() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in Path("curve").glob("*/result.json")}
+
+    assert start() == -signal.SIGKILL
+    before = results()
+    assert fake_stage.KILLER - 3 <= len(before) <= fake_stage.KILLER - 1  # its neighbour may be done or not
+    assert not Path("curve/sweep.md").exists()
+    assert start() == 1
+    assert before.items() <= results().items()
+    assert len(results()) == 11
+    begun = Counter(map(int, Path("begun").read_text().split()))
+    assert sorted(begun) == [*range(2, 14)]
+    assert begun[fake_stage.KILLER] == 2
+    assert begun.total() <= 12 + 2  # those that were under way
+    counted = re.search(r"# curve: 12 jobs: (\d+) already done, (\d+) done, 1 failed", _summary())
+    assert counted and int(counted[1]) + int(counted[2]) == 11
     assert f"| failed | seed={fake_stage.CRASHER} |" in _summary()
     assert _summary().count("ArithmeticError: out of numbers |") == 1

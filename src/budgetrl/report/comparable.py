@@ -11,7 +11,7 @@ from budgetrl.report.sections import Part, Section
 HASHES = "hashes.json"
 """What the evaluation leaves beside its result: hashes of prompts, sampling and grader."""
 MEANING = {
-    "prompt": "problems, template, instructions or budgets",
+    "prompt": "problems, template or instructions",
     "sampling": "temperature, token limit or samples of a problem",
     "grader": "the code or packages that read and compare answers",
 }

@@ -219,6 +219,32 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
 
 
 @_styled
+def against_limit(models: Mapping[str, Results]) -> "Figure | None":
+    """Accuracy over the limit, and over the length that comes of it: cut-offs solid, given budgets dashed."""
+    kinds = {"cut off": ("cutoff", Results.cutoffs, "solid"), "budget given": ("budget", Results.budgets, "dashed")}
+    figure, axes = _grid(1, 2, width=8.0, height=3.2)
+    for index, (model, results) in enumerate(models.items()):
+        for kind, (key, limits_of, linestyle) in kinds.items():
+            limits = [limit for limit in limits_of(results) if results.get(f"{key}_{limit}/accuracy")]
+            accuracies, lengths = (
+                [found for limit in limits if (found := results.get(f"{key}_{limit}/{metric}"))]
+                for metric in ("accuracy", "length")
+            )
+            style: dict[str, Any] = {"color": _MODEL_COLOURS[index - len(models)], "linestyle": linestyle}
+            style |= {"marker": MARKERS[index], "label": f"{model} model, {kind}" if model else kind}
+            if limits:
+                _error_line(axes[0], limits, accuracies, 100, **style)
+                _error_line(axes[1], [length.value for length in lengths], accuracies, 100, **style)
+    if not axes[0].containers:
+        return None
+    for ax, xlabel in zip(axes, ("limit, tokens", "mean length obtained, tokens"), strict=True):
+        ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy, %")
+        _plain_log_axis(ax.xaxis)
+    _legend_below(figure, axes[0])
+    return figure
+
+
+@_styled
 def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
     """Several runs on one data set: a point each, with both errors, and the front of those that none beats."""
     points = {name: (r.get("length"), r.get("accuracy")) for name, r in runs.items()}
@@ -230,7 +256,7 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
         ax.errorbar(
             length.value, 100 * accuracy.value, xerr=length.error, yerr=_times(accuracy.error, 100),
             color=COLOURS[index % len(COLOURS)], marker=MARKERS[index // len(COLOURS) % len(MARKERS)],
-            linestyle="none", capsize=2, label=name,
+            linestyle="none", markersize=5, capsize=2, elinewidth=1, label=name,
         )  # fmt: skip
     front = pareto_front([(x.value, 100 * y.value) for x, y in found.values()])
     if len(front) > 1:
@@ -297,6 +323,26 @@ def reward_shape(shape: Shape, longest: int) -> "Figure":
     handles = [_line(BLACK if moments.keys() != {""} else BLUE, _VERDICT_LINES[name], name) for name in verdicts]
     handles += [_line(colour, "solid", label) for label, colour in zip(moments, COLOURS, strict=False) if label]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(handles) <= 6 else 4)
+    return figure
+
+
+@_styled
+def reward_grid(shapes: Sequence[Shape], longest: int) -> "Figure":
+    """Several rewards at the end of training beside each other: a panel each, a line for each verdict."""
+    figure, axes = _small_multiples(len(shapes))
+    lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
+    for ax, shape in zip(axes, shapes, strict=True):
+        scene = _Scene(shape.within(longest), longest)
+        for (verdict, rewards), colour in zip(scene.curves(lengths, 1.0).items(), COLOURS, strict=False):
+            ax.plot(lengths, rewards, color=colour, linestyle=_VERDICT_LINES[verdict])
+        if scene.budget:
+            ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
+        ax.set(title=shape.name, xlim=(0, longest), xlabel="length, tokens", ylabel="reward")
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+    handles = [
+        _line(colour, style, name) for (name, style), colour in zip(_VERDICT_LINES.items(), COLOURS, strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 

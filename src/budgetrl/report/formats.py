@@ -7,7 +7,7 @@ round to the same are equally good. The paper's numbers are not ranked among our
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from budgetrl.report import tables
@@ -20,11 +20,22 @@ METRICS = {
     "compression": "shorter by",
     **tables.NAMES,
     "length_budget_slope": "slope of length over budget",
+    **tables.PRICE,
 }
-"""The columns, in order, as far as there are numbers."""
-_SHARES_UP = ("accuracy", "accuracy_change", "compression", "match_50", "match_25", "match_10", "format")
-_BETTER = {**dict.fromkeys((*_SHARES_UP, "budget_level_rho"), 1), **dict.fromkeys(("length", "truncated"), -1)}
-"""1 where more is better, -1 where less is."""
+"""The columns, in order, as far as there are numbers; pass@k and maj@k of the largest k come after them."""
+_MORE_IS_BETTER = (
+    *("accuracy", "accuracy_change", "compression", "format", "match_50", "match_25", "match_10", "pass_at", "maj_at"),
+    *("budget_level_rho", "length_budget_rho", "budget_area", "cutoff_area"),
+)
+_LESS_IS_BETTER = (
+    *("length", "length_change", "thinking_length", "truncated", "tokens_per_correct", "tokens_per_correct_change"),
+    *("budget_use_sd", "tokens_beyond_budget", "accuracy_beyond_budget", "verify/unparsed", "verify/timeouts"),
+)
+NEITHER = ("budget", "budget_use", "length_budget_slope")
+"""Metrics that are to be near something, such as a length, rather than large or small."""
+_BETTER = {**dict.fromkeys(_MORE_IS_BETTER, 1), **dict.fromkeys(_LESS_IS_BETTER, -1), **dict.fromkeys(NEITHER, 0)}
+_PART = re.compile(r"(?:level|budget|cutoff)_\d+/")
+_OF_K = re.compile(r"(?<=_at)_\d+$")
 _SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "%&#$_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 )
@@ -51,9 +62,9 @@ class Table:
     """Headings of the labels."""
     lines: tuple[Line, ...]
 
-    def metrics(self) -> list[str]:
-        """Those of which there is a number."""
-        return [metric for metric in METRICS if any(line.results.get(metric) for line in self.lines)]
+    def metrics(self) -> dict[str, str]:
+        """Those of which there is a number, with their names."""
+        return _numbered(METRICS, self.lines)
 
     def ours(self) -> list[Line]:
         """The lines of our runs."""
@@ -88,8 +99,8 @@ def to_latex(table: Table) -> str:
 
 
 def to_csv(several: Sequence[Table]) -> str:
-    """All data sets below each other, in full precision: shares from 0 to 1, lengths in tokens."""
-    metrics = [metric for metric in METRICS if any(metric in table.metrics() for table in several)]
+    """All data sets below each other, with further metrics, in full: shares from 0 to 1, lengths in tokens."""
+    metrics = list(_numbered({**METRICS, **tables.FURTHER}, [line for table in several for line in table.lines]))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for table in several[:1]:
@@ -109,13 +120,20 @@ def ranks(lines: Sequence[Line], metric: str) -> dict[int, int]:
     >>> ranks(lines, "length"), ranks(lines, "budget")
     ({0: 1, 1: 1, 3: 2}, {})
     """
-    if metric not in _BETTER:
-        return {}
     shown = {i: _shown(metric, found) for i, line in enumerate(lines) if (found := line.results.get(metric))}
-    best = sorted({*shown.values()}, reverse=_BETTER[metric] > 0)
-    if len(best) < 2:  # all alike: nothing is best
+    best = sorted({*shown.values()}, reverse=better(metric) > 0)
+    if len(best) < 2 or not better(metric):  # all alike: nothing is best
         return {}
     return {i: best.index(value) + 1 for i, value in shown.items() if value in best[:2]}
+
+
+def better(metric: str) -> int:
+    """1 where more is better, -1 where less is, 0 where neither is. KeyError for what evaluations do not write.
+
+    >>> better("pass_at_4"), better("level_3/length"), better("budget")
+    (1, -1, 0)
+    """
+    return _BETTER[_OF_K.sub("", _PART.sub("", metric))]
 
 
 def is_share(metric: str) -> bool:
@@ -123,12 +141,19 @@ def is_share(metric: str) -> bool:
     return tables.quantity(metric, Estimate(0.0)).endswith("%")
 
 
+def _numbered(names: Mapping[str, str], lines: Iterable[Line]) -> dict[str, str]:
+    """Those of the metrics, and of pass@k and maj@k of the largest k, of which a line has a number."""
+    results = [line.results for line in lines]
+    every = {**names, **tables.of_samples(results)}
+    return {metric: name for metric, name in every.items() if any(one.get(metric) for one in results)}
+
+
 def _shown(metric: str, estimate: Estimate) -> float:
     return float(tables.quantity(metric, Estimate(estimate.value)).removesuffix(" %"))
 
 
 def _header(table: Table) -> list[str]:
-    names = [f"{METRICS[metric]}{', %' if is_share(metric) else ''}" for metric in table.metrics()]
+    names = [f"{name}{', %' if is_share(metric) else ''}" for metric, name in table.metrics().items()]
     return [*table.keys, "runs", *names]
 
 

@@ -59,6 +59,10 @@ class Results:
         """Cut-offs with numbers of their own, ascending. For the numbers of one data set."""
         return self._numbered("cutoff_")
 
+    def budgets(self) -> list[int]:
+        """Given budgets with numbers of their own, ascending. For the numbers of one data set."""
+        return self._numbered("budget_")
+
     def samples(self) -> int:
         """The most samples of a problem that pass@k is known for; 1 where it is for none."""
         return max(self._numbered("pass_at_"), default=1)

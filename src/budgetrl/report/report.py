@@ -33,7 +33,7 @@ def _pipeline_run(run: Run) -> Iterator[Part]:
         yield Section(f"Before and after{suffix}", sections.before_after(run, trained, dataset, models))
         yield sections.levels(run, dataset, models, suffix)
         yield from sections.budget_figures(run, trained, dataset, suffix)
-        yield from sections.cut_off(models, suffix)
+        yield from sections.cut_off(run, models, dataset, suffix)
     yield sections.curves(run, grpo)
     yield sections.on_the_way(run)
     yield sections.example(initial, trained)
@@ -49,7 +49,7 @@ def _evaluation_run(run: Run) -> Iterator[Part]:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
         yield sections.levels(run, dataset, {"": run.result.below(dataset)}, suffix)
         yield from sections.budget_figures(run, run, dataset, suffix)
-        yield from sections.cut_off({"": run.result.below(dataset)}, suffix)
+        yield from sections.cut_off(run, {"": run.result.below(dataset)}, dataset, suffix)
 
 
 def _training_run(run: Run) -> Iterator[Part]:

@@ -95,11 +95,24 @@ _KEPT = "Each cell is coloured by the completions in it; on the dashed line the 
 _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
 
 
-def cut_off(results: Mapping[str, Results], suffix: str) -> Iterator[Part]:
-    """What hard cut-offs leave of a data set's accuracy, a table for each model that has them."""
-    for model, numbers in results.items():
-        if numbers.cutoffs():
-            yield Section(f"Cut off{suffix}{f', {model} model' if model else ''}", tables.cutoffs(numbers))
+def cut_off(run: Run, models: Mapping[str, Results], dataset: str, suffix: str) -> Iterator[Part]:
+    """What hard cut-offs leave of a data set's accuracy, for each model that has them, and what given budgets do."""
+    cut = {model: results for model, results in models.items() if results.cutoffs()}
+    figure = figures.against_limit(models) if cut else None
+    if figure is None:
+        return
+    alt = "Accuracy against cut-offs and given budgets"
+    picture = show(figure, run.path, "cut_off", dataset, suffix, alt)
+    shown = [
+        f"{model} model:\n\n{tables.cutoffs(results)}".removeprefix(" model:\n\n") for model, results in cut.items()
+    ]
+    yield Section(f"Cut off{suffix}", "\n\n".join([picture, _CUT_OFF, *shown]))
+
+
+_CUT_OFF = (
+    "A completion counts as right at a cut-off if it is right and has ended by then. The right panel compares at equal "
+    "price: what is cut off is paid for up to there."
+)
 
 
 def curves(run: Run, trained: Run) -> Part:

@@ -17,7 +17,7 @@ NAMES = {
 }
 """The metrics of an evaluation as a reader sees them, in table order."""
 
-_FURTHER = {
+FURTHER = {
     "tokens_per_correct": "tokens for a right answer",
     "budget_use": "length over budget, mean",
     "budget_use_sd": "length over budget, standard deviation",
@@ -26,8 +26,9 @@ _FURTHER = {
     "budget_area": "accuracy over the lengths of given budgets",
     "cutoff_area": "accuracy over the cut-offs",
 }
-"""What the table of a single evaluation has too."""
-_PRICE = {"tokens_per_correct": _FURTHER["tokens_per_correct"]}
+"""What the table of a single evaluation has too, and the CSV of several runs."""
+PRICE = {"tokens_per_correct": FURTHER["tokens_per_correct"]}
+"""What every table has."""
 _CUT = ("accuracy", "length")
 _OF_SAMPLES = {"pass_at": "one of {k} samples right", "maj_at": "majority of {k} samples right"}
 
@@ -96,7 +97,7 @@ def before_after(initial: Results, trained: Results, changes: Results) -> str:
             quantity(key, trained.get(key)),
             _difference(key, initial, trained, changes),
         ]
-        for key, name in {**NAMES, **_PRICE, **_of_samples([initial, trained])}.items()
+        for key, name in {**NAMES, **PRICE, **of_samples([initial, trained])}.items()
         if initial.get(key) or trained.get(key)
     ]
     return markdown(["", "initial", "trained", "change (95 % interval)"], rows)
@@ -106,7 +107,7 @@ def evaluation(by_name: Mapping[str, Results]) -> str:
     """One column per data set (or run), one row per metric."""
     rows = [
         [name, *(quantity(key, results.get(key)) for results in by_name.values())]
-        for key, name in {**NAMES, **_FURTHER, **_of_samples(by_name.values())}.items()
+        for key, name in {**NAMES, **FURTHER, **of_samples(by_name.values())}.items()
         if any(results.get(key) for results in by_name.values())
     ]
     return markdown(["", *by_name], rows)
@@ -155,8 +156,8 @@ def _difference(key: str, initial: Results, trained: Results, changes: Results) 
     return change(key, Estimate(after.value - before.value)) if before and after else ABSENT
 
 
-def _of_samples(all_results: Iterable[Results]) -> dict[str, str]:
-    """The rows of pass@k and maj@k, for the largest k only."""
+def of_samples(all_results: Iterable[Results]) -> dict[str, str]:
+    """Names of pass@k and maj@k, for the largest k only."""
     most = max((results.samples() for results in all_results), default=1)
     return {f"{key}_{most}": name.format(k=most) for key, name in _OF_SAMPLES.items() if most > 1}
 

@@ -1,6 +1,7 @@
 """`evaluate`: how right, how long and how well budgeted a model's answers are."""
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from budgetrl.stages.generation import (
 from budgetrl.stages.provenance import hashes_of
 from budgetrl.stages.regrade import regrade_faults, regraded
 
+PARTIAL = "partial"
+"""A folder of rows by pass, to resume from; completions.jsonl has them all once the evaluation is done."""
 TABLE_ROWS = 200
 """Completions in the tracker's table; completions.jsonl has all."""
 
@@ -106,6 +109,9 @@ class Evaluate(Stage):
                 for budget in (None, *self.budgets)
             }
             result |= {f"{name}/{key}": value for key, value in self._summary(passes).items()}
+        ctx.world.barrier()  # no rank reads it any more
+        if ctx.world.leads and not self.regrade:
+            shutil.rmtree(ctx.folder.path / PARTIAL)
         return result
 
     def _write_all(self, collector: Collector, job: Job, ctx: Context) -> tuple[list[Row], dict[str, str]]:
@@ -114,10 +120,10 @@ class Evaluate(Stage):
         prompts: list[object] = []
         for name, spec in _sets(job).items():
             problems = problems_of(spec, "eval", self.problems, collector.verifier, ctx)
+            prompts.append([name, *collector.prompt_texts(problems, _given(None, problems, collector, job))])
             for budget in (None, *self.budgets):
                 some = problems if budget is None else problems[: self.budget_problems]
                 rows += self._write(name, budget, some, collector, job, ctx)
-                prompts += [[name, budget, *collector.prompt_texts(some, _given(budget, some, collector, job))]]
         return rows, hashes_of(prompts, collector.sampling, self.samples)
 
     def _write(
@@ -137,7 +143,7 @@ class Evaluate(Stage):
             return [[{"dataset": name, "prefilled": budget, **completion_row(s)} for s in group] for group in groups]
 
         pass_name = "own budgets" if budget is None else f"budget {budget}"
-        path = ctx.folder.path / "partial" / f"{name}, {pass_name}.jsonl"
+        path = ctx.folder.path / PARTIAL / f"{name}, {pass_name}.jsonl"
         return work_through(problems, work, path, self.samples, f"{name}, {pass_name}", job, ctx)
 
     def _summary(self, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:

@@ -18,8 +18,12 @@ GRADER: Sequence[ModuleType] = (layout, answers, pool, worker)
 
 
 def hashes_of(prompts: Sequence[object], sampling: Sampling, samples: int) -> dict[str, str]:
-    """`prompt`: the texts that the model is given, which hold problems, template, instruction and budget. `sampling`:
-    temperature, token limit and samples of a problem, not the engine. `grader`: see `grader_hash`."""
+    """What two evaluations must share for their numbers to be comparable.
+
+    `prompt`: the texts that the model is given, which hold problems, template, instructions and budgets asked for;
+    without the passes with pre-filled budgets, whose numbers say which. `sampling`: temperature, token limit and
+    samples of a problem, not the engine. `grader`: see `grader_hash`.
+    """
     drawn = {key: value for key, value in asdict(sampling).items() if key != "stop_ids"} | {"samples": samples}
     return {"prompt": _hash(prompts), "sampling": _hash(drawn), "grader": grader_hash()}
 

@@ -1,17 +1,19 @@
-"""`report`: one report over several run folders, a run's own report again, or a picture of a reward."""
+"""`report`: tables and figures from run folders, a picture of a reward, or samples in another harness's form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from budgetrl.budget.checks import require_count
 from budgetrl.budget.errors import RequestError
+from budgetrl.data.samples import as_lm_eval
 from budgetrl.report import figures
 from budgetrl.report.comparison import write_comparison
-from budgetrl.report.reading import read_stage
+from budgetrl.report.reading import Run, read_run, read_stage
 from budgetrl.report.report import write_report
+from budgetrl.run.folder import write_lines
 from budgetrl.stages.base import Context, Job, Stage, length_faults
 
 
@@ -29,6 +31,8 @@ class Report(Stage):
     """A CSV with a paper's numbers, to stand below ours: model,dataset,metric,value,certainty."""
     draw_reward: int | None = None
     """Draw the reward against lengths up to this many tokens, instead of a report; null: don't."""
+    samples: bool = False
+    """Write the completions of evaluations as lm-evaluation-harness logs samples, instead of a report."""
 
     reported: ClassVar[bool] = False
     runs_model: ClassVar[bool] = False
@@ -52,14 +56,23 @@ class Report(Stage):
         if not folders:
             raise RequestError(f"stage.runs: no finished run lies under {self.runs!r}")
         if ctx.world.leads:
-            report = self._write(folders, ctx.folder.path)
-            ctx.say(f"report: {report}")
+            write = self._write_samples if self.samples else self._write
+            ctx.say(f"{'samples' if self.samples else 'report'}: {write(folders, ctx.folder.path)}")
         return {"runs": float(len(folders))}
 
     def _write(self, folders: Sequence[Path], out: Path) -> Path:
         if len(folders) == 1 and not self.by and self.paper is None:
             return write_report(folders[0])
         return write_comparison(folders, out, self.by, Path(self.paper) if self.paper else None)
+
+    def _write_samples(self, folders: Sequence[Path], out: Path) -> Path:
+        """A folder for each model that was evaluated, with a file for each pass over a data set."""
+        for folder in folders:
+            run = read_run(folder)
+            parts = ("initial", "trained") if run.stage == "pipeline" else (".",)
+            for part in parts:
+                _write_passes(read_run(folder / part), run, out / folder.name / part)
+        return out
 
     def _draw(self, job: Job, ctx: Context, longest: int) -> dict[str, float]:
         if ctx.world.leads:
@@ -72,6 +85,20 @@ class Report(Stage):
         found = [Path(path) for path in sorted(glob(self.runs))]
         inside = [[path] if (path / "config.yaml").exists() else sorted(path.glob("*/")) for path in found]
         return [path for paths in inside for path in paths if _is_result(path)]
+
+
+def _write_passes(evaluation: Run, run: Run, out: Path) -> None:
+    stage = run.config["stage"]
+    how = stage.get("evaluate", stage)
+    sampling = {"max_gen_toks": how.get("max_new_tokens"), "temperature": how.get("temperature")}
+    passes: dict[str, list[Mapping[str, Any]]] = {}
+    for row in evaluation.completions:
+        if "dataset" not in row:
+            raise RequestError(f"stage.runs: {run.path} is no evaluation; name those of stage=evaluate or pipeline")
+        given = "" if row["prefilled"] is None else f"_budget_{row['prefilled']}"
+        passes.setdefault(f"{row['dataset']}{given}".replace("/", "_"), []).append(row)
+    for name, rows in passes.items():
+        write_lines(out / f"samples_{name}.jsonl", as_lm_eval(rows, sampling))
 
 
 def _is_result(path: Path) -> bool:

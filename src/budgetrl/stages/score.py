@@ -13,6 +13,8 @@ from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMAT_NAMES, ResponseFormat
 from budgetrl.budget.metrics import summarise
+from budgetrl.data.samples import HARNESSES, logged_completions
+from budgetrl.data.spec import DatasetSpec
 from budgetrl.policy.codec import Reading, TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec, resolve_path
 from budgetrl.rewards.shape import Shape
@@ -25,6 +27,7 @@ from budgetrl.stages.generation import Row, open_verifier, outcome_of, outcomes_
 from budgetrl.verify.pool import Verifier
 
 SCORES = "scores.jsonl"
+OURS = "budgetrl"
 ROWS_PER_CHUNK = 256
 """Completions graded between two looks at the progress bar and at the stop flag."""
 
@@ -46,12 +49,17 @@ class Score(Stage):
     are handed through. Written are the same rows in the same order, with whatever was found out about them,
     `reward` and a `reward/<part>` for each part of it.
 
+    `input_format` reads what other harnesses logged instead (`budgetrl.data.samples`): a row of completion and answer
+    for each of a doc's responses. The `dataset` group says in which fields the problem and its answer lie.
+
     The same command always scores again: the file's content is not part of what names the run.
     """
 
     name: str = "score"
     input: str | None = None
     """JSONL file of completions or outcomes; must be given."""
+    input_format: str = OURS
+    """budgetrl, or the samples that lm_eval (lm-evaluation-harness) or lighteval (Parquet, too) logged."""
     output: str | None = None
     """JSONL file to write; null: scores.jsonl in the run folder."""
     progress: float = 1.0
@@ -66,6 +74,7 @@ class Score(Stage):
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "progress")
         require_option(self, FORMAT_NAMES, "format")
+        require_option(self, (OURS, *HARNESSES), "input_format")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         output = self.output or f"{SCORES} in the run folder"
@@ -90,7 +99,7 @@ class Score(Stage):
         if not ctx.world.leads or self.input is None:
             return {}
         fmt = chosen_format(self.format, job)
-        lines = read_lines(Path(self.input), fmt)
+        lines = read_lines(Path(self.input), fmt, self.input_format, job.dataset)
         rows = with_rewards(with_outcomes(lines, fmt, job, ctx), job.reward, self.progress)
         output = Path(self.output) if self.output else ctx.folder.path / SCORES
         write_lines(output, rows)
@@ -225,27 +234,35 @@ def _gold(line: Line) -> str:
 # The input
 
 
-def read_lines(path: Path, fmt: ResponseFormat) -> list[Line]:
-    """The checked rows of a file, empty lines left out and optional keys filled in.
+def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSpec) -> list[Line]:
+    """The checked rows of a file in the input format `form`, empty lines left out and optional keys filled in.
 
     Raises:
         RequestError: naming file, line and key, for a row that holds too little, too much or something else.
     """
+    rows = _rows(path) if form == OURS else logged_completions(path, form, dataset)
+    if not rows:
+        raise RequestError(f"{path}: there is no row in it; give a row for each response")
+    return [_line(where, row, fmt) for where, row in rows]
+
+
+def _rows(path: Path) -> list[tuple[str, Row]]:
     with path.open("rb") as file:
         numbered = [(f"{path}, line {n}", text) for n, text in enumerate(file, start=1)]
-    lines = [_line(where, text, fmt) for where, text in numbered if text.strip()]
-    if not lines:
-        raise RequestError(f"{path}: there is no row in it; give a row for each response")
-    return lines
+    return [(where, _row(where, text)) for where, text in numbered if text.strip()]
 
 
-def _line(where: str, text: bytes, fmt: ResponseFormat) -> Line:
+def _row(where: str, text: bytes) -> Row:
     try:
         row = json.loads(text)
     except ValueError as error:
         raise RequestError(f"{where}: not JSON ({error}); each line is one JSON object") from None
     if not isinstance(row, dict):
         raise RequestError(f"{where}: not a JSON object but {_shown(row)}; each line is one JSON object")
+    return row
+
+
+def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
     line = Line(where, {key: value for key, value in row.items() if not _is_reward(key)})
     if fault := next(_faults(line, fmt), None):
         raise fault
