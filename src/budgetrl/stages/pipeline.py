@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from budgetrl.budget.metrics import compare
+from budgetrl.data.problems import load_problems
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
@@ -14,6 +15,7 @@ from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.generation import outcomes_by_problem
 from budgetrl.stages.grpo import Grpo
 from budgetrl.stages.label import LABELS, Label
+from budgetrl.stages.shared import shared_part
 from budgetrl.training.checkpoints import clear_states
 
 
@@ -39,6 +41,9 @@ class Pipeline(Stage):
     """GRPO steps between evaluations on held-out problems; 0: only at the end."""
     datasets: tuple[str, ...] = ()
     """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
+    shared: str | None = None
+    """A folder in which runs keep what they have in common: the cold start, the labels and the evaluation of the
+    initial model are made by the first run that needs them. Null: each run makes its own."""
     cold_start: ColdStart = field(default_factory=ColdStart)
     """Teach the format."""
     label: Label = field(default_factory=Label)
@@ -92,16 +97,28 @@ class Pipeline(Stage):
         folder, parts, model = ctx.folder.path, self._parts(job), job
         grpo = self.grpo
         if "cold_start" in parts:
-            _run_part("cold_start", self.cold_start, job, ctx)
+            self._run_common("cold_start", replace(self.cold_start, format=self.cold_start.taught(job).name), job, ctx)
             model = _with_model(job, folder / "cold_start" / "checkpoints" / "last")
         if "label" in parts:
-            _run_part("label", self.label, job, ctx)
+            self._run_common("label", self.label, job, ctx)
             grpo = replace(grpo, labels=str(folder / "label" / LABELS))
-        _run_part("grpo", grpo, model, ctx)
+        _run_part("grpo", grpo, model, ctx.child("grpo"))
         trained = _with_model(job, folder / "grpo" / "checkpoints" / "last")
-        before = replace(self.evaluate, format="plain", budgets=())
-        result = _run_part("initial", before, job, ctx) | _run_part("trained", parts["evaluate"], trained, ctx)
-        return result | _changes(folder)
+        before = self._run_common("initial", replace(self.evaluate, format="plain", budgets=()), job, ctx)
+        after = _run_part("trained", parts["evaluate"], trained, ctx.child("trained"))
+        results = {"initial": before, "trained": after}
+        named = {f"{name}/{key}": value for name, result in results.items() for key, value in result.items()}
+        return named | _changes(folder)
+
+    def _run_common(self, name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
+        """Run a part that does not depend on the reward and the algorithm, or take over what another run made."""
+        if not self.shared:
+            return _run_part(name, stage, job, ctx.child(name))
+        held_out = [load_problems(spec, "eval") for spec in (job.dataset, *job.eval_datasets.values())]
+        problems = [load_problems(job.dataset, "train"), *held_out]
+        content = (stage, job.seed, job.model, problems, job.rollout, job.zero, job.reward.repetition_ngram)
+        with shared_part(Path(self.shared), name, content, ctx) as inner:
+            return _run_part(name, stage, job, inner)
 
     def _parts(self, job: Job) -> Mapping[str, Stage]:
         """The parts that this reward and its format need."""
@@ -132,21 +149,20 @@ def _inside(name: str, line: str) -> str:
 
 
 def _run_part(name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
-    """Run one part in its folder, unless that is done; its numbers, under its name."""
-    inner = ctx.child(name)
+    """Run one part in its folder, unless that is done; its numbers."""
     ctx.world.barrier()
-    if inner.folder.finished:
-        inner.tracker.replay(read_rows(inner.folder.metrics) if inner.folder.metrics.exists() else [])
+    if ctx.folder.finished:
+        ctx.tracker.replay(read_rows(ctx.folder.metrics) if ctx.folder.metrics.exists() else [])
     else:
         ctx.say(f"== {name}")
-        result = stage.run(job, inner)
+        result = stage.run(job, ctx)
         ctx.world.barrier()
-        inner.folder.write_result(result)
+        ctx.folder.write_result(result)
         if ctx.world.leads:
-            clear_states(inner.folder.checkpoints)
-        inner.tracker.log_result(result)
+            clear_states(ctx.folder.checkpoints)
+        ctx.tracker.log_result(result)
         ctx.world.barrier()
-    return {f"{name}/{key}": value for key, value in inner.folder.read_result().items()}
+    return ctx.folder.read_result()
 
 
 def _with_model(job: Job, path: Path) -> Job:
