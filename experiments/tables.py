@@ -23,7 +23,7 @@ from run import DRY, Experiment, is_finished, read_experiment, run_rows
 from budgetrl.budget.errors import RequestError
 from budgetrl.report import figures
 from budgetrl.report.comparison import picture, write_comparison
-from budgetrl.report.groups import FOLDER, Group, group_runs, measured_on, text
+from budgetrl.report.groups import FOLDER, Group, group_runs, measured_on
 from budgetrl.report.reading import Row, Run, read_run
 from budgetrl.report.sections import Gap, Section
 
@@ -90,7 +90,7 @@ def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
 
 
 def _by_level(groups: Sequence[Group], dataset: str) -> "Figure | None":
-    return figures.by_level({_label(group): group.on(dataset) for group in groups})
+    return figures.by_level({group.label: group.on(dataset) for group in groups})
 
 
 def _budget_against_length(groups: Sequence[Group], dataset: str) -> "Figure | None":
@@ -102,7 +102,7 @@ def _length_control(groups: Sequence[Group], dataset: str) -> "Figure | None":
 
 
 def _inflation(groups: Sequence[Group], _: str) -> "Figure | None":
-    return figures.budgets_in_training({_label(group): _training(group) for group in groups})
+    return figures.budgets_in_training({group.label: _training(group) for group in groups})
 
 
 FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]] = {
@@ -114,10 +114,6 @@ FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]
     ),
     "inflation": (_inflation, "Means over runs at each step, and their running mean in bold."),
 }
-
-
-def _label(group: Group) -> str:
-    return text(group.values[FOLDER])
 
 
 def _evaluated(groups: Sequence[Group]) -> list[Run]:

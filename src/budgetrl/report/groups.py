@@ -24,8 +24,9 @@ class Group:
 
     @property
     def label(self) -> str:
-        """Its values, as a command line would give them."""
-        return " ".join(f"{key}={text(value)}" for key, value in self.values.items()) or "all runs"
+        """Its values, as a command line would give them; a folder's name by itself."""
+        values = (text(v) if key == FOLDER else f"{key}={text(v)}" for key, v in self.values.items())
+        return " ".join(values) or "all runs"
 
     def on(self, dataset: str) -> Results:
         """The numbers of one data set, over the runs."""
