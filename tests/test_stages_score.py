@@ -270,7 +270,7 @@ def test_a_completion_is_read_measured_and_graded() -> None:
     assert [tuple(row[key] for key in keys) for row in scored[1:5]] == [
         (True, True, 16, 6, R_B),
         (True, False, 16, 6, 0.0),
-        (False, True, 16, 6, 0.0),
+        (False, False, 16, 6, 0.0),  # cut off
         (False, True, None, 5, 0.0),
     ]
     assert (scored[1]["b_max"], scored[1]["level"], scored[3]["truncated"]) == (12, 1, True)
@@ -361,6 +361,7 @@ WHICH = (
 )
 NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
 NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
+CUT_OFF = "truncated: true in a response that is well formed or right; a cut-off one is neither"
 BAD_ROWS = [
     ({}, f"problem_id: is missing; {WHICH}"),
     (NO_LENGTH, f"length: is missing; {WHICH}"),
@@ -373,7 +374,8 @@ BAD_ROWS = [
     (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
     (outcome(length=True), "length: must be a number of tokens, not true"),
     (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
-    (outcome(truncated=True), "truncated: true in a well-formed response; one that was cut off is malformed"),
+    (outcome(truncated=True), CUT_OFF),
+    (outcome(truncated=True, well_formed=False), CUT_OFF),
     (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),

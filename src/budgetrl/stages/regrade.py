@@ -63,7 +63,12 @@ def regraded(folder: Path, fmt: ResponseFormat, verifier: Verifier) -> tuple[lis
     rows = list(read_run(folder).completions)
     graded = verifier.grade([(row["answer"], fmt.parse(row["text"]).body(row["text"])) for row in rows])
     anew = [
-        {**row, "correct": verdict.correct, "parsed": verdict.parsed, "timed_out": verdict.timed_out}
+        {
+            **row,
+            "correct": verdict.correct and not row["truncated"],
+            "parsed": verdict.parsed,
+            "timed_out": verdict.timed_out,
+        }
         for row, verdict in zip(rows, graded, strict=True)
     ]
     return anew, {**json.loads((folder / HASHES).read_text()), "grader": grader_hash()}
