@@ -79,6 +79,14 @@ def test_a_row_names_the_run_that_it_starts_from(scripts: tuple[ModuleType, Modu
     assert command[-1] == "seed=3"
 
 
+def test_a_row_of_another_stage_takes_no_keys_of_the_common_one(scripts: tuple[ModuleType, ModuleType]) -> None:
+    rows = {"trained": ["reward=kimi"], "asked": ["stage=evaluate"], "exam": ["experiment=exam"]}
+    experiment = scripts[0].Experiment("x", ["stage=pipeline", "stage.shared=common", "tracking=none"], rows)
+    assert experiment.command("trained", 0)[:3] == ["stage=pipeline", "stage.shared=common", "tracking=none"]
+    for row in ("asked", "exam"):
+        assert experiment.command(row, 0) == ["stage=pipeline", "tracking=none", *rows[row], "seed=0"]
+
+
 def test_a_scale_takes_the_rows_of_another(scripts: tuple[ModuleType, ModuleType], here: Path) -> None:
     run, tables = scripts
     large = run.read_experiment(Path("experiments/large"))
