@@ -41,7 +41,8 @@ class Algorithm:
     max_rollouts: int = 10
     """Most rollouts to fill a batch under drop_equal_groups; what is missing then is made up of equal groups."""
     mask_truncated: bool = False
-    """Leave truncated completions out of the loss and its denominators (DAPO's overlong filtering)."""
+    """Leave truncated completions out of the loss (DAPO's overlong filtering). They still count among the
+    completions by which loss_level=sequence and constant divide, as in TRL."""
     ratio_level: str = "token"
     """Probability ratio of the new to the old policy: of each token, or sequence: their geometric mean (GSPO)."""
     surrogate: str = "clip"
