@@ -36,6 +36,12 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     ("words", "said"),
     [
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
+        (["reward=aalc"], "set algorithm.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1"),
+        (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
+        (
+            ["reward=aalc", "algorithm=dr_grpo", "algorithm.std_floor=1e-6"],
+            "set algorithm.advantage_scale=group and algorithm.std_floor=1e-06",
+        ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
         (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
         (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl reads the difficulty format"),
@@ -61,10 +67,15 @@ def test_what_cannot_work_is_refused(
     assert said in capsys.readouterr().err
 
 
+GDPO = ["algorithm.per_component=true", "algorithm.advantage_scale=batch"]
+
+
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (["reward=aalc"], ["reward.max_length", "reward.length_weight"]),
+        (["reward=aalc", "algorithm.std_floor=1e-6"], ["reward.max_length"]),
+        (["reward=aalc", "reward.length_weight=0.1", "algorithm=rloo"], ["reward.max_length"]),
+        (["reward=aalc", *GDPO, "algorithm.std_floor=1e-6"], ["reward.max_length"]),
         (["reward=dast"], ["reward.max_length"]),
         (["reward=dast", "reward.max_length=null"], []),
         (["reward=overlong", "reward.max_length=null", "reward.cache=100"], []),

@@ -116,6 +116,11 @@ class Algorithm:
         if self.mismatch != "none":
             require(self.mismatch_floor < self.mismatch_cap, "mismatch_cap", "must be above mismatch_floor")
 
+    @property
+    def scaled_by_group(self) -> bool:
+        """Whether the reward, or each part of it, is divided by its std in the group: small differences grow."""
+        return self.advantage_scale == "group" or self.per_component
+
     def budget_entropy(self, progress: float) -> float:
         """The coefficient c of the entropy bonus at `progress` (0 at the first step, 1 at the last)."""
         start, end = self.budget_entropy_start, self.budget_entropy_end
