@@ -22,7 +22,8 @@ SEEN = 1e-3
 
 @dataclass(frozen=True)
 class Aalc(Shape):
-    """The accuracy-aware length reward of AALC (arXiv 2506.20160), with the numbers of its published code.
+    """The accuracy-aware length reward of AALC (arXiv 2506.20160), with the numbers of its published code
+    (du-nlp-lab/AALC: verl/workers/reward_manager/length_reward.py; the target: verl/trainer/ppo/ray_trainer.py).
 
         R     = w raw + length_weight R_len          raw = 1 if right, else 0
         w     = 0.9 + 0.1 (1 - a)                    a = min(1, A_val / A_target)

@@ -15,7 +15,8 @@ FORMS = ("paper", "code")
 
 @dataclass(frozen=True)
 class L1Max(AskedLength):
-    """The maximum length reward of length controlled policy optimisation (L1, arXiv 2503.04697).
+    """The maximum length reward of length controlled policy optimisation (L1, arXiv 2503.04697, LCPO-Max; published
+    code: cmu-l3/l1, math_reward.py).
 
         form=paper   R = [right] clip(alpha (n - L) + delta, 0, 1)
         form=code    R = [right] (clip(alpha (n - L), -1, 1) + 1) / 2
