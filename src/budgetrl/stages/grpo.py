@@ -18,6 +18,7 @@ from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import MINI
+from budgetrl.report.comparable import HASHES
 from budgetrl.rewards.shape import Controller, Shape
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults
@@ -31,6 +32,7 @@ from budgetrl.stages.generation import (
 )
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
+from budgetrl.stages.provenance import hashes_of
 from budgetrl.stages.rollouts import Rollout, Samples, informative_groups
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
@@ -133,6 +135,7 @@ class Grpo(Stage):
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
             say_overlap(pool, held_out, ctx)
             collector = collector_for(policy, fmt, self, verifier, job)
+            ctx.folder.write_json(HASHES, {job.dataset.name: hashes_of(held_out, collector, samples=1)})
             if job.reward.needs_b_max:
                 collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
             return self._train(policy, pool, held_out, collector, job, ctx)

@@ -7,6 +7,7 @@ from budgetrl.report.figures.canvas import COLOURS, MARKERS, error_line, grid, l
 from budgetrl.report.reading import Results
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -56,10 +57,20 @@ def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) 
             style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": label}
             error_line(ax, list(found), list(found.values()), scale, **style)
         ax.set(title=title, xlabel=key)
+        _ticks_at(ax, sorted({x for by_value in lines.values() for x in by_value}))
     axes[1].set_ylim(bottom=0)
     if len(lines) > 1:
         legend_below(figure, axes[0])
     return figure
+
+
+MOST_TICKS = 8
+
+
+def _ticks_at(ax: "Axes", values: Sequence[float]) -> None:
+    """Ticks where there are points, as the user wrote the values; of many, some at equal steps in their order."""
+    shown = values[:: -(-len(values) // MOST_TICKS)]
+    ax.set_xticks(shown, [f"{value:.10g}" for value in shown])
 
 
 _AGAINST_COEFFICIENT = (("accuracy", "Accuracy, %", 100.0), ("length", "Length, tokens", 1.0))
