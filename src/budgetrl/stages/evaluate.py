@@ -13,11 +13,11 @@ from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
-from budgetrl.data.problems import DatasetSpec
+from budgetrl.data.problems import DatasetSpec, count_problems
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.against import Earlier, changes, free_rows
-from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, token_lines
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,
@@ -87,7 +87,19 @@ class Evaluate(Stage):
             "budgets given": ", ".join(map(str, self.budgets)) or "none",
             "cut-offs": ", ".join(map(str, self.cutoffs)) or "none",
             **({"compared with": self.against} if self.against else {}),
+            **token_lines(self._most_written(job)),
         }
+
+    def _most_written(self, job: Job) -> int | None:
+        """Tokens of all passes, if every completion runs into the limit."""
+        if self.regrade:
+            return 0
+        counts = [count_problems(spec, "eval", self.problems) for spec in _sets(job).values()]
+        if None in counts:
+            return None
+        known = [count for count in counts if count is not None]
+        given = len(self.budgets) * sum(min(count, self.budget_problems or count) for count in known)
+        return (sum(known) + given) * self.samples * self.max_new_tokens
 
     def check(self, job: Job) -> list[str]:
         fmt = chosen_format(self.format, job)

@@ -11,7 +11,7 @@ from budgetrl.data.problems import load_problems
 from budgetrl.report.comparable import HASHES
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.against import changes, free_rows
-from budgetrl.stages.base import Context, Job, Stage, chosen_format
+from budgetrl.stages.base import WRITTEN, Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.grpo import Grpo
@@ -69,11 +69,13 @@ class Pipeline(Stage):
                     raise ValueError(f"{part}: {part}.{key} is set through stage.{key}; leave it alone")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
-        return {
-            f"{name}: {key}": value
-            for name, stage in self._parts(job).items()
-            for key, value in stage.plan(job, ranks).items()
-        }
+        plans = {name: stage.plan(job, ranks) for name, stage in self._parts(job).items()}
+        plans["initial"] = {WRITTEN: self._initial().plan(job, ranks)[WRITTEN]}
+        return {f"{name}: {key}": value for name, plan in plans.items() for key, value in plan.items()}
+
+    def _initial(self) -> Evaluate:
+        """How the initial model is evaluated: as what it is, without budgets."""
+        return replace(self.evaluate, format="plain", budgets=())
 
     def check(self, job: Job) -> list[str]:
         faults = [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
@@ -107,7 +109,7 @@ class Pipeline(Stage):
             grpo = replace(grpo, labels=str(folder / "label" / LABELS))
         _run_part("grpo", grpo, model, ctx.child("grpo"))
         trained = _with_model(job, folder / "grpo" / "checkpoints" / "last")
-        before = self._run_common("initial", replace(self.evaluate, format="plain", budgets=()), job, ctx)
+        before = self._run_common("initial", self._initial(), job, ctx)
         after = _run_part("trained", parts["evaluate"], trained, ctx.child("trained"))
         _keep_hashes(ctx)
         results = {"initial": before, "trained": after}
@@ -133,8 +135,9 @@ class Pipeline(Stage):
         parts: dict[str, Stage] = {"cold_start": self.cold_start} if fmt.taught else {}
         if job.reward.needs_b_max:
             parts["label"] = self.label
+        grpo = replace(self.grpo, labels=f"label/{LABELS}") if "label" in parts else self.grpo  # of the part before it
         evaluate = self.evaluate if has_budget else replace(self.evaluate, budgets=())
-        return {**parts, "grpo": self.grpo, "evaluate": evaluate}
+        return {**parts, "grpo": grpo, "evaluate": evaluate}
 
 
 _SHARED = {
