@@ -88,11 +88,11 @@ def legend_line(colour: str, style: Any, label: str) -> "Line2D":
     return Line2D([], [], color=colour, linestyle=style, label=label)
 
 
-def legend_marker(marker: str, label: str) -> "Line2D":
-    """A legend entry for a kind of point that has different colours in different panels."""
+def legend_marker(marker: str, label: str, colour: str = BLACK) -> "Line2D":
+    """A legend entry for a kind of point; black if it has different colours in different panels."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=BLACK, marker=marker, linestyle="none", markersize=4.5, label=label)
+    return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=4.5, label=label)
 
 
 def legend_above(ax: "Axes") -> None:

@@ -3,33 +3,44 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from budgetrl.report.figures.canvas import COLOURS, MARKERS, error_line, grid, legend_below, styled
+from budgetrl.report.figures.canvas import COLOURS, MARKERS, error_line, grid, legend_below, legend_marker, styled
 from budgetrl.report.reading import Results
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 @styled
 def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
-    """Several runs on one data set: a point each, with both errors, and the front of those that none beats."""
+    """Several runs on one data set: a point each, with both errors, and the front of those that none beats.
+
+    More of them than there are colours have numbers too, at the points and in the legend.
+    """
     points = {name: (r.get("length"), r.get("accuracy")) for name, r in runs.items()}
     found = {name: (x, y) for name, (x, y) in points.items() if x and y}
     if not found:
         return None
     figure, (ax,) = grid(1, 1, width=6.6, height=max(3.6, 0.2 * len(found)))
+    numbered = len(found) > len(COLOURS)
+    entries = []
     for index, (name, (length, accuracy)) in enumerate(found.items()):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]
+        x, y = length.value, 100 * accuracy.value
         ax.errorbar(
-            length.value, 100 * accuracy.value, xerr=length.error, yerr=_times(accuracy.error, 100),
-            color=COLOURS[index % len(COLOURS)], marker=MARKERS[index // len(COLOURS) % len(MARKERS)],
-            linestyle="none", markersize=5, capsize=2, elinewidth=1, label=name,
+            x, y, xerr=length.error, yerr=_times(accuracy.error, 100), color=colour, marker=marker,
+            linestyle="none", markersize=5, capsize=2, elinewidth=0.7 if numbered else 1,
         )  # fmt: skip
+        if numbered:
+            ax.annotate(str(index + 1), (x, y), (4, 3), textcoords="offset points", color=colour, fontsize=8)
+        entries.append(legend_marker(marker, f"{index + 1} {name}" if numbered else name, colour))
     front = pareto_front([(x.value, 100 * y.value) for x, y in found.values()])
     if len(front) > 1:
-        ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label="none is better in both")
+        label = "none is better in both"
+        entries += ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label=label)
     ax.set(xlabel="mean length, tokens", ylabel="accuracy, %")
     ax.set_xlim(left=0)
-    figure.legend(loc="outside right upper")
+    figure.legend(handles=entries, loc="outside right upper")
     return figure
 
 
@@ -56,10 +67,20 @@ def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) 
             style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": label}
             error_line(ax, list(found), list(found.values()), scale, **style)
         ax.set(title=title, xlabel=key)
+        _ticks_at(ax, sorted({x for by_value in lines.values() for x in by_value}))
     axes[1].set_ylim(bottom=0)
     if len(lines) > 1:
         legend_below(figure, axes[0])
     return figure
+
+
+MOST_TICKS = 8
+
+
+def _ticks_at(ax: "Axes", values: Sequence[float]) -> None:
+    """Ticks where there are points, as the user wrote the values; of many, some at equal steps in their order."""
+    shown = values[:: -(-len(values) // MOST_TICKS)]
+    ax.set_xticks(shown, [f"{value:.10g}" for value in shown])
 
 
 _AGAINST_COEFFICIENT = (("accuracy", "Accuracy, %", 100.0), ("length", "Length, tokens", 1.0))
