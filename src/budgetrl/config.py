@@ -21,7 +21,7 @@ from budgetrl.rewards.shape import Shape
 from budgetrl.rollout.engine import AnyRollout, ServerSpec, rollout_class
 from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.run.tracking import TrackingSpec
-from budgetrl.stages.base import Job, Stage
+from budgetrl.stages.base import Job, Stage, missing_files
 from budgetrl.stages.registry import stage_class
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.zero import ZeroSpec
@@ -226,7 +226,8 @@ def check(config: Config) -> list[str]:
     }
     wanted = config.run.objective is not None
     ours = [f"run.objective: a job that {fault}" for fault, holds in faults.items() if wanted and holds]
-    return [*ours, *_server_faults(config), *config.stage.check(config.job())]
+    job = config.job()
+    return [*ours, *_server_faults(config), *missing_files(config.stage.reads(job), job), *config.stage.check(job)]
 
 
 def _server_faults(config: Config) -> list[str]:

@@ -13,6 +13,7 @@ from budgetrl.budget.format import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, 
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
@@ -89,6 +90,9 @@ class ColdStart(Stage):
             "optimiser steps": self.steps or f"{self.epochs:g} epochs",
             "padded tokens a step": self.tokens_per_step,
         }
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [(job.dataset, "train"), *([(job.dataset, "eval")] if self.check_problems else [])]
 
     def check(self, job: Job) -> list[str]:
         if self.taught(job).name == "difficulty" and self._samples(job) == 1:

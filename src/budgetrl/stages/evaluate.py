@@ -14,6 +14,7 @@ from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec
+from budgetrl.data.spec import Split
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
@@ -83,6 +84,9 @@ class Evaluate(Stage):
             "budgets given": ", ".join(map(str, self.budgets)) or "none",
             "cut-offs": ", ".join(map(str, self.cutoffs)) or "none",
         }
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [] if self.regrade else [(spec, "eval") for spec in _sets(job).values()]
 
     def check(self, job: Job) -> list[str]:
         fmt = chosen_format(self.format, job)

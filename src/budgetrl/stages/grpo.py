@@ -15,6 +15,7 @@ from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import MINI
@@ -102,10 +103,15 @@ class Grpo(Stage):
             "tokens in all, at most": per_step * self.steps * self.max_new_tokens,
         }
 
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [(job.dataset, "train"), (job.dataset, "eval")]
+
     def check(self, job: Job) -> list[str]:
         faults = format_faults(self.format, job) + length_faults("stage.max_new_tokens", self.max_new_tokens, job)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
+        if self.labels and not Path(self.labels).is_file():
+            faults += [f"stage.labels: there is no file {self.labels}; stage=label writes one"]
         return faults
 
     def odd(self, job: Job) -> list[str]:

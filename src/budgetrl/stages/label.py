@@ -11,6 +11,7 @@ from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage
@@ -56,6 +57,9 @@ class Label(Stage):
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {"problems": self.problems or "all", "completions a problem": self.samples}
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [(job.dataset, "train")]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = job.model.response_format(self.format)

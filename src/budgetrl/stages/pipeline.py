@@ -8,11 +8,12 @@ from typing import ClassVar
 
 from budgetrl.budget.metrics import compare
 from budgetrl.data.problems import load_problems
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
 from budgetrl.stages.evaluate import Evaluate
-from budgetrl.stages.generation import outcomes_by_problem
+from budgetrl.stages.generation import open_verifier, outcomes_by_problem, problems_of
 from budgetrl.stages.grpo import Grpo
 from budgetrl.stages.label import LABELS, Label
 from budgetrl.stages.shared import shared_part
@@ -72,6 +73,9 @@ class Pipeline(Stage):
             for key, value in stage.plan(job, ranks).items()
         }
 
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return list(dict.fromkeys(read for part in self._parts(job).values() for read in part.reads(job)))
+
     def check(self, job: Job) -> list[str]:
         faults = [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
         return faults + self._format_faults(job)
@@ -94,6 +98,7 @@ class Pipeline(Stage):
         return [_inside(name, line) for name, part in parts.items() for line in part.odd(taught)]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        self._load_all_problems(job, ctx)
         folder, parts, model = ctx.folder.path, self._parts(job), job
         grpo = self.grpo
         if "cold_start" in parts:
@@ -109,6 +114,15 @@ class Pipeline(Stage):
         results = {"initial": before, "trained": after}
         named = {f"{name}/{key}": value for name, result in results.items() for key, value in result.items()}
         return named | _changes(folder)
+
+    def _load_all_problems(self, job: Job, ctx: Context) -> None:
+        """Load what any part will read: a bad row of an exam is to end the run before days of training, not after.
+
+        Raises RequestError for problems that cannot be had, or that are not those that the run began with.
+        """
+        with open_verifier(ctx) as verifier:
+            for spec, split in self.reads(job):
+                problems_of(spec, split, None, verifier, ctx)
 
     def _run_common(self, name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
         """Run a part that does not depend on the reward and the algorithm, or take over what another run made."""

@@ -12,6 +12,7 @@ from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.format import BudgetFormat
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data import mini_task
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
 from budgetrl.stages.base import Context, Job, Stage
@@ -59,6 +60,9 @@ class Pretrain(Stage):
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {"optimiser steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return Evaluate().reads(job)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         tokenizer = make_tokenizer(self.budget_style)
