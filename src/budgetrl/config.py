@@ -341,7 +341,7 @@ def _strict(part: type[T], node: Any, at: str) -> T:
     except ConfigKeyError as error:
         raise ConfigError(_unknown_key(schema, str(error.full_key), at)) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{_join(at, str(error.full_key or ''))}: {_first_line(error)}") from None
+        raise ConfigError(_mistyped(error, node, at)) from None
     except ValueError as error:
         raise ConfigError(_refusal(part, str(error), at)) from None
 
@@ -370,6 +370,13 @@ def _with_tuples(part: Any) -> Any:
         elif dataclasses.is_dataclass(value) and (rebuilt := _with_tuples(value)) is not value:
             changed[name] = rebuilt
     return dataclasses.replace(part, **changed) if changed else part
+
+
+def _mistyped(error: OmegaConfBaseException, node: Mapping[str, Any], at: str) -> str:
+    key = str(error.full_key or "")
+    if "is not a ListConfig" in str(error):
+        return f"{_join(at, key)}: must be a list, such as [{flatten(node)[key]}]"
+    return f"{_join(at, key)}: {_first_line(error)}"
 
 
 def _unknown_key(schema: DictConfig, key: str, at: str) -> str:

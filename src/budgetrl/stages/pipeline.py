@@ -58,13 +58,13 @@ class Pipeline(Stage):
 
     def __post_init__(self) -> None:
         if self.label.format != "plain":
-            raise ValueError("label: label.format must be plain here: the initial model knows no budgets")
+            raise ValueError("label.format: must be plain here: the initial model knows no budgets")
         if self.evaluate.regrade:
-            raise ValueError("evaluate: evaluate.regrade is for stage=evaluate; leave it alone here")
+            raise ValueError("evaluate.regrade: is for stage=evaluate; leave it alone here")
         for part, keys in _SHARED.items():
             for key in keys:
                 if getattr(getattr(self, part), key) != getattr(self, key):
-                    raise ValueError(f"{part}: {part}.{key} is set through stage.{key}; leave it alone")
+                    raise ValueError(f"{part}.{key}: is set through stage.{key}; leave it alone")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {
