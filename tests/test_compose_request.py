@@ -68,6 +68,7 @@ def request(own: Path, *overrides: str) -> list[str]:
             "stage.evaluate.datasets: is set through stage.datasets",
         ),
         (["stage=pipeline", "stage.label.format=budget"], "stage.label.format: must be plain here"),
+        (["stage=cold_start", "stage.epochs=0"], "stage.epochs: 0 would teach nothing; give more, or set steps"),
         (["stage=grpo", "stage.optimiser.betas=0.9"], "stage.optimiser.betas: must be a list, such as [0.9]"),
         (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
         (["+reward.new=1"], "reward.new: there is no such key; did you mean reward.name?"),

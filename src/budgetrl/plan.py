@@ -1,5 +1,6 @@
 """What a run will do, worked out before it starts. Pure: reads a config, starts and writes nothing."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def make_plan(config: Config) -> Plan:
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
         **_where_the_model_is(config, ranks),
-        "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
+        "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks), *_unpinned(config)],
     }
 
 
@@ -120,6 +121,19 @@ def _odd(config: Config, ranks: int) -> list[str]:
         f"launch: {threads} threads share {cores} cores": local and threads > cores,
     }
     return [line for line, holds in findings.items() if holds]
+
+
+def _unpinned(config: Config) -> list[str]:
+    """Hub data sets that are not read at one commit, and so may be others tomorrow."""
+    notes: dict[str, None] = {}  # in order, each once: two splits may come from one repository
+    for spec, split in config.stage.reads(config.job()):
+        key = "eval_revision" if spec.source_key(split) == "eval_path" else "revision"
+        revision = getattr(spec, key)
+        is_remote = spec.source == "hub" and spec.local_file(split) is None
+        if is_remote and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+            now = f"at {revision}" if revision else "at its newest version"
+            notes[f"dataset.{key}: {spec.name} is read {now}, which may change: pin the commit that you have"] = None
+    return list(notes)
 
 
 def _rows(part: Mapping[str, Any], width: int, indent: str) -> list[str]:

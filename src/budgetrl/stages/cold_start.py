@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 from typing import ClassVar
 
-from budgetrl.budget.checks import require_count, require_option, require_range
+from budgetrl.budget.checks import require, require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
 from budgetrl.budget.metrics import summarise
@@ -80,6 +80,7 @@ class ColdStart(Stage):
         require_range(self, 1, math.inf, "max_new_tokens", "tokens_per_step", "tokens_per_device")
         require_range(self, 1, math.inf, "save_every")
         require_range(self, 0, math.inf, "temperature", "epochs", "check_problems")
+        require(self.epochs > 0 or self.steps is not None, "epochs", "0 would teach nothing; give more, or set steps")
         require_count(self, "problems", "samples", "steps")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
@@ -119,7 +120,7 @@ class ColdStart(Stage):
                 raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
             ctx.say(f"kept {len(examples)} of {len(rows)} completions, all of them right and finished in time")
             steps, batch_at = self._batches(examples, job.seed)
-            how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every)
+            how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every, self.taught(job))
             taught = fit(policy, batch_at, how, job, ctx)
             return kept | self._check(replace(job, model=replace(job.model, path=str(taught))), verifier, ctx)
 

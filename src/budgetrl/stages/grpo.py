@@ -184,7 +184,7 @@ class Grpo(Stage):
                     loop.extra["reward"] = controller.state_dict()
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
-        saved.save_policy("last", policy, engine, model_card(job, ctx.folder.path.name))
+        saved.save_policy("last", policy, engine, model_card(job, collector.fmt, ctx.folder.path.name))
         engine.close()
         return loop.extra["result"]
 
@@ -273,7 +273,7 @@ class Examiner:
         extra["result"] = {f"{name}/{key}": value for key, value in result.items()}
         if result["reward"] > extra.get("best", -math.inf):
             extra["best"] = result["reward"]
-            card = model_card(self.job, self.loop.ctx.folder.path.name)
+            card = model_card(self.job, self.collector.fmt, self.loop.ctx.folder.path.name)
             self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)
         return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
 

@@ -9,7 +9,7 @@ from random import Random
 from transformers import PreTrainedTokenizerBase
 
 from budgetrl.budget.checks import require_option, require_range
-from budgetrl.budget.format import BudgetFormat
+from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data import mini_task
 from budgetrl.data.spec import DatasetSpec, Split
@@ -69,7 +69,7 @@ class Pretrain(Stage):
         model = make_model(len(tokenizer), job.seed)
         model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
         policy = Policy(model, make_codec(tokenizer, job.model))
-        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every)
+        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every, PlainFormat())
         base = fit(policy, lambda step: self.examples(job.seed, step, tokenizer), how, job, ctx)
         return self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
 
