@@ -29,6 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from budgetrl.auto import settle
 from budgetrl.config import Config, ConfigError, check, flatten, load_config, nearest, run_dir, to_plain
 from budgetrl.run.folder import RunFolder
 from budgetrl.sweep import Sweep
@@ -135,7 +136,7 @@ def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
         mapping["run"]["root"] = sweep_dir
         mapping["tracking"]["group"] = mapping["tracking"].get("group") or Path(sweep_dir).resolve().name
     mapping["eval_datasets"] = _eval_datasets(mapping)
-    config = load_config(mapping)
+    config = load_config(settle(mapping))
     if problems := check(config):
         raise ConfigError("\n".join(problems))
     return config
