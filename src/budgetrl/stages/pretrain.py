@@ -9,9 +9,10 @@ from random import Random
 from transformers import PreTrainedTokenizerBase
 
 from budgetrl.budget.checks import require_option, require_range
-from budgetrl.budget.format import BudgetFormat
+from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data import mini_task
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
 from budgetrl.stages.base import Context, Job, Stage
@@ -60,12 +61,15 @@ class Pretrain(Stage):
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {"optimiser steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
 
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return Evaluate().reads(job)
+
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         tokenizer = make_tokenizer(self.budget_style)
         model = make_model(len(tokenizer), job.seed)
         model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
         policy = Policy(model, make_codec(tokenizer, job.model))
-        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every)
+        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every, PlainFormat())
         base = fit(policy, lambda step: self.examples(job.seed, step, tokenizer), how, job, ctx)
         return self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
 
