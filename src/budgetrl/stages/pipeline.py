@@ -71,7 +71,10 @@ class Pipeline(Stage):
                     raise ValueError(f"{part}.{key}: is set through stage.{key}; leave it alone")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
-        plans = {name: stage.plan(job, ranks) for name, stage in self._parts(job).items()}
+        parts = {**self._parts(job)}
+        if "label" in parts:
+            parts["grpo"] = replace(self.grpo, labels=f"label/{LABELS}")  # of the part before it
+        plans = {name: stage.plan(job, ranks) for name, stage in parts.items()}
         plans["initial"] = {WRITTEN: self._initial().plan(job, ranks)[WRITTEN]}
         return {f"{name}: {key}": value for name, plan in plans.items() for key, value in plan.items()}
 
@@ -150,9 +153,8 @@ class Pipeline(Stage):
         parts: dict[str, Stage] = {"cold_start": self.cold_start} if fmt.taught else {}
         if job.reward.needs_b_max:
             parts["label"] = self.label
-        grpo = replace(self.grpo, labels=f"label/{LABELS}") if "label" in parts else self.grpo  # of the part before it
         evaluate = self.evaluate if has_budget else replace(self.evaluate, budgets=())
-        return {**parts, "grpo": grpo, "evaluate": evaluate}
+        return {**parts, "grpo": self.grpo, "evaluate": evaluate}
 
 
 _SHARED = {
