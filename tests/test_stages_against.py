@@ -66,7 +66,7 @@ def test_a_folder_without_a_finished_evaluation_is_refused(earlier: Path, lacks:
 
 
 def test_a_pipeline_is_compared_with_its_own_initial_model() -> None:
-    with pytest.raises(ValueError, match=r"evaluate\.against is for stage=evaluate"):
+    with pytest.raises(ValueError, match=r"evaluate\.against: is for stage=evaluate"):
         Pipeline(evaluate=Evaluate(against="somewhere"))
 
 
