@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from budgetrl.budget.format import FORMATS
 from budgetrl.data import mini_task
 from budgetrl.data.spec import DatasetSpec
+from budgetrl.data.tasks import generate
 from budgetrl.policy.loading import resolve_path
 from budgetrl.policy.mini import (
     BUDGET_STYLES,
@@ -29,7 +30,7 @@ MEGABYTE = 1_000_000
 SHIPPED = ("base", "cold_start")
 
 sums = st.builds(
-    lambda seed, level: mini_task.draw_sum(Random(seed), level), st.integers(0), st.sampled_from(mini_task.LEVELS)
+    lambda seed, level: mini_task.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(mini_task.LEVELS)
 )
 
 
@@ -112,7 +113,7 @@ def test_a_style_that_is_not_there_is_named() -> None:
 def test_without_slips_every_solution_is_right_and_as_long_as_expected(level: int) -> None:
     rng = Random(level)
     for checks in range(len(mini_task.check_weights(level))):
-        problem = mini_task.draw_sum(rng, level)
+        problem = mini_task.draw_problem(rng, level)
         words = mini_task.solve(rng, problem, checks).split()
         assert words[:2] == ["plan", mini_task.COUNT_WORDS[checks]]
         assert words[-3:] == ["\\boxed{", str(problem.answer), "}"]
@@ -123,7 +124,7 @@ def test_without_slips_every_solution_is_right_and_as_long_as_expected(level: in
 
 def test_expected_length_counts_filler_words() -> None:
     rng = Random(0)
-    lengths = [len(mini_task.solve(rng, mini_task.draw_sum(rng, 8), 2).split()) for _ in range(400)]
+    lengths = [len(mini_task.solve(rng, mini_task.draw_problem(rng, 8), 2).split()) for _ in range(400)]
     assert fmean(lengths) == pytest.approx(mini_task.expected_length(8, 2), rel=0.02)
 
 
@@ -131,7 +132,7 @@ def test_a_slip_in_the_first_pass_is_found_by_the_check(monkeypatch: pytest.Monk
     monkeypatch.setattr(mini_task, "SLIP_RATE", 1.0)
     monkeypatch.setattr(mini_task, "RECHECK_SLIP_RATE", 0.0)
     rng = Random(0)
-    problem = mini_task.draw_sum(rng, 2)
+    problem = mini_task.draw_problem(rng, 2)
     words = mini_task.solve(rng, problem, checks=1).split()
     assert (words.count("no"), words.count("ok")) == (1, 1)  # the check disagrees, so it checks again
     assert words[-2] == str(problem.answer)
@@ -151,10 +152,10 @@ def test_a_hint_gets_the_nearest_reachable_plan(level: int, hint: int) -> None:
 
 def test_problems_are_seeded_and_levels_have_equal_shares() -> None:
     spec = DatasetSpec(size=70, eval_size=35, seed=1)
-    train = mini_task.load(spec, "train")
-    assert train == mini_task.load(spec, "train") != mini_task.load(DatasetSpec(size=70, seed=2), "train")
+    train = generate(spec, "train")
+    assert train == generate(spec, "train") != generate(DatasetSpec(size=70, seed=2), "train")
     assert Counter(p.level for p in train) == dict.fromkeys(mini_task.LEVELS, 10)
-    held_out = mini_task.load(spec, "eval")
+    held_out = generate(spec, "eval")
     assert len(held_out) == 35
     assert {p.id for p in train}.isdisjoint(p.id for p in held_out)
     words = train[3].problem.split()
