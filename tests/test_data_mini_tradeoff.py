@@ -50,8 +50,8 @@ def test_every_look_takes_fewer_operands_at_once() -> None:
         "plan four f = 4 "
         "wait one d = 3 f = 4 ok "
         "wait two b = 2 d = 3 f = 4 ok "
-        "wait three a = 1 b = 2 c = 1 d = 3 e = 2 f = 4 ok "
-        "wait four a = 1 b = 2 c = 1 d = 3 e = 2 f = 4 ok "
+        "wait three a 1 = 1 b 3 = 2 c 3 = 1 d 4 = 3 e 5 = 2 f 6 = 4 ok "
+        "wait four a 1 = 1 b 3 = 2 c 3 = 1 d 4 = 3 e 5 = 2 f 6 = 4 ok "
         r"\boxed{ 4 }"
     )
     assert trace([1] * 9 + [5, 5, 6], 1) == r"plan one h = 0 l = 5 wait one d = 0 h = 0 l = 5 ok \boxed{ 5 }"
@@ -92,8 +92,8 @@ def test_without_slips_a_solution_is_right_and_as_long_as_expected(problem: Gaps
 
 @pytest.mark.usefixtures("exact")
 def test_lengths_worked_out_by_hand() -> None:
-    assert [mini_tradeoff.expected_length(2, n) for n in CHECKS] == [8, 14, 20, 29, 38]
-    assert [mini_tradeoff.expected_length(16, n) for n in CHECKS] == [11, 26, 53, 104, 155]
+    assert [mini_tradeoff.expected_length(2, n) for n in CHECKS] == [8, 14, 20, 31, 42]
+    assert [mini_tradeoff.expected_length(16, n) for n in CHECKS] == [11, 26, 53, 120, 187]
 
 
 def test_expected_length_counts_filler_words() -> None:
@@ -135,13 +135,13 @@ def test_both_tasks_have_the_same_operands_under_names_of_their_own() -> None:
 def test_the_base_learns_the_solutions_of_the_data_sets_task() -> None:
     first, second = (draw_example(task, Random(3), 0.0) for task in TASKS.values())
     assert first[0] == second[0]
-    assert first[1] != second[1] and " a 4 = " not in second[1]
+    assert first[1] != second[1]
     tokenizer = make_tokenizer()
     lengths = [
         fmean(len(e.response_ids) for s in range(4) for e in Pretrain().examples(task, 0, s, tokenizer))
         for task in TASKS.values()
     ]
-    assert lengths[1] < 0.7 * lengths[0]
+    assert lengths[1] < 0.8 * lengths[0]
 
 
 def test_a_base_is_made_for_generated_tasks_alone() -> None:

@@ -3,10 +3,10 @@
 A problem names k operands like the first task's, but asks for gaps: the distance from a to b, from
 that to c, and so on (`a 4 b 2 c 6 ?`: 4, then 2, then 4). Unlike a sum, this has to be worked out
 in order. Each pass of a solution looks closer than the one before: it takes STRIDES[pass]
-operands at a time and writes only where it got to (`d = 3 f = 1`). One step of a small model
-takes one operand reliably and eight badly, and training with rewards does not change that; so few
-operands need one look, many need several. The last look repeats the one before: that one
-is redundant. Task, strides and rates are ours.
+operands at a time and writes where it got to (`d = 3 f = 1`), with the operand if it is a single one
+(`c 6 = 4`). The closer, the surer, as long as one step of the model takes one operand more
+reliably than eight; so few operands need one look, many need several. The last look
+repeats the one before: that one is redundant. Task, strides and rates are ours.
 """
 
 import math
@@ -20,11 +20,11 @@ from budgetrl.data.mini_task import COUNT_WORDS, FILLER_RATE, LABELS, LARGEST_OP
 STRIDES = (8, 4, 2, 1, 1)
 """Operands that each pass takes at a time."""
 SLIP_RATES = {1: 0.002, 2: 0.02, 4: 0.2, 8: 0.4}
-"""Chance that taking up to that many operands at once goes wrong: about what it does in the model, so that it
-learns to trust closer looks rather than to copy."""
+"""Chance that taking up to that many operands at once goes wrong, so that the model has reason to trust closer
+looks rather than to copy."""
 CHECK_WEIGHTS = (1, 1, 1, 2, 2)
 """Of planning 0, 1, 2, ... re-checks: mostly more than needed."""
-HINTS: tuple[int, int] = (8, 176)
+HINTS: tuple[int, int] = (8, 208)
 """Range of length hints in tokens: from below the shortest solution to above the longest."""
 
 
@@ -48,8 +48,9 @@ def draw_problem(rng: Random, level: int | None = None) -> Gaps:
 
 def expected_length(level: int, checks: int) -> float:
     """Tokens of a solution with that many re-checks: one word is one token, filler words at their mean."""
-    steps = sum(math.ceil(level / stride) for stride in STRIDES[: checks + 1])
-    return 5 + 3 * checks + (3 + FILLER_RATE) * steps
+    strides = STRIDES[: checks + 1]
+    steps = sum(math.ceil(level / stride) for stride in strides)
+    return 5 + 3 * checks + (3 + FILLER_RATE) * steps + level * strides.count(1)
 
 
 def draw_checks(rng: Random, level: int) -> int:
@@ -86,7 +87,7 @@ def _look(rng: Random, operands: Sequence[int], stride: int) -> tuple[list[str],
         value = follow(value, step)
         if rng.random() < slip_rate(len(step)):
             value = rng.choice([n for n in range(LARGEST_OPERAND + 1) if n != value])
-        words += [LABELS[start + len(step) - 1], "=", str(value)]
+        words += [LABELS[start + len(step) - 1], *map(str, step if stride == 1 else ()), "=", str(value)]
         if rng.random() < FILLER_RATE:
             words.append("hmm")
     return words, value
