@@ -37,10 +37,12 @@ class Experiment:
         return Path("runs") / self.name / f"{row}-s{seed}"
 
     def command(self, row: str, seed: int) -> list[str]:
-        """The overrides of one run."""
+        """The overrides of one run. A row of another stage than the common one does not take that one's keys."""
+        own_stage = any(override.startswith(("stage=", "experiment=")) for override in self.rows[row])
+        common = [o for o in self.common if not (own_stage and o.startswith("stage."))]
         start = {needed: self.folder(needed, seed) for needed in self.needs(row)}
         own = [_BRACES.sub(lambda found: str(start[found[1]]), override) for override in self.rows[row]]
-        return [*self.common, *own, f"seed={seed}"]
+        return [*common, *own, f"seed={seed}"]
 
     def needs(self, row: str) -> list[str]:
         """The rows that a row starts from."""

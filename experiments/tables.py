@@ -21,11 +21,13 @@ from omegaconf import OmegaConf
 from run import DRY, Experiment, is_finished, read_experiment, run_rows
 
 from budgetrl.budget.errors import RequestError
+from budgetrl.plan import Plan
 from budgetrl.report import figures
 from budgetrl.report.comparison import picture, write_comparison
-from budgetrl.report.groups import FOLDER, Group, group_runs, measured_on, text
+from budgetrl.report.groups import FOLDER, Group, group_runs, measured_on
 from budgetrl.report.reading import Row, Run, read_run
 from budgetrl.report.sections import Gap, Section
+from budgetrl.stages.base import LEARNT, WRITTEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +92,7 @@ def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
 
 
 def _by_level(groups: Sequence[Group], dataset: str) -> "Figure | None":
-    return figures.by_level({_label(group): group.on(dataset) for group in groups})
+    return figures.by_level({group.label: group.on(dataset) for group in groups})
 
 
 def _budget_against_length(groups: Sequence[Group], dataset: str) -> "Figure | None":
@@ -102,7 +104,7 @@ def _length_control(groups: Sequence[Group], dataset: str) -> "Figure | None":
 
 
 def _inflation(groups: Sequence[Group], _: str) -> "Figure | None":
-    return figures.budgets_in_training({_label(group): _training(group) for group in groups})
+    return figures.budgets_in_training({group.label: _training(group) for group in groups})
 
 
 FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]] = {
@@ -114,10 +116,6 @@ FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]
     ),
     "inflation": (_inflation, "Means over runs at each step, and their running mean in bold."),
 }
-
-
-def _label(group: Group) -> str:
-    return text(group.values[FOLDER])
 
 
 def _evaluated(groups: Sequence[Group]) -> list[Run]:
@@ -132,21 +130,33 @@ def _training(group: Group) -> list[Row]:
 
 
 def print_cost(folders: Iterable[Path]) -> None:
-    """What GRPO of the planned runs comes to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
+    """What the planned runs come to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
     plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
+    lines = [(plan, key, value) for plan in plans for key, value in plan["stage"].items()]
+    tokens = {
+        name: [(plan, n) for plan, key, n in lines if key.endswith(name) and isinstance(n, int)]
+        for name in (WRITTEN, LEARNT)
+    }
+    sizes = [size for plan in plans if (size := _parameters(plan))]
     print(f"\ntogether\n  runs to make                {len(plans)}")
-    trained = [plan for plan in plans if "grpo: optimiser steps" in plan["stage"]]
-    if trained:
-        steps = sum(plan["stage"]["grpo: optimiser steps"] for plan in trained)
-        tokens = [plan["stage"]["grpo: tokens in all, at most"] for plan in trained]
-        sizes = [plan["memory on each rank"]["parameters"] for plan in trained]
-        flop = sum(8 * size * most for size, most in zip(sizes, tokens, strict=True))
+    for name, counted in tokens.items():
+        print(f"  {name:<26}  {sum(n for _, n in counted):,}")
+    if sizes:
+        flop = sum(
+            factor * n * (_parameters(plan) or max(sizes))  # a model that is still to be made is no larger
+            for name, factor in ((WRITTEN, 2), (LEARNT, 6))
+            for plan, n in tokens[name]
+        )
         hours = flop / (H100 * UTILISATION) / 3600
-        print(f"  steps of GRPO               {steps:,}")
-        print(f"  tokens of GRPO, at most     {sum(tokens):,}")
-        print(f"  FLOP of GRPO, at most       {flop:.3g}: 8 a parameter and token")
+        print(f"  FLOP, at most               {flop:.3g}: 2 a parameter and token written, 6 learnt")
         print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILISATION:.0%} of its 989 TFLOP/s are used (assumed)")
-    print("not counted: cold starts, labels and evaluations")
+    unknown = sorted({key for _, key, n in lines if key.endswith((WRITTEN, LEARNT)) and not isinstance(n, int)})
+    print(f"not counted: {', '.join(['prompts', *unknown, *([] if sizes else ['FLOP: no model is here'])])}")
+
+
+def _parameters(plan: Plan) -> int | None:
+    size = plan["memory on each rank"]["parameters"]
+    return size if isinstance(size, int) else None
 
 
 def main() -> None:

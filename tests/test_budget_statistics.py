@@ -97,6 +97,7 @@ MARGIN = 3.3 * math.sqrt(0.95 * 0.05 / REPEATS)
 
 @pytest.mark.parametrize(("problems", "samples"), [(8, 2), (40, 4)])
 def test_intervals_of_a_change_cover_the_truth_at_their_rate(problems: int, samples: int) -> None:
+    """docs/evaluation.md cites the rates that come out."""
     generator = np.random.default_rng(problems)
     covered: Counter[str] = Counter()
     for _ in range(REPEATS):

@@ -1,5 +1,6 @@
 """What a command line comes to: everything wrong is one line before anything is created."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -140,3 +141,16 @@ def test_every_stage_composes(repo: Path, composed: list[Config]) -> None:
     for name in names:
         check_request([f"stage={name}"])
     assert [config.stage.name for config in composed] == names
+
+
+PUBLISHED = re.findall(r"\| `(algorithm=\w[^`]*)`", (Path(__file__).parents[1] / "docs" / "algorithms.md").read_text())
+
+
+@pytest.mark.parametrize("words", PUBLISHED)
+def test_the_published_forms_of_the_algorithms_are_requests_that_work(words: str) -> None:
+    check_request(["stage=grpo", *words.split()])
+
+
+def test_every_algorithm_has_its_published_form_on_the_page(repo: Path) -> None:
+    options = {path.stem for path in (repo / "conf" / "algorithm").glob("*.yaml")}
+    assert {words.split()[0].removeprefix("algorithm=") for words in PUBLISHED} == options

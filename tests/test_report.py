@@ -439,3 +439,9 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
         assert figure is not None
         figures.save(figure, tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_more_than_two_models_by_level_have_a_colour_each() -> None:
+    models = {name: Results({f"level_{level}/accuracy": 0.5 for level in (2, 3)}) for name in "abc"}
+    (ax,) = figures.by_level(models).axes
+    assert len({bars.lines[0].get_color() for bars in ax.containers}) == 3

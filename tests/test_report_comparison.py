@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import synthetic_run
 import synthetic_sweep
@@ -16,9 +17,10 @@ from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import compare, summarise
 from budgetrl.budget.records import Outcome
 from budgetrl.report import figures
+from budgetrl.report.comparable import alike, caution
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.formats import Line, Table, better, to_csv, to_latex, to_markdown
-from budgetrl.report.groups import group_runs, telling_keys
+from budgetrl.report.groups import group_runs, pool, telling_keys
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.stages.evaluate import verification_rates
@@ -87,6 +89,25 @@ def test_what_is_not_named_is_averaged_and_without_names_it_is_what_tells_runs_a
         group_runs(runs, ["reward.r_d"])
 
 
+def test_a_number_that_not_all_runs_of_a_row_have_is_left_out() -> None:
+    slopes = [Results({"length": 10.0, "length_budget_slope": 0.9}), Results({"length": 14.0})]
+    assert pool(slopes).numbers == {"length": 12.0, "length_se": 2.0}
+    assert pool(slopes[::-1]).numbers == {"length": 12.0, "length_se": 2.0}
+
+
+def test_the_interval_of_a_mean_is_over_runs_and_not_the_mean_of_their_ends() -> None:
+    ends = {"accuracy_change_se": 0.5, "accuracy_change_low": -9.0, "accuracy_change_high": 9.0}
+    pooled = pool([Results({"accuracy_change": value, **ends}) for value in (0.01, 0.02, 0.06)])
+    error = 0.01 * np.sqrt(7 / 3)
+    low, high = stats.t.interval(0.95, 2, 0.03, error)
+    assert pooled.numbers == pytest.approx(
+        {"accuracy_change": 0.03, "accuracy_change_se": error, "accuracy_change_low": low, "accuracy_change_high": high}
+    )
+    (row,) = csv.DictReader(to_csv([Table("mini", ("",), (Line(("a",), pooled, 3),))]).splitlines())
+    assert float(row["accuracy_change_low"]) == pytest.approx(low)
+    assert "length_low" not in row
+
+
 def test_numbers_are_in_order_before_words_and_the_absent() -> None:
     runs = [_run({"stage": {"x": x}}) for x in (10, "auto", None, 9.5, -1)]
     assert [group.values["stage.x"] for group in group_runs(runs, ["stage.x"])] == [-1, 9.5, 10, None, "auto"]
@@ -146,7 +167,7 @@ def test_the_papers_numbers_stand_below_ours_with_their_certainty(tmp_path: Path
     sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4,), seeds=(1,))
     report = write_comparison(sorted(sweep.iterdir()), tmp_path, paper=tmp_path / "paper.csv").read_text()
     assert "## Results: mini" in report
-    assert "| all runs | 1 | 87.0 ± 2.0 | 61.0 |\n| paper: SelfBudgeter-1.5B |  | 84.1 | 1231.8 (medium) |" in report
+    assert "| all runs | 1 | 87.0 ± 2.0 | 61.0 |\n| paper: SelfBudgeter-1.5B |  | 84.10 | 1231.79 (medium) |" in report
     assert "## Results: gsm8k\n\n|  | runs | accuracy, % |\n| --- | ---: | ---: |\n| paper: R1_Distill |" in report
 
 
@@ -204,7 +225,58 @@ def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
     assert all((tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes() for path in files)
 
 
+# What was measured alike
+
+
+def _measured(path: Path, stage: str = "evaluate", **hashes: str) -> Run:
+    name = "trained/mini" if stage == "pipeline" else "mini"
+    path.mkdir()
+    if hashes:
+        same = {"problems": "p", "prompt": "q", "sampling": "s", "grader": "g"}
+        (path / "hashes.json").write_text(json.dumps({name: same | hashes, "other": {}}))
+    return Run(path, {"stage": {"name": stage}}, Results({"mini/accuracy": 0.5}), [], [])
+
+
+def test_runs_are_ranked_where_problems_sampling_and_grader_agree(tmp_path: Path) -> None:
+    base = _measured(tmp_path / "base", prompt="q")
+    asked = _measured(tmp_path / "asked", "pipeline", prompt="x")
+    assert alike([base, asked], "mini")
+    assert caution({"base": base, "asked": asked}, "mini").startswith("Measured alike, but asked in different ways:")
+    assert caution({"base": base, "again": base}, "mini") == ""
+    for key in ("problems", "sampling", "grader"):
+        other = _measured(tmp_path / key, "pipeline", **{key: "x"})
+        assert not alike([base, other], "mini")
+        said = caution({"base": base, "other": other, "third": base}, "mini")
+        assert said.startswith("**Not ranked**")
+        assert f"| {key} | runs |\n| --- | --- |\n| {key[0]} | base, third |\n| x | other |" in said
+
+
+def test_runs_that_left_no_hashes_are_told_of(tmp_path: Path) -> None:
+    base, none = _measured(tmp_path / "base", prompt="q"), _measured(tmp_path / "none")
+    assert not alike([base, none], "mini")
+    assert "| not known | not known | not known | not known | none |" in caution({"base": base, "none": none}, "mini")
+    assert alike([none, none], "mini")
+    assert "they left no hashes.json" in caution({"none": none, "too": none}, "mini")
+
+
+def test_a_table_of_unlike_measurements_has_no_best(tmp_path: Path) -> None:
+    lines = tuple(Line((name,), Results({"accuracy": value}), 1) for name, value in (("a", 0.5), ("b", 0.6)))
+    assert "**60.0**" in to_markdown(Table("mini", ("x",), lines))
+    assert "*" not in to_markdown(Table("mini", ("x",), lines, ranked=False))
+    assert "textbf" not in to_latex(Table("mini", ("x",), lines, ranked=False))
+
+
 # Figures
+
+
+def test_a_coefficients_ticks_are_the_values_that_were_swept() -> None:
+    def ticks(*values: float) -> list[str]:
+        line = {x: Results({"accuracy": 0.5, "length": 20.0}) for x in values}
+        figure = figures.against_coefficient("reward.r_b", {"": line})
+        return [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+    assert ticks(0.0, -0.2, -0.4) == ["-0.4", "-0.2", "0"]
+    assert ticks(*range(20)) == ["0", "3", "6", "9", "12", "15", "18"]
 
 
 def test_a_coefficients_figure_has_a_line_for_each_choice_of_the_others_with_errors() -> None:

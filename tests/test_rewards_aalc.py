@@ -7,7 +7,8 @@ import pytest
 
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.aalc import Aalc
-from budgetrl.training.advantages import equal_share
+from budgetrl.training.advantages import Group, equal_share, group_advantages
+from budgetrl.training.algorithm import Algorithm
 
 RIGHT = Outcome(well_formed=True, correct=True, length=512)
 WRONG = replace(RIGHT, correct=False)
@@ -88,10 +89,31 @@ def test_lengths_two_tokens_apart_are_told_apart(longer: int, share: float) -> N
     assert equal_share([Aalc(validation_accuracy=1.0)(group, 0)]) == share
 
 
-def test_a_weight_that_is_hard_to_see_is_noted() -> None:
-    (note,) = Aalc().odd()
-    assert note.startswith("reward.length_weight is 1e-06: ")
-    assert Aalc(length_weight=0.1).odd() == []
+@pytest.mark.parametrize(
+    ("weight", "by_group", "floor", "works"),
+    [
+        (1e-6, True, 1e-6, True),
+        (1e-6, True, 9e-6, True),
+        (1e-6, True, 1.1e-5, False),
+        (1e-6, False, 0.0, False),
+        (0.1, True, 0.01, True),
+        (0.1, False, 0.01, True),
+        (0.0, False, 0.01, True),
+    ],
+)
+def test_an_algorithm_that_drowns_the_length_is_refused(
+    weight: float, by_group: bool, floor: float, works: bool
+) -> None:
+    """A weight of 0 asks for no length, and gets none."""
+    assert (Aalc(length_weight=weight).faults(by_group, floor) == []) == works
+
+
+@pytest.mark.parametrize(("floor", "worth"), [(1e-6, 0.2929), (1e-5, 0.0467), (1e-4, 0.0050), (0.01, 0.00005)])
+def test_what_the_length_is_worth_beside_a_floor(floor: float, worth: float) -> None:
+    """Right answers of no length and of L_max: 5e-7 from their mean, over their std of 7.07e-7 and the floor."""
+    rewards = Aalc(validation_accuracy=1.0)([replace(RIGHT, length=length) for length in (0, 1024)], 0)
+    (advantages,) = group_advantages([Group(rewards, {}, [1, 1], [True, True])], Algorithm(std_floor=floor))
+    assert advantages == pytest.approx([worth, -worth], rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,18 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     ("words", "said"),
     [
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
+        (["reward=aalc"], "set algorithm.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1"),
+        (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
+        (
+            ["reward=aalc", "algorithm=dr_grpo", "algorithm.std_floor=1e-6"],
+            "set algorithm.advantage_scale=group and algorithm.std_floor=1e-06",
+        ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
         (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
         (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl reads the difficulty format"),
         (["reward=kimi", "stage.format=prompt_budget"], "stage.format: reward=kimi asks for no budget in the prompt"),
         (["reward=l1_max", "reward.form=blog"], "reward.form: 'blog' is not one of paper, code"),
+        (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not say {budget}"),
         (["reward=thinkprune", "reward.limits=[]"], "reward.limits: there is none"),
         (["reward=laser_d"], "(420); give fewer tokens; the longest completion is stage.max_new_tokens=420"),
         (["model.difficulty_tags=[yes,yes]"], "model.difficulty_tags: must be two different texts"),
@@ -61,10 +68,15 @@ def test_what_cannot_work_is_refused(
     assert said in capsys.readouterr().err
 
 
+GDPO = ["algorithm.per_component=true", "algorithm.advantage_scale=batch"]
+
+
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (["reward=aalc"], ["reward.max_length", "reward.length_weight"]),
+        (["reward=aalc", "algorithm.std_floor=1e-6"], ["reward.max_length"]),
+        (["reward=aalc", "reward.length_weight=0.1", "algorithm=rloo"], ["reward.max_length"]),
+        (["reward=aalc", *GDPO, "algorithm.std_floor=1e-6"], ["reward.max_length"]),
         (["reward=dast"], ["reward.max_length"]),
         (["reward=dast", "reward.max_length=null"], []),
         (["reward=overlong", "reward.max_length=null", "reward.cache=100"], []),
@@ -85,6 +97,24 @@ def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Calla
         assert plan(f"stage={stage}", "reward=adactrl", f"run.dir={stage}") == 0
         odd = json.loads(Path(f"{stage}/plan.json").read_text())["odd"]
         assert any("was not taught the difficulty format" in note for note in odd) == noted
+
+
+@pytest.mark.parametrize(
+    ("words", "wish"),
+    [
+        (["reward=l1_exact"], "Think for {budget} tokens."),
+        (["reward=l1_max"], "Think for maximum {budget} tokens."),
+        (["reward=l1_max", "reward.wording='at most {budget}'"], "Think for at most {budget} tokens."),
+        (["reward=kimi"], "Think for {budget} tokens."),
+        (["reward=l1_max", "model.prompt_budget_instruction='{budget} tokens.'"], "{budget} tokens."),
+    ],
+)
+def test_a_reward_words_the_length_that_a_real_model_is_asked_for(
+    plan: Callable[..., int], words: list[str], wish: str
+) -> None:
+    assert plan("model=r1_distill_qwen_1_5b", "stage.max_new_tokens=4000", *words) == 0
+    asked = yaml.safe_load(Path("run/config.yaml").read_text())["model"]["prompt_budget_instruction"]
+    assert asked.removeprefix("Let's think step by step and output the final answer within \\boxed{}. ") == wish
 
 
 def test_the_readmes_reward_in_a_package_of_its_own(

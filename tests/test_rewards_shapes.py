@@ -67,6 +67,7 @@ well_formed = finished(CAP)
 others = st.lists(well_formed | malformed(CAP), max_size=4)
 groups = st.lists(finished(10**9) | malformed(10**9), min_size=1, max_size=8)
 progresses = st.floats(0, 1)
+lengths_to_compare = st.lists(tokens, min_size=2, max_size=6)
 
 
 MALFORMED_LAST = {"accuracy", "budget_cosine", "budget_gauss"}
@@ -82,10 +83,25 @@ LONGER_MAY_WIN = {
     "l1_exact": "the length asked for is best, not the shortest",
 }
 """Shapes in which a longer correct answer can outscore a shorter one of its group, and why."""
+LONGER_WRONG_MAY_WIN = {
+    "budget_cosine": "b_best of a wrong answer is (1 + alpha) b: it is to try for longer",
+    "budget_gauss": "b_best of a wrong answer is (1 + alpha) b: it is to try for longer",
+    "cosine": "a longer wrong answer is less bad, up to the longest length",
+    "dast": "below the problem's budget a longer wrong answer is less bad",
+    "l1_exact": "the length asked for is best, not the shortest",
+    "laser_de": "a wrong answer beyond the target earns the bonus: it is to search on",
+    "shorterbetter": "the shortest right length is best for wrong answers too; where nobody is right, the mean",
+}
+"""Shapes in which a longer wrong answer can outscore a shorter one of its group, and why."""
 LENGTH_DOES_NOT_COUNT = {
     "accuracy": "it is the baseline that reads verdict and format alone",
 }
 """Shapes in which the shorter of two correct answers earns no more, and why."""
+
+
+def of_these_lengths(outcome: Outcome, lengths: list[int]) -> list[Outcome]:
+    """The same outcome over and over, the shortest first."""
+    return [replace(outcome, length=length) for length in sorted(lengths)]
 
 
 def those(names: Collection[str]) -> pytest.MarkDecorator:
@@ -100,7 +116,8 @@ def test_the_built_in_rewards_are_found_by_module() -> None:
 
 
 def test_the_tables_of_exceptions_name_built_in_rewards() -> None:
-    for table in (AMID_TRAINING, MALFORMED_LAST, WRONG_MAY_WIN, LONGER_MAY_WIN, LENGTH_DOES_NOT_COUNT):
+    exceptions = (WRONG_MAY_WIN, LONGER_MAY_WIN, LONGER_WRONG_MAY_WIN, LENGTH_DOES_NOT_COUNT)
+    for table in (AMID_TRAINING, MALFORMED_LAST, *exceptions):
         assert set(table) <= set(DEFAULT)
 
 
@@ -147,11 +164,11 @@ def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
 
 
 @those(set(DEFAULT) - set(LONGER_MAY_WIN))
-@given(outcome=well_formed, lengths=st.lists(tokens, min_size=2, max_size=6), others=others, progress=progresses)
+@given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_correct_answers_the_longer_never_earns_more(
     shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
-    group = [replace(outcome, correct=True, length=length) for length in sorted(lengths)]
+    group = of_these_lengths(replace(outcome, correct=True), lengths)
     rewards = shape([*group, *others], progress)[: len(group)]
     assert rewards == sorted(rewards, reverse=True)
 
@@ -166,6 +183,35 @@ def test_of_two_correct_answers_the_shorter_earns_more(name: str) -> None:
 
 
 PAIR_AND_WRONG = [(True, 500), (True, 1000), (False, 800)]
+
+
+@those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN))
+@given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
+def test_of_two_wrong_answers_the_longer_never_earns_more(
+    shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+) -> None:
+    group = of_these_lengths(replace(outcome, correct=False), lengths)
+    rewards = shape([*group, *others], progress)[: len(group)]
+    assert rewards == sorted(rewards, reverse=True)
+
+
+@those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN) | MALFORMED_LAST)
+@given(outcome=malformed(CAP), lengths=lengths_to_compare, others=others, progress=progresses)
+def test_of_two_malformed_responses_the_longer_never_earns_more(
+    shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+) -> None:
+    group = of_these_lengths(outcome, lengths)
+    rewards = shape([*group, *others], progress)[: len(group)]
+    assert rewards == sorted(rewards, reverse=True)
+
+
+@pytest.mark.parametrize("name", LONGER_WRONG_MAY_WIN)
+def test_some_longer_wrong_answer_does_earn_more_where_that_is_said(name: str) -> None:
+    shape = (DEFAULT | CHANGED)[name]
+    wrong = of_these_lengths(Outcome(True, False, 0, 2000, problem_id="p"), [100, 600, 1900, 2100, 3000])
+    right = Outcome(True, True, 500, 2000, problem_id="p")
+    rewards = shape([*wrong, right], progress=1)[: len(wrong)]
+    assert rewards != sorted(rewards, reverse=True)
 
 
 @every_shape

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from budgetrl.budget.format import BudgetFormat
 from budgetrl.report.comparison import write_comparison
 from budgetrl.run.folder import write_lines
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline
+from budgetrl.stages.regrade import regraded
+from budgetrl.verify.pool import Verifier
 from many_runs import QUIET, Start, call_entrypoint, finish_all, prepare, read_rows
 
 pytestmark = pytest.mark.slow
@@ -23,13 +26,14 @@ WRITTEN, COMPLETIONS, RESULT, HASHES = "written", "completions.jsonl", "result.j
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`written`; `spoilt`, a copy with all verdicts turned round; `again`, which grades that; `hot`, another."""
+    """`written`; `spoilt`, a copy with other verdicts and answers; `again`, which grades that; `hot`, another."""
     root = tmp_path_factory.mktemp("regrade")
     prepare(root / WRITTEN, *EVALUATE)
     prepare(root / "hot", *EVALUATE, "stage.temperature=1.5")
     finish_all([Start(str(root / WRITTEN)), Start(str(root / "hot"))], root)
     shutil.copytree(root / WRITTEN, root / "spoilt")
-    rows = [{**row, "correct": not row["correct"]} for row in read_rows(root / WRITTEN / COMPLETIONS)]
+    spoilt = [{"correct": not row["correct"], "given_answer": "?"} for row in read_rows(root / WRITTEN / COMPLETIONS)]
+    rows = [row | other for row, other in zip(read_rows(root / WRITTEN / COMPLETIONS), spoilt, strict=True)]
     write_lines(root / "spoilt" / COMPLETIONS, rows)
     prepare(root / "again", *EVALUATE, f"stage.regrade={root / 'spoilt'}")
     finish_all([Start(str(root / "again"))], root)
@@ -60,15 +64,27 @@ def test_a_pipeline_does_not_grade_anew() -> None:
         Pipeline(evaluate=Evaluate(regrade="somewhere"))
 
 
+def test_an_answer_that_was_cut_off_is_not_made_right(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / WRITTEN, tmp_path / "cut")
+    rows = [{**row, "truncated": True} for row in read_rows(root / WRITTEN / COMPLETIONS)]
+    write_lines(tmp_path / "cut" / COMPLETIONS, rows)
+    with Verifier(workers=1) as verifier:
+        graded, _ = regraded(tmp_path / "cut", BudgetFormat(), verifier)
+    assert any(row["correct"] for row in rows)
+    assert not any(row["correct"] for row in graded)
+
+
 def test_hashes_tell_what_differs(root: Path) -> None:
-    ours, hot = (json.loads((root / name / HASHES).read_text()) for name in (WRITTEN, "hot"))
+    ours, hot = (json.loads((root / name / HASHES).read_text())["mini"] for name in (WRITTEN, "hot"))
     assert {key for key in ours if ours[key] != hot[key]} == {"sampling"}
 
 
-def test_a_comparison_warns_of_numbers_that_were_not_made_alike(root: Path, tmp_path: Path) -> None:
-    alike = write_comparison([root / WRITTEN, root / "again"], tmp_path / "alike").read_text()
-    assert "Compare with care" not in alike
-    unlike = write_comparison([root / WRITTEN, root / "hot"], tmp_path / "unlike").read_text()
-    section = unlike.partition("## Compare with care")[2].partition("##")[0]
-    assert "- `sampling` (temperature" in section
-    assert "`prompt`" not in section
+def test_a_comparison_does_not_rank_numbers_that_were_not_made_alike(root: Path, tmp_path: Path) -> None:
+    alike = write_comparison([root / WRITTEN, root / "again"], tmp_path / "alike", ("folder",)).read_text()
+    assert "Not ranked" not in alike and "Bold" in alike
+    unlike = write_comparison([root / WRITTEN, root / "hot"], tmp_path / "unlike", ("folder",)).read_text()
+    section = unlike.partition("## Results")[2].partition("## What differs")[0]
+    assert "**Not ranked**, since these runs were not measured alike. They differ in\n\n- `sampling`" in section
+    assert "prompt" not in section
+    assert "<u>" not in unlike and "Bold" not in unlike
+    assert r"\textbf" not in (tmp_path / "unlike" / "report.tex").read_text()

@@ -1,9 +1,20 @@
-"""Dynamic sampling, on numbers in place of completions: a group's rewards are the group itself."""
+"""Dynamic sampling, on numbers in place of completions: a group's rewards are the group itself. And who is right."""
 
+from types import SimpleNamespace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.stages.rollouts import informative_groups
+from budgetrl.budget.format import PlainFormat
+from budgetrl.budget.records import Completion, Outcome, Problem
+from budgetrl.policy.codec import Prompt, Reading
+from budgetrl.rewards.lead import Lead
+from budgetrl.rollout.collect import Sample
+from budgetrl.stages.rollouts import Rollout, informative_groups
+from budgetrl.training.advantages import difficulty_weight
+from budgetrl.training.algorithm import Algorithm
+from budgetrl.verify.pool import Verdict
 
 Group = list[float]
 SPLIT, SOLVED, FAILED = [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]
@@ -49,3 +60,22 @@ def test_the_batch_keeps_its_size_and_no_equal_group_stands_where_another_was_wr
     assert len(groups) == 4
     assert groups.count(SPLIT) == written.count(SPLIT)
     assert effort == {"rollouts": len(asked), "groups_dropped": len(written) - 4}
+
+
+def graded(correct: bool, finished: bool = True) -> Sample:
+    """A completion of one token; cut off, it may have the answer by then, and be wrong nevertheless."""
+    fmt, verdict = PlainFormat(), Verdict(correct, parsed=True, timed_out=False)
+    completion = Completion((5,), (-1.0,), finished)
+    reading = Reading("5", fmt.parse("5"), 1, None, (5,))
+    outcome = Outcome(well_formed=finished, correct=correct, length=1, truncated=not finished)
+    return Sample(Problem("p", "2 3 ?", "5"), Prompt((1,)), completion, reading, verdict, outcome)
+
+
+def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:
+    """Of four answers that are correct one ended: a hard problem, on which success is worth more."""
+    group = [graded(True), *[graded(True, finished=False)] * 3]
+    algorithm = Algorithm(advantage_scale="none", difficulty_weighting=True)
+    collector = SimpleNamespace(fmt=PlainFormat())
+    rollout = Rollout.of([group], Lead().controller(), 0.0, algorithm, collector)  # pyright: ignore[reportArgumentType]
+    up, down = difficulty_weight(1 / 4), difficulty_weight(3 / 4)
+    assert [e.advantage for e in rollout.experience] == pytest.approx([1.5 * up, *[-0.5 * down] * 3])

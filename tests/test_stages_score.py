@@ -52,6 +52,25 @@ COSINE = {
     6.0: {500: (0.7826, -0.2826), 3000: (0.625, -0.125), 7000: (0.5, 0.0), 7001: (0.5, -0.5)},
 }
 """alpha, length, rewards of a correct and of a wrong answer with a budget of 1000 that is within b_max."""
+GAUSS = {
+    0.1: {
+        800: (0.8033, -0.4944),
+        900: (1.0, -0.4323),
+        950: (0.9412, -0.3377),
+        1000: (0.8033, -0.1967),
+        1050: (0.6623, -0.0588),
+        1100: (0.5677, 0.0),
+        1200: (0.5056, -0.1967),
+        1500: (0.5, -0.4998),
+    },
+    0.2: {900: (0.9412, -0.3377), 1100: (0.6623, -0.0588)},
+    1.0: {500: (0.9412, -0.3377)},
+    6.0: {500: (0.8285, -0.2219), 1000: (0.8033, -0.1967), 7000: (0.5677, 0.0), 13000: (0.5056, -0.1967)},
+}
+"""The same with the Gaussian of width 1, worked out by hand: at d half-widths alpha b from b_best, which are 1 - alpha
+and 1 + alpha times 1000, a correct answer earns 0.5 + k / 2 and a wrong one -0.5 + k / 2, k = exp(-d^2 / 2): 1, 0.8825,
+0.6065, 0.3247, 0.1353, 0.0111 and 0.0003 at d = 0, 0.5, 1, 1.5, 2, 3 and 4."""
+TABLES = {"budget_cosine": COSINE, "budget_gauss": GAUSS}
 TIGHT = BudgetCosine(alpha_start=0.1, alpha_schedule="constant")
 
 
@@ -68,12 +87,13 @@ def write(rows: Sequence[Row]) -> str:
     return "rows.jsonl"
 
 
-def vectors(alpha: float) -> tuple[list[Row], list[float]]:
-    """Rows for every length, verdict and b_max of the table, and their rewards."""
+def vectors(reward: str, alpha: float) -> tuple[list[Row], list[float]]:
+    """Rows for every length, verdict and b_max of the reward's table, and their rewards."""
+    table = TABLES[reward][alpha]
     rows, rewards = [], []
-    for length, correct, b_max in product(COSINE[alpha], (True, False), (None, BUDGET, BUDGET - 1)):
+    for length, correct, b_max in product(table, (True, False), (None, BUDGET, BUDGET - 1)):
         rows.append(outcome(correct=correct, budget=BUDGET, length=length, b_max=b_max))
-        rewards.append(COSINE[alpha][length][0 if correct else 1] + (R_B if b_max == BUDGET - 1 else 0.0))
+        rewards.append(table[length][0 if correct else 1] + (R_B if b_max == BUDGET - 1 else 0.0))
     return rows, rewards
 
 
@@ -120,12 +140,23 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return call
 
 
-@pytest.mark.parametrize("alpha", COSINE)
-def test_the_published_cosine(command: Callable[..., int], alpha: float) -> None:
-    rows, rewards = vectors(alpha)
+@pytest.mark.parametrize(("reward", "alpha"), [(name, alpha) for name, table in TABLES.items() for alpha in table])
+def test_selfbudgeters_rewards(command: Callable[..., int], reward: str, alpha: float) -> None:
+    rows, rewards = vectors(reward, alpha)
     schedule = [f"reward.alpha_start={alpha}", "reward.alpha_schedule=constant"]
-    assert command(f"stage.input={write(rows)}", "reward=budget_cosine", *schedule) == 0
+    assert command(f"stage.input={write(rows)}", f"reward={reward}", *schedule) == 0
     assert [row["reward"] for row in read_rows(Path("run/scores.jsonl"))] == pytest.approx(rewards, abs=5e-5)
+
+
+def test_a_gaussian_twice_as_wide_falls_half_as_fast(command: Callable[..., int]) -> None:
+    """800 and 1200 are 1 and 3 half-widths of 100 from 900, and 3 and 1 from 1100: half as many deviations. A
+    malformed response earns r_f."""
+    words = ["reward=budget_gauss", "reward.alpha_start=0.1", "reward.alpha_schedule=constant", "reward.width=2"]
+    rows = [outcome(correct=c, budget=BUDGET, length=n) for c, n in product((True, False), (800, 1200))]
+    rows.append(outcome(well_formed=False, budget=None))
+    assert command(f"stage.input={write(rows)}", *words) == 0
+    rewards = [row["reward"] for row in read_rows(Path("run/scores.jsonl"))]
+    assert rewards == pytest.approx([0.9412, 0.6623, -0.3377, -0.0588, -1.0], abs=5e-5)
 
 
 def test_no_memory_is_planned_where_no_model_runs(
@@ -137,7 +168,7 @@ def test_no_memory_is_planned_where_no_model_runs(
 
 @pytest.mark.slow
 def test_from_the_shell_with_a_rank_of_its_own() -> None:
-    rows, rewards = vectors(0.1)
+    rows, rewards = vectors("budget_cosine", 0.1)
     stage = ["stage=score", f"stage.input={write(rows)}", "stage.output=new/out.jsonl"]
     reward = ["reward=budget_cosine", "reward.alpha_start=0.1", "reward.alpha_schedule=constant"]
     words = [sys.executable, "-m", "budgetrl", *stage, *reward, "tracking=none", "run.dir=run", "launch.ranks=2"]
@@ -270,7 +301,7 @@ def test_a_completion_is_read_measured_and_graded() -> None:
     assert [tuple(row[key] for key in keys) for row in scored[1:5]] == [
         (True, True, 16, 6, R_B),
         (True, False, 16, 6, 0.0),
-        (False, True, 16, 6, 0.0),
+        (False, False, 16, 6, 0.0),  # cut off
         (False, True, None, 5, 0.0),
     ]
     assert (scored[1]["b_max"], scored[1]["level"], scored[3]["truncated"]) == (12, 1, True)
@@ -361,6 +392,7 @@ WHICH = (
 )
 NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
 NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
+CUT_OFF = "truncated: true in a response that is well formed or right; a cut-off one is neither"
 BAD_ROWS = [
     ({}, f"problem_id: is missing; {WHICH}"),
     (NO_LENGTH, f"length: is missing; {WHICH}"),
@@ -373,7 +405,8 @@ BAD_ROWS = [
     (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
     (outcome(length=True), "length: must be a number of tokens, not true"),
     (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
-    (outcome(truncated=True), "truncated: true in a well-formed response; one that was cut off is malformed"),
+    (outcome(truncated=True), CUT_OFF),
+    (outcome(truncated=True, well_formed=False), CUT_OFF),
     (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),

@@ -320,3 +320,20 @@ def test_two_at_once_killed_halfway_end_complete_and_nothing_is_done_twice(repo:
     assert counted and int(counted[1]) + int(counted[2]) == 11
     assert f"| failed | seed={fake_stage.CRASHER} |" in _summary()
     assert _summary().count("ArithmeticError: out of numbers |") == 1
+
+
+def test_a_search_proposes_the_same_runs_again_and_makes_none_twice(run: Run, launched: list[float]) -> None:
+    """Each result is a length that follows from r_b; the search is told to make it short."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs budgetrl[search]")
+    search = [
+        *("reward.r_b=interval(-0.5,0)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"),
+        *("hydra.sweeper.sampler.seed=1", "run.objective=mini/length", "hydra.sweeper.direction=minimize"),
+    ]
+    assert run(*search) == 0
+    first = list(launched)
+    assert len({*first}) == 3
+    best = (Path("curve") / "optimization_results.yaml").read_text()
+    assert f"reward.r_b: {min(first)}" in best
+    assert run(*search) == 0
+    assert launched == first
+    assert (Path("curve") / "optimization_results.yaml").read_text() == best

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,6 +78,14 @@ def test_a_row_names_the_run_that_it_starts_from(scripts: tuple[ModuleType, Modu
     assert command[:2] == ["tracking=none", "launch.ranks=1"]
     assert "model.path=runs/tiny/base-s3/grpo/checkpoints/last" in command
     assert command[-1] == "seed=3"
+
+
+def test_a_row_of_another_stage_takes_no_keys_of_the_common_one(scripts: tuple[ModuleType, ModuleType]) -> None:
+    rows = {"trained": ["reward=kimi"], "asked": ["stage=evaluate"], "exam": ["experiment=exam"]}
+    experiment = scripts[0].Experiment("x", ["stage=pipeline", "stage.shared=common", "tracking=none"], rows)
+    assert experiment.command("trained", 0)[:3] == ["stage=pipeline", "stage.shared=common", "tracking=none"]
+    for row in ("asked", "exam"):
+        assert experiment.command(row, 0) == ["stage=pipeline", "tracking=none", *rows[row], "seed=0"]
 
 
 def test_a_scale_takes_the_rows_of_another(scripts: tuple[ModuleType, ModuleType], here: Path) -> None:
@@ -176,7 +185,16 @@ def test_a_plan_starts_nothing_and_says_what_is_left_to_do(here: Path, make: Mak
     plan = make("table-both", "--scale", "tiny", "--overrides", "mode=dry")
     assert plan.returncode == 0, plan.stdout + plan.stderr
     assert "runs to make                2" in plan.stdout
-    assert f"tokens of GRPO, at most     {2 * 2 * 4 * 420:,}" in plan.stdout
+    rollouts, evaluations = 2 * 2 * 4, 7 + 14 + (14 + 2 * 7) + 14  # in GRPO, before, after, and the row `unseen`
+    cold_start, labels = 7, 7 * 4
+    written, learnt = 420 * (rollouts + evaluations + cold_start + labels), 420 * rollouts + 4096
+    assert f"tokens written, at most     {written:,}\n" in plan.stdout
+    assert f"tokens learnt, at most      {learnt:,}\n" in plan.stdout
+    flop = (2 * written + 6 * learnt) * 158_464
+    assert f"FLOP, at most               {flop:.3g}: 2 a parameter" in plan.stdout
+    assert "not counted: prompts\n" in plan.stdout
+    assert re.search(r"grpo: labels +label/labels\.jsonl\n", plan.stdout)
+    assert "asked of the model" not in plan.stdout
     assert not list((here / "runs").rglob("metrics.jsonl"))
     assert not (here / "runs/tables").exists()
 

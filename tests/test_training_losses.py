@@ -160,6 +160,14 @@ def test_token_weights_by_hand() -> None:
     assert spread(token_weights([2, 1], "sequence", 9), [2, 1]).tolist() == [0.25, 0.25, 0.5]
 
 
+def test_masked_completions_weigh_nothing_but_are_counted_where_completions_are() -> None:
+    masked = [False, False, True]
+    assert token_weights([2, 1, 5], "token", 9, masked) == pytest.approx([1 / 3, 1 / 3, 0])
+    assert token_weights([2, 1, 5], "sequence", 9, masked) == pytest.approx([1 / 6, 1 / 3, 0])
+    assert token_weights([2, 1, 5], "constant", 9, masked) == pytest.approx([1 / 27, 1 / 27, 0])
+    assert {w for level in LOSS_LEVELS for w in token_weights([2, 5], level, 9, [True, True])} == {0.0}
+
+
 @pytest.mark.parametrize("level", LOSS_LEVELS)
 def test_token_weights_want_tokens_but_no_completions(level: str) -> None:
     assert token_weights([], level, 9) == []

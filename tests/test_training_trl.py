@@ -69,6 +69,6 @@ def loss_of(new: Tensor, advantages: list[float], inputs: Inputs, algorithm: Alg
     correction, _ = mismatch_weights(old, rollout, lengths, algorithm)
     per_token = policy_loss(new, ratio, spread(advantages, lengths), algorithm) * correction
     per_token = per_token + algorithm.kl_coefficient * kl_penalty(new, reference, algorithm.kl_estimator)
-    left = [not (algorithm.mask_truncated and cut) for cut in inputs.truncated]
-    weights = iter(token_weights([n for n, at in zip(lengths, left, strict=True) if at], algorithm.loss_level, LONGEST))
-    return (spread([next(weights) if at else 0.0 for at in left], lengths) * per_token).sum()
+    masked = [algorithm.mask_truncated and cut for cut in inputs.truncated]
+    weights = token_weights(lengths, algorithm.loss_level, LONGEST, masked)
+    return (spread(weights, lengths) * per_token).sum()

@@ -74,6 +74,14 @@ CASES: dict[str, tuple[Settings, Settings]] = {
     "gspo_token_truncate": tuple(
         a | b for a, b in zip(corrected("token_truncate", 1.2), (OURS_GSPO, GSPO), strict=True)
     ),
+    "grpo_masked": (
+        {"loss_level": "sequence", "mask_truncated": True, "kl_coefficient": 0.04},
+        {"beta": 0.04, "mask_truncated_completions": True},
+    ),
+    "dr_grpo_masked": (
+        {"advantage_scale": "none", "loss_level": "constant", "mask_truncated": True},
+        {"loss_type": "dr_grpo", "scale_rewards": "none", "mask_truncated_completions": True},
+    ),
 }
 """By name: fields of `Algorithm`, and the same as settings of TRL."""
 

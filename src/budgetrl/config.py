@@ -29,7 +29,7 @@ from budgetrl.training.zero import ZeroSpec
 MODES = ("run", "dry")
 LAUNCHERS = ("local", "deepspeed", "slurm")
 NOT_IDENTITY = re.compile(
-    r"(run|launch|tracking)\..*|mode|rollout\.(batch_size|url|concurrency|retries|timeout|api_key_env)"
+    r"(run|launch|tracking)\..*|mode|stage\.shared|rollout\.(batch_size|url|concurrency|retries|timeout|api_key_env)"
 )
 """Keys that change where and how fast a run happens, not what comes out of it."""
 

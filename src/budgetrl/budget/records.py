@@ -36,6 +36,7 @@ class Outcome:
 
     well_formed: bool
     correct: bool
+    """Whether it came to its end with the right answer: a number that a cut-off text happens to end with is none."""
     length: int
     """l, in tokens."""
     budget: int | None = None

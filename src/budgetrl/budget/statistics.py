@@ -39,8 +39,13 @@ class Estimate:
         error = self.error()
         if error is None:
             return None
-        reach = float(stdtrit(self.problems - 1, (1 + CONFIDENCE) / 2)) * error
-        return self.value - reach, self.value + reach
+        return t_interval(self.value, error, self.problems)
+
+
+def t_interval(value: float, error: float, count: int) -> tuple[float, float]:
+    """Ends of the 95 % interval of a mean of `count` independent numbers with this standard error, by Student's t."""
+    reach = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * error
+    return value - reach, value + reach
 
 
 def ratio(totals_P: np.ndarray, counts_P: np.ndarray, problems: int | None = None) -> Estimate | None:

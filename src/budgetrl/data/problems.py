@@ -10,7 +10,16 @@ from budgetrl.data.spec import DataError, DatasetSpec, Fields, Loaded, Split
 from budgetrl.data.tasks import TASKS, generate
 from budgetrl.verify.pool import Verifier
 
-__all__ = ["DataError", "DatasetSpec", "Fields", "Loaded", "drop_unreadable", "load_problems", "overlap"]
+__all__ = [
+    "DataError",
+    "DatasetSpec",
+    "Fields",
+    "Loaded",
+    "count_problems",
+    "drop_unreadable",
+    "load_problems",
+    "overlap",
+]
 
 
 def load_problems(spec: DatasetSpec, split: Split) -> Loaded:
@@ -22,6 +31,19 @@ def load_problems(spec: DatasetSpec, split: Split) -> Loaded:
     loaded = Loaded(generate(spec, split)) if spec.source in TASKS else _from_rows(spec, split)
     limit = spec.limit if split == "train" else spec.eval_limit
     return replace(loaded, problems=loaded.problems[:limit])
+
+
+def count_problems(spec: DatasetSpec, split: Split, limit: int | None = None) -> int | None:
+    """The most problems that a split, and `limit`, can come to, without loading them; None where that is not known."""
+    train = split == "train"
+    limits = [spec.limit if train else spec.eval_limit, limit]
+    if spec.source == "mini":
+        limits += [spec.size if train else spec.eval_size]
+    elif not train and not spec.has_eval_set:
+        limits += [spec.held_out]
+    elif spec.source == "hub":
+        limits += [hub.rows_of(spec, split)]
+    return min((n for n in limits if n is not None), default=None)
 
 
 def drop_unreadable(loaded: Loaded, verifier: Verifier) -> Loaded:

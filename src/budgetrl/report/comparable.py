@@ -1,36 +1,57 @@
-"""A warning where numbers side by side were not made alike."""
+"""Whether numbers side by side were made alike, from the hashes that evaluations leave beside their results."""
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 from budgetrl.report import tables
 from budgetrl.report.reading import Run
-from budgetrl.report.sections import Part, Section
 
 HASHES = "hashes.json"
-"""What the evaluation leaves beside its result: hashes of prompts, sampling and grader."""
-MEANING = {
-    "prompt": "problems, template or instructions",
+"""What an evaluation leaves beside its result: for each data set the hashes of what its numbers depend on."""
+MUST_AGREE = {
+    "problems": "the problems, or their gold answers",
     "sampling": "temperature, token limit or samples of a problem",
     "grader": "the code or packages that read and compare answers",
 }
+"""Where one of these differs, two numbers are not of the same measurement."""
+MAY_DIFFER = {"prompt": "template or instructions, which differ where the formats do"}
+UNKNOWN = "not known"
 
 
-def not_comparable(runs: Mapping[str, Run]) -> Iterator[Part]:
-    """A section that says what the evaluations of these runs do not share; nothing where they share all."""
-    found = {name: hashes for name, run in runs.items() if (hashes := _hashes(run))}
-    varying = [key for key in MEANING if len({hashes.get(key) for hashes in found.values()}) > 1]
-    if not varying:
-        return
-    said = "\n".join(f"- `{key}` ({MEANING[key]})" for key in varying)
-    rows = [[name, *(f"`{hashes.get(key)}`" for key in varying)] for name, hashes in found.items()]
-    table = tables.markdown(["run", *varying], rows, numbers=False)
-    text = f"Numbers of runs whose hashes differ are not of the same measurement. Here they differ in\n\n{said}"
-    yield Section("Compare with care", f"{text}\n\n{table}")
+def alike(runs: Iterable[Run], dataset: str) -> bool:
+    """Whether numbers of these runs may be ranked. Runs that left no hashes are alike only to each other."""
+    return not _varying([_hashes(run, dataset) for run in runs], MUST_AGREE)
 
 
-def _hashes(run: Run) -> dict[str, str]:
+def caution(runs: Mapping[str, Run], dataset: str) -> str:
+    """What to say below a table of these runs about how far they were not measured alike; empty if they were."""
+    found = {name: _hashes(run, dataset) for name, run in runs.items()}
+    if not any(found.values()):
+        return f"Whether these runs were measured alike is {UNKNOWN}: they left no {HASHES}."
+    unlike, asked = (_varying([*found.values()], keys) for keys in (MUST_AGREE, MAY_DIFFER))
+    told = "".join(f"\n- `{key}`: {MAY_DIFFER[key]}" for key in asked)
+    if not unlike:
+        return f"Measured alike, but asked in different ways:\n{told}" if asked else ""
+    said = "".join(f"\n- `{key}`: {MUST_AGREE[key]}" for key in unlike)
+    table = _by_hashes(found, [*unlike, *asked])
+    return f"**Not ranked**, since these runs were not measured alike. They differ in\n{said}{told}\n\n{table}"
+
+
+def _varying(found: list[Mapping[str, str]], keys: Mapping[str, str]) -> list[str]:
+    return [key for key in keys if len({hashes.get(key) for hashes in found}) > 1]
+
+
+def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
+    """A row for each choice of hashes, with the runs that have it."""
+    runs: dict[tuple[str, ...], list[str]] = {}
+    for name, hashes in found.items():
+        runs.setdefault(tuple(hashes.get(key, UNKNOWN) for key in keys), []).append(name)
+    rows = [[*values, ", ".join(names)] for values, names in runs.items()]
+    return tables.markdown([*keys, "runs"], rows, numbers=False)
+
+
+def _hashes(run: Run, dataset: str) -> Mapping[str, str]:
     """Of the evaluation that a run is judged by: a pipeline's is that of its trained model."""
-    path: Path = run.path / ("trained" if run.stage == "pipeline" else ".") / HASHES
-    return json.loads(path.read_text()) if path.exists() else {}
+    path = run.path / HASHES
+    every = json.loads(path.read_text()) if path.exists() else {}
+    return every.get(f"trained/{dataset}" if run.stage == "pipeline" else dataset, {})

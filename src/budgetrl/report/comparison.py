@@ -1,11 +1,12 @@
 """One report over several runs, from their folders alone: tables, curves over a coefficient, the front."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from budgetrl.report import figures, tables
-from budgetrl.report.comparable import not_comparable
+from budgetrl.report.comparable import alike, caution
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import Group, group_runs, is_number, measured_on, settings, text
 from budgetrl.report.paper import read_paper
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 READ_AS = (
     "± is one standard error: of the mean over a row's runs, or where that is one run, of the mean over its problems. "
-    "Bold: best of a column; underlined: second best."
+    "A number that not all of a row's runs have is left out."
 )
+_RANKED = " Bold: best of a column; underlined: second best."
 _PAPER_READ_AS = " Numbers of the paper are as certain as they say, those without a remark highly so."
 
 
@@ -46,9 +48,10 @@ def write_comparison(
     built = _tables(groups, paper)
     parts = [*before]
     for table in built:
-        parts.append(_results(table, groups, out_dir, several=len(built) > 1))
+        measured = {short: run for short, run in finished.items() if table.dataset in measured_on(run)}
+        note = caution(measured, table.dataset) if len(measured) > 1 else ""
+        parts.append(_results(table, groups, out_dir, len(built) > 1, note))
     parts += [_differences(finished)] if differences and len(finished) > 1 else []
-    parts += not_comparable(finished)
     parts += [Gap(short, "the run has no results") for short in runs if short not in finished]
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
     write_atomically(out_dir / f"{name}.csv", to_csv(built))
@@ -70,6 +73,7 @@ def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:
                 *(_line(group, dataset) for group in groups if group.on(dataset).numbers),
                 *(_widened(line, width) for line in papers.get(dataset, {}).values()),
             ),
+            ranked=alike([run for group in groups for run in group.runs if dataset in measured_on(run)], dataset),
         )
         for dataset in {**measured, **dict.fromkeys(papers)}
     ]
@@ -82,10 +86,10 @@ def _line(group: Group, dataset: str) -> Line:
 
 
 def _widened(line: Line, width: int) -> Line:
-    return Line((*line.labels, *[""] * (width - 1)), line.results, remarks=line.remarks)
+    return replace(line, labels=(*line.labels, *[""] * (width - 1)))
 
 
-def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool) -> Part:
+def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool, note: str) -> Part:
     measured = [(group, results) for group in groups if (results := group.on(table.dataset)).get("accuracy")]
     drawn = {
         "coefficient": ("Accuracy and length against the coefficient", _curves(measured)),
@@ -96,9 +100,10 @@ def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool
         for stem, (alt, figure) in drawn.items()
         if figure is not None
     ]
-    reading = READ_AS + (_PAPER_READ_AS if table.papers() else "")
+    ranked = _RANKED if table.ranked and len(table.ours()) > 1 else ""
+    reading = READ_AS + ranked + (_PAPER_READ_AS if table.papers() else "")
     title = f"Results: {table.dataset}" if several or table.papers() else "Results"
-    return Section(title, "\n\n".join([*shown, to_markdown(table), reading]))
+    return Section(title, "\n\n".join([*shown, to_markdown(table), reading, *([note] if note else [])]))
 
 
 def _curves(measured: Sequence[tuple[Group, Results]]) -> "Figure | None":

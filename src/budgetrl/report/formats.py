@@ -51,6 +51,8 @@ class Line:
     """How many runs the numbers are means of; None for the paper's."""
     remarks: Mapping[str, str] = field(default_factory=dict)
     """What must be said of a metric's number."""
+    printed: Mapping[str, str] = field(default_factory=dict)
+    """Numbers to show as they were printed elsewhere, not rounded to our digits."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Table:
     keys: tuple[str, ...]
     """Headings of the labels."""
     lines: tuple[Line, ...]
+    ranked: bool = True
+    """Whether the best are marked, which takes numbers of one kind of measurement."""
 
     def metrics(self) -> dict[str, str]:
         """Those of which there is a number, with their names."""
@@ -100,17 +104,26 @@ def to_latex(table: Table) -> str:
 
 def to_csv(several: Sequence[Table]) -> str:
     """All data sets below each other, with further metrics, in full: shares from 0 to 1, lengths in tokens."""
-    metrics = list(_numbered({**METRICS, **tables.FURTHER}, [line for table in several for line in table.lines]))
+    columns = _csv_columns([line for table in several for line in table.lines])
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for table in several[:1]:
-        writer.writerow(["dataset", *table.keys, "runs", *(f"{m}{end}" for m in metrics for end in ("", "_se"))])
+        writer.writerow(["dataset", *table.keys, "runs", *columns])
     for table in several:
         for line in table.lines:
-            numbers = [line.results.numbers.get(f"{m}{end}") for m in metrics for end in ("", "_se")]
+            numbers = [line.results.numbers.get(column) for column in columns]
             shown = ["" if number is None else f"{number:.10g}" for number in numbers]
             writer.writerow([table.dataset, *line.labels, line.runs, *shown])
     return file.getvalue()
+
+
+def _csv_columns(lines: Sequence[Line]) -> list[str]:
+    """Each metric with its standard error and, for what has intervals, the ends of the 95 % interval."""
+    columns = []
+    for metric in _numbered({**METRICS, **tables.FURTHER}, lines):
+        ends = ("_low", "_high") if any(line.results.interval(metric) for line in lines) else ()
+        columns += [f"{metric}{end}" for end in ("", "_se", *ends)]
+    return columns
 
 
 def ranks(lines: Sequence[Line], metric: str) -> dict[int, int]:
@@ -153,16 +166,24 @@ def _shown(metric: str, estimate: Estimate) -> float:
 
 
 def _header(table: Table) -> list[str]:
-    names = [f"{name}{', %' if is_share(metric) else ''}" for metric, name in table.metrics().items()]
+    names = [f"{name}{_unit(metric)}" for metric, name in table.metrics().items()]
     return [*table.keys, "runs", *names]
+
+
+def _unit(metric: str) -> str:
+    """A difference of shares is in percentage points."""
+    if not is_share(metric):
+        return ""
+    return ", points" if metric.endswith("_change") else ", %"
 
 
 def _cells(table: Table, line: Line, marks: Sequence[str]) -> list[str]:
     """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number."""
     cells = []
     for metric in table.metrics():
-        cell = tables.quantity(metric, line.results.get(metric)).removesuffix(" %")
-        mark = ranks(table.ours(), metric).get(table.ours().index(line), 0) if line.runs is not None else 0
+        cell = line.printed.get(metric) or tables.quantity(metric, line.results.get(metric)).removesuffix(" %")
+        marked = table.ranked and line.runs is not None
+        mark = ranks(table.ours(), metric).get(table.ours().index(line), 0) if marked else 0
         remark = f" ({line.remarks[metric]})" if metric in line.remarks else ""
         cells.append(f"{marks[mark].format(cell)}{remark}")
     return cells

@@ -8,10 +8,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from budgetrl.budget.errors import RequestError
+from budgetrl.budget.statistics import t_interval
 from budgetrl.report.reading import Results, Run
 
 FOLDER = "folder"
 """Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end."""
+_ABOUT_ANOTHER = ("_se", "_low", "_high")
+"""Ends of keys that hold the error, or an end of the interval, of another."""
 _NOT_COMPARED = ("run.", "launch.", "tracking.", "mode")
 
 
@@ -24,8 +27,9 @@ class Group:
 
     @property
     def label(self) -> str:
-        """Its values, as a command line would give them."""
-        return " ".join(f"{key}={text(value)}" for key, value in self.values.items()) or "all runs"
+        """Its values, as a command line would give them; a folder's name by itself."""
+        values = (text(v) if key == FOLDER else f"{key}={text(v)}" for key, v in self.values.items())
+        return " ".join(values) or "all runs"
 
     def on(self, dataset: str) -> Results:
         """The numbers of one data set, over the runs."""
@@ -46,20 +50,26 @@ def measured_on(run: Run) -> list[str]:
 
 
 def pool(several: Sequence[Results]) -> Results:
-    """Means over runs with the standard error of the mean; a single run keeps its own errors.
+    """Means over runs with the standard error of the mean; a single run keeps its own errors and intervals.
+
+    A number that not every run has is left out: its mean would be one of other runs than its neighbours'. Where the
+    runs have an interval, theirs being over problems, the mean gets one over runs, by Student's t.
 
     >>> pool([Results({"length": 10.0, "length_se": 1.0}), Results({"length": 14.0, "length_se": 1.0})]).numbers
     {'length': 12.0, 'length_se': 2.0}
     """
-    if len(several) == 1:
-        return several[0]
+    if len(several) < 2:
+        return several[0] if several else Results({})
     pooled: dict[str, float | None] = {}
-    for key in dict.fromkeys(key for one in several for key in one.numbers if not key.endswith("_se")):
+    for key in several[0].numbers:
         values = [value for one in several if (value := one.numbers.get(key)) is not None]
-        if values:
-            pooled[key] = fmean(values)
-        if len(values) > 1:
-            pooled[f"{key}_se"] = stdev(values) / math.sqrt(len(values))
+        if key.endswith(_ABOUT_ANOTHER) or len(values) < len(several):
+            continue
+        mean, error = fmean(values), stdev(values) / math.sqrt(len(values))
+        pooled |= {key: mean, f"{key}_se": error}
+        if all(one.interval(key) for one in several):
+            low, high = t_interval(mean, error, len(values))
+            pooled |= {f"{key}_low": low, f"{key}_high": high}
     return Results(pooled)
 
 

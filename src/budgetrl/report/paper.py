@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.report.formats import METRICS, Line, is_share
@@ -15,22 +16,30 @@ CERTAINTIES = ("high", "medium", "low")
 def read_paper(path: Path) -> dict[str, dict[str, Line]]:
     """Lines by data set and model, with one label: `paper: <model>`. Shares are in percent, as papers print them.
 
-    A number of less than high certainty carries that as a remark. Columns besides COLUMNS are for the reader.
+    Numbers are shown as the file has them. One of less than high certainty carries that as a remark. Columns besides
+    COLUMNS are for the reader.
     Raises RequestError, naming file and line.
     """
-    found: dict[str, dict[str, dict[str, tuple[float, str]]]] = {}
+    found: dict[str, dict[str, dict[str, _Number]]] = {}
     for dataset, model, metric, number in _numbers(path):
         found.setdefault(dataset, {}).setdefault(model, {})[metric] = number
     return {dataset: {m: _line(m, numbers) for m, numbers in models.items()} for dataset, models in found.items()}
 
 
-def _line(model: str, numbers: dict[str, tuple[float, str]]) -> Line:
-    results = Results({metric: value for metric, (value, _) in numbers.items()})
-    remarks = {metric: certainty for metric, (_, certainty) in numbers.items() if certainty != "high"}
-    return Line((f"paper: {model}",), results, remarks=remarks)
+class _Number(NamedTuple):
+    value: float
+    printed: str
+    certainty: str
 
 
-def _numbers(path: Path) -> Iterator[tuple[str, str, str, tuple[float, str]]]:
+def _line(model: str, numbers: dict[str, _Number]) -> Line:
+    results = Results({metric: number.value for metric, number in numbers.items()})
+    printed = {metric: number.printed for metric, number in numbers.items()}
+    remarks = {metric: number.certainty for metric, number in numbers.items() if number.certainty != "high"}
+    return Line((f"paper: {model}",), results, remarks=remarks, printed=printed)
+
+
+def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
     if not path.is_file():
         raise RequestError(f"stage.paper: there is no file {path}")
     with open(path, newline="") as file:
@@ -44,7 +53,7 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, str, tuple[float, str]]]:
             if row["certainty"] not in CERTAINTIES:
                 raise RequestError(f"{at}: certainty is {row['certainty']!r}, not {', '.join(CERTAINTIES)}")
             value = _number(row["value"], at) / (100 if is_share(row["metric"]) else 1)
-            yield row["dataset"], row["model"], row["metric"], (value, row["certainty"])
+            yield row["dataset"], row["model"], row["metric"], _Number(value, row["value"].strip(), row["certainty"])
 
 
 def _number(text: str, at: str) -> float:

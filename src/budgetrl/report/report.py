@@ -45,6 +45,7 @@ def _evaluation_run(run: Run) -> Iterator[Part]:
         yield Gap("Results", "result.json has no results")
         return
     yield Section("Results", sections.evaluation(run, datasets))
+    yield from sections.against(run, datasets)
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
         yield sections.levels(run, dataset, {"": run.result.below(dataset)}, suffix)

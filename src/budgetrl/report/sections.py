@@ -51,6 +51,13 @@ def evaluation(run: Run, datasets: Sequence[str]) -> str:
     return f"{table}\n\n{_basis([row for dataset in datasets for row in run.free(dataset)])}"
 
 
+def against(run: Run, datasets: Sequence[str]) -> Iterator[Section]:
+    """What changed since another evaluation, where this one was told to compare itself with it."""
+    if earlier := run.config.get("stage", {}).get("against"):
+        table = tables.gains({dataset: run.result.below(dataset) for dataset in datasets})
+        yield Section("What changed", f"{table}\n\nAgainst `{earlier}`, paired by problem.")
+
+
 def _basis(rows: Sequence[Row]) -> str:
     """What the errors mean, and on how many completions the numbers rest."""
     if not rows:

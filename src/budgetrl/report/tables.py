@@ -113,6 +113,21 @@ def evaluation(by_name: Mapping[str, Results]) -> str:
     return markdown(["", *by_name], rows)
 
 
+def gains(by_name: Mapping[str, Results]) -> str:
+    """What evaluations changed against others of the same problems, a row for each."""
+    rows = [
+        [
+            name,
+            change("accuracy", results.get("accuracy_change"))
+            + interval("accuracy", results.interval("accuracy_change")),
+            quantity("compression", results.get("compression"))
+            + interval("compression", results.interval("compression"), sign="-"),
+        ]
+        for name, results in by_name.items()
+    ]
+    return markdown(["", "accuracy gained (95 % interval)", "shorter by (95 % interval)"], rows)
+
+
 def cutoffs(results: Results) -> str:
     """One data set, one row per cut-off: what is right by then, and how long answers are if they are cut there."""
     rows = [

@@ -14,11 +14,16 @@ from budgetrl.rewards.shape import Controller, Parts, Shape
 TARGET_SCHEDULES = ("constant", "decay")
 DECAY = 0.9
 """What is hoped for above the best accuracy shrinks by this factor at each validation."""
+DROWNED = 10
+"""A std floor that many times the weight leaves the length a twentieth of an advantage at most."""
+SEEN = 1e-3
+"""A weight below this is lost beside verdicts of 1 where no std of the group is divided by."""
 
 
 @dataclass(frozen=True)
 class Aalc(Shape):
-    """The accuracy-aware length reward of AALC (arXiv 2506.20160), with the numbers of its published code.
+    """The accuracy-aware length reward of AALC (arXiv 2506.20160), with the numbers of its published code
+    (du-nlp-lab/AALC: verl/workers/reward_manager/length_reward.py; the target: verl/trainer/ppo/ray_trainer.py).
 
         R     = w raw + length_weight R_len          raw = 1 if right, else 0
         w     = 0.9 + 0.1 (1 - a)                    a = min(1, A_val / A_target)
@@ -39,7 +44,7 @@ class Aalc(Shape):
 
     Limits: a term of 1e-6 shows only in groups whose verdicts are all alike, and only once it is divided by
     their standard deviation. It needs advantages scaled by the group's std, as GRPO's are, with
-    `algorithm.std_floor=1e-6`, or a length_weight of the size of the verdict; the plan says so. Rewards
+    `algorithm.std_floor=1e-6`, or a length_weight of the size of the verdict; what cannot work is refused. Rewards
     closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses longer
     than L_max are alike.
 
@@ -85,12 +90,15 @@ class Aalc(Shape):
     def schedule(self, progress: float) -> dict[str, float]:
         return {"target_attained": self.attained(), "target_accuracy": self.target_accuracy}
 
-    def odd(self) -> list[str]:
-        if self.length_weight >= SEEN:
+    def faults(self, scaled_by_group: bool, std_floor: float) -> list[str]:
+        """A length term that nothing blows up, or that a floor far above it keeps from being blown up."""
+        weight = self.length_weight
+        if not weight or weight >= (std_floor / DROWNED if scaled_by_group else SEEN):
             return []
+        scale = "" if scaled_by_group else "algorithm.advantage_scale=group and "
         return [
-            f"reward.length_weight is {self.length_weight:g}: lengths count only where advantages are divided "
-            "by the group's std, with an algorithm.std_floor as small as it is"
+            f"reward.length_weight: {weight:g} is too small for length to count with this algorithm; set "
+            f"{scale}algorithm.std_floor={weight:g}, or a length_weight of the size of the verdict, such as 0.1"
         ]
 
     def attained(self) -> float:
@@ -108,10 +116,6 @@ class Aalc(Shape):
             return 0.0
         share = min(1.0, outcome.length / given_length(self.max_length))
         return self.length_weight * (1 - min(attained**self.beta, share))
-
-
-SEEN = 1e-3
-"""A weight below this disappears beside a standard deviation floor of common size."""
 
 
 @dataclass

@@ -15,7 +15,8 @@ from budgetrl.rewards.shape import Parts, Shape
 
 @dataclass(frozen=True)
 class AdaCtrl(Shape):
-    """AdaCtrl's reward (arXiv 2505.18822), as its published code has it.
+    """AdaCtrl's reward (arXiv 2505.18822), as its published code has it (JoeYing1019/AdaCtrl:
+    verl/verl/workers/reward_manager/naive.py; the label: verl/verl/trainer/ppo/ray_trainer.py).
 
         R = r_acc + length_weight r_len + tag_weight r_diff + overlong
 

@@ -19,9 +19,9 @@ class Alp(Shape):
     with p the share of the group's K responses that are right. Right and wrong answers pay alike; 1/K keeps a
     small price on problems that nobody solved.
 
-    Paper: the formula. Open: beta, which no source we could read states, so sweep it, and N, which we take for
-    the longest completion, `max_length`. A truncated response is wrong, and pays for all that it wrote.
-    Published with GRPO.
+    Paper: the formula; there is no published code that we know of. Open: beta, which no source we could read
+    states, so sweep it, and N, which we take for the longest completion, `max_length`. A truncated response is
+    wrong, and pays for all that it wrote. Published with GRPO.
 
     Limits: relative to the verdict the price is small, and in a group that is all right its size is lost where
     advantages are divided by the group's std.

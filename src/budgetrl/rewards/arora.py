@@ -20,7 +20,8 @@ class Arora(Shape):
         R = 1[right] (1 - alpha sigmoid((L - mean) / (std + 1e-7)))
 
     with mean and std of the lengths of the group's right answers. The std is that of the population, as in the
-    published code. Where one answer alone is right, it is at its own mean, and sigmoid(0) = 1/2.
+    published code (Zanette-Labs/efficient-reasoning: reward_server/math_server.py). Where one answer alone is
+    right, it is at its own mean, and sigmoid(0) = 1/2.
 
     A truncated answer is wrong, and not among those compared (the published code has a flag for it).
     Published with RLOO advantages that are not divided by the group's std, which would blow the small differences

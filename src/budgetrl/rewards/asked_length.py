@@ -21,6 +21,8 @@ class AskedLength(Shape):
     """Fewest tokens that a prompt asks for."""
     budget_high: int = 4000
     """Most tokens that a prompt asks for."""
+    wording: str = "{budget}"
+    """How a prompt names them, for instructions that leave it to the reward (`conf/model/hf.yaml`)."""
 
     needs_format = "prompt_budget"
 
@@ -28,6 +30,7 @@ class AskedLength(Shape):
         require_finite(self)
         require(self.alpha > 0, "alpha", f"{self.alpha} is not positive")
         require(self.budget_low >= 1, "budget_low", f"{self.budget_low} is not positive")
+        require("{budget}" in self.wording, "wording", f"{self.wording!r} does not say {{budget}}, how many tokens")
         low, high = self.budget_low, self.budget_high
         require(low <= high, "budget_high", f"{high} is below budget_low ({low})")
 

@@ -12,7 +12,8 @@ from budgetrl.rewards.shape import Parts, Shape
 
 @dataclass(frozen=True)
 class Cosine(Shape):
-    """Right answers are better the shorter, wrong ones the longer (arXiv 2502.03373, the cosine reward).
+    """Right answers are better the shorter, wrong ones the longer (arXiv 2502.03373, the cosine reward, its CosFn;
+    published code: eddycmu/demystify-long-cot, openrlhf/openrlhf/reward/cosine.py).
 
     For a response of L tokens, of which a share `rep` of the n-grams stood there before,
 

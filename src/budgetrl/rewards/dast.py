@@ -22,8 +22,9 @@ class Dast(Shape):
     longest length allowed. So right answers lie in [0.1, 1] and wrong ones in [-1, -0.1]; an unsolved
     problem has L_budget = L_max. A truncated response is wrong, and earns by the length it was cut at.
 
-    The paper ranks responses by this reward and trains on pairs of them with SimPO; here it is an online
-    reward, which is ours. So no policy gradient algorithm was published with it.
+    The paper ranks responses by this reward and trains on pairs of them with SimPO; here it is an online reward,
+    which is ours. So no policy gradient algorithm was published with it. Its code was an anonymous link, which we
+    could not read.
 
     Limits: in an unsolved group the longest response is the best, repetitive ones too. The paper's 4096 is
     where its sampling cut responses off: give your own, or null.

@@ -14,7 +14,8 @@ from budgetrl.rewards.shape import Controller, Parts, Shape
 
 @dataclass(frozen=True)
 class Hapo(Shape):
-    """The verdict, and a cosine of the length relative to the problem's history (arXiv 2505.11225).
+    """The verdict, and a cosine of the length relative to the problem's history (arXiv 2505.11225; published code:
+    HCY123902/HAPO, utils.py and grpo_trainer.py).
 
         R = 1[right] + weight r
         r = max(f, floor) if right, min(f, 0) if wrong,   f = cos(pi/2 min(L / h, 2))

@@ -21,7 +21,7 @@ class Kimi(Shape):
     since the paper compares all. w is 0 for the first `warmup` of training and `weight` from then on.
 
     The paper gives neither the weight nor the length of the warm-up. 0.4 is what the published code of LASER
-    (arXiv 2505.15612) takes for its comparison with Kimi; 0.25 is ours.
+    (hkust-nlp/Laser: verl/utils/reward_score/length_penalty.py) takes for its comparison with Kimi; 0.25 is ours.
 
     Published with the paper's own algorithm, a squared surrogate with a mean baseline and no division by the
     standard deviation.

@@ -12,7 +12,8 @@ from budgetrl.rewards.shape import Parts
 
 @dataclass(frozen=True)
 class L1Exact(AskedLength):
-    """The exact reward of length controlled policy optimisation (L1, arXiv 2503.04697).
+    """The exact reward of length controlled policy optimisation (L1, arXiv 2503.04697, LCPO-Exact; published code:
+    cmu-l3/l1, math_reward.py, and scripts/data/deepscaler_dataset.py for n).
 
         R = [right] - alpha |n - L|
 

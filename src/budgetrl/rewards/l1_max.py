@@ -15,7 +15,8 @@ FORMS = ("paper", "code")
 
 @dataclass(frozen=True)
 class L1Max(AskedLength):
-    """The maximum length reward of length controlled policy optimisation (L1, arXiv 2503.04697).
+    """The maximum length reward of length controlled policy optimisation (L1, arXiv 2503.04697, LCPO-Max; published
+    code: cmu-l3/l1, math_reward.py).
 
         form=paper   R = [right] clip(alpha (n - L) + delta, 0, 1)
         form=code    R = [right] (clip(alpha (n - L), -1, 1) + 1) / 2
@@ -25,7 +26,7 @@ class L1Max(AskedLength):
     a delta. It takes this form only if two flags are set, which the released script leaves out; its
     default alpha is 0.01, and 0.0003 is that of the exact reward. The paper's delta of 0.5 is from memory.
     L1 counts all tokens of the response (`model.length=response`), and asks to "Think for maximum {n}
-    tokens." (`model.prompt_budget_instruction`).
+    tokens.", which is `wording` in the sentence of `model=hf`.
 
     Published with GRPO and a KL penalty (k3, 0.001), from a model that was trained with `l1_exact` first.
 
@@ -42,6 +43,8 @@ class L1Max(AskedLength):
     """Reward of a right answer of exactly the length allowed, from 0 to 1; the paper form's."""
     form: str = "paper"
     """paper, or code: half the slope."""
+    wording: str = "maximum {budget}"
+    """How a prompt names the number of tokens."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

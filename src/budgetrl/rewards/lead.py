@@ -26,9 +26,9 @@ class Lead(Shape):
     with mean and std of the lengths of the group's right answers, so a right answer of mean length earns 1.
 
     Paper: the formula, alpha 0.05 and wrong -1. Ours, left open: the std is that of the population, and its
-    epsilon. The published code leaves R at 1 unless the mean of the 3 shortest right answers is above 4000 tokens:
-    `min_length=4000`. A truncated answer is wrong, and not among those compared.
-    Published with advantages that are weighted by the difficulty of the problem.
+    epsilon. The published code (aeroplanepaper/GRPO-LEAD: verl/verl/trainer/main_ppo.py) leaves R at 1 unless the
+    mean of the 3 shortest right answers is above 4000 tokens: `min_length=4000`. A truncated answer is wrong, and
+    not among those compared. Published with advantages that are weighted by the difficulty of the problem.
 
     Limits: only relative spread counts: a group of 10 and 11 tokens is treated like one of 1000 and 1100. Nothing
     presses on the length of wrong answers.

@@ -46,6 +46,14 @@ class Shape(ABC):
         """Coefficients that move during training, for the log (such as alpha)."""
         return {}
 
+    def faults(self, scaled_by_group: bool, std_floor: float) -> list[str]:
+        """What cannot be learned from this reward, one line each, beginning with the dotted key.
+
+        `scaled_by_group` says whether what is learned from (the reward, or each of its parts) is divided by its
+        std in the group, plus `std_floor`; if not, small terms stay as small as they are.
+        """
+        return []
+
     def odd(self) -> list[str]:
         """What works but looks unintended, one line each, beginning with the dotted key."""
         return []

@@ -17,8 +17,9 @@ class ShorterBetter(Shape):
         R = alpha 1[right] - beta |L - SOL|,  SOL = the shortest right length of the group,
                                                     the mean of all lengths where nobody is right
 
-    Published code: alpha 2 and beta 0.001; the paper also reports alpha 1. Published with GRPO.
-    A truncated response is wrong; its length counts towards the mean where nobody is right (ours: left open).
+    Published code (JingyangYi/ShorterBetter): alpha 2 and beta 0.001; the paper also reports alpha 1. Published
+    with GRPO. A truncated response is wrong; its length counts towards the mean where nobody is right (ours: left
+    open).
 
     Limits: the price has no bound. A right answer alpha / beta tokens longer than the shortest one (2000 by
     default) earns no more than a wrong one of the best length, and every token below SOL costs a wrong answer

@@ -11,7 +11,8 @@ from budgetrl.rewards.shape import Parts, Shape
 
 @dataclass(frozen=True)
 class ThinkPrune(Shape):
-    """ThinkPrune's reward with its staged limits (arXiv 2504.01296).
+    """ThinkPrune's reward with its staged limits (arXiv 2504.01296; published scripts: UCSB-NLP-Chang/ThinkPrune,
+    local_scripts/).
 
         R = 1 if right and L <= limit, else 0
 

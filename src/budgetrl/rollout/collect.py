@@ -73,11 +73,11 @@ class Collector:
     def _outcome(
         self, problem: Problem, given: int | None, completion: Completion, reading: Reading, verdict: Verdict
     ) -> Outcome:
-        """A completion that ran into the token limit is malformed, whatever its text looks like."""
+        """A completion that ran into the token limit is malformed and wrong, whatever its text looks like."""
         asked = self.codec.writable(given) if given and self.fmt.budget_in == "prompt" else None
         return Outcome(
             well_formed=reading.parsed.well_formed and completion.finished,
-            correct=verdict.correct,
+            correct=verdict.correct and completion.finished,
             length=reading.length,
             budget=asked or reading.parsed.budget,
             b_max=self.b_max.get(problem.id, math.inf),

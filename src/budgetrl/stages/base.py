@@ -62,6 +62,15 @@ def length_faults(key: str, longest: int, job: Job) -> list[str]:
     return []
 
 
+WRITTEN, LEARNT = "tokens written, at most", "tokens learnt, at most"
+"""Lines of a plan, from which a cost follows. Tokens of responses; prompts are not counted."""
+
+
+def token_lines(written: int | None, learnt: int | None = 0) -> dict[str, object]:
+    """These lines; None is a number that is not known before the problems are there."""
+    return {name: "not known" if n is None else n for name, n in ((WRITTEN, written), (LEARNT, learnt)) if n != 0}
+
+
 @dataclass(frozen=True)
 class Context:
     """Where a stage runs: its ranks, its folder, and whom it tells."""

@@ -13,11 +13,12 @@ from budgetrl.budget.format import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, 
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
+from budgetrl.data.problems import count_problems
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
 from budgetrl.rollout.engine import ServerSpec
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
     Row,
     collector_for,
@@ -88,7 +89,16 @@ class ColdStart(Stage):
             "completions a problem": self._samples(job),
             "optimiser steps": self.steps or f"{self.epochs:g} epochs",
             "padded tokens a step": self.tokens_per_step,
+            **self._token_lines(job),
         }
+
+    def _token_lines(self, job: Job) -> dict[str, object]:
+        """As if all that is sampled were right and as long as can be."""
+        problems = count_problems(job.dataset, "train", self.problems)
+        sampled = problems and problems * self._samples(job) * self.max_new_tokens
+        checked = self.check_problems * self.max_new_tokens
+        learnt = self.steps * self.tokens_per_step if self.steps else sampled and math.ceil(self.epochs * sampled)
+        return token_lines(sampled and sampled + checked, learnt)
 
     def check(self, job: Job) -> list[str]:
         if self.taught(job).name == "difficulty" and self._samples(job) == 1:

@@ -13,10 +13,11 @@ from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
-from budgetrl.data.problems import DatasetSpec
+from budgetrl.data.problems import DatasetSpec, count_problems
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
-from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults
+from budgetrl.stages.against import Earlier, changes, free_rows
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, token_lines
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,
@@ -28,7 +29,7 @@ from budgetrl.stages.generation import (
     seeds_for,
     work_through,
 )
-from budgetrl.stages.provenance import hashes_of
+from budgetrl.stages.provenance import Hashes, hashes_of
 from budgetrl.stages.regrade import regrade_faults, regraded
 
 PARTIAL = "partial"
@@ -62,6 +63,9 @@ class Evaluate(Stage):
     """Lengths at which to stop every answer, in tokens, from the same completions: accuracy is what had ended."""
     regrade: str | None = None
     """A finished evaluation with these settings, whose completions are graded anew; null: they are written."""
+    against: str | None = None
+    """A finished evaluation of the same problems, such as the initial model's, or `initial` in a pipeline's folder:
+    compression and change of accuracy are measured against it. Null: against nothing."""
 
     trains: ClassVar[bool] = False
     served: ClassVar[bool] = True
@@ -82,7 +86,20 @@ class Evaluate(Stage):
             "completions a problem": self.samples,
             "budgets given": ", ".join(map(str, self.budgets)) or "none",
             "cut-offs": ", ".join(map(str, self.cutoffs)) or "none",
+            **({"compared with": self.against} if self.against else {}),
+            **token_lines(self._most_written(job)),
         }
+
+    def _most_written(self, job: Job) -> int | None:
+        """Tokens of all passes, if every completion runs into the limit."""
+        if self.regrade:
+            return 0
+        counts = [count_problems(spec, "eval", self.problems) for spec in _sets(job).values()]
+        if None in counts:
+            return None
+        known = [count for count in counts if count is not None]
+        given = len(self.budgets) * sum(min(count, self.budget_problems or count) for count in known)
+        return (sum(known) + given) * self.samples * self.max_new_tokens
 
     def check(self, job: Job) -> list[str]:
         fmt = chosen_format(self.format, job)
@@ -94,37 +111,39 @@ class Evaluate(Stage):
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = chosen_format(self.format, job)
+        earlier = Earlier.read(Path(self.against)) if self.against else None
         with open_verifier(ctx) as verifier:
             if self.regrade:
                 rows, hashes = regraded(Path(self.regrade), fmt, verifier)
+                if earlier:
+                    earlier.require_alike(hashes)
             else:
-                rows, hashes = self._write_all(load_collector(fmt, self, verifier, job, ctx), job, ctx)
+                rows, hashes = self._write_all(load_collector(fmt, self, verifier, job, ctx), earlier, job, ctx)
         ctx.folder.rewrite(ctx.folder.completions, rows)
         ctx.folder.write_json(HASHES, hashes)
         ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
-        result: dict[str, float] = {}
-        for name in _sets(job):
-            passes = {
-                budget: [row for row in rows if row["dataset"] == name and row["prefilled"] == budget]
-                for budget in (None, *self.budgets)
-            }
-            result |= {f"{name}/{key}": value for key, value in self._summary(passes).items()}
+        result = self._result(rows, job) | (changes(earlier.rows, free_rows(rows)) if earlier else {})
         ctx.world.barrier()  # no rank reads it any more
         if ctx.world.leads and not self.regrade:
             shutil.rmtree(ctx.folder.path / PARTIAL)
         return result
 
-    def _write_all(self, collector: Collector, job: Job, ctx: Context) -> tuple[list[Row], dict[str, str]]:
-        """A row per completion, and the hashes of what they depend on."""
+    def _write_all(
+        self, collector: Collector, earlier: Earlier | None, job: Job, ctx: Context
+    ) -> tuple[list[Row], dict[str, Hashes]]:
+        """A row per completion, and for each data set the hashes of what they depend on."""
+        sets = {
+            name: problems_of(spec, "eval", self.problems, collector.verifier, ctx) for name, spec in _sets(job).items()
+        }
+        hashes = {name: hashes_of(problems, collector, self.samples) for name, problems in sets.items()}
+        if earlier:
+            earlier.require_alike(hashes)
         rows: list[Row] = []
-        prompts: list[object] = []
-        for name, spec in _sets(job).items():
-            problems = problems_of(spec, "eval", self.problems, collector.verifier, ctx)
-            prompts.append([name, *collector.prompt_texts(problems, _given(None, problems, collector, job))])
+        for name, problems in sets.items():
             for budget in (None, *self.budgets):
                 some = problems if budget is None else problems[: self.budget_problems]
                 rows += self._write(name, budget, some, collector, job, ctx)
-        return rows, hashes_of(prompts, collector.sampling, self.samples)
+        return rows, hashes
 
     def _write(
         self,
@@ -145,6 +164,17 @@ class Evaluate(Stage):
         pass_name = "own budgets" if budget is None else f"budget {budget}"
         path = ctx.folder.path / PARTIAL / f"{name}, {pass_name}.jsonl"
         return work_through(problems, work, path, self.samples, f"{name}, {pass_name}", job, ctx)
+
+    def _result(self, rows: Sequence[Row], job: Job) -> dict[str, float]:
+        """The numbers of every data set."""
+        result: dict[str, float] = {}
+        for name in _sets(job):
+            passes = {
+                budget: [row for row in rows if row["dataset"] == name and row["prefilled"] == budget]
+                for budget in (None, *self.budgets)
+            }
+            result |= {f"{name}/{key}": value for key, value in self._summary(passes).items()}
+        return result
 
     def _summary(self, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
         """The numbers of one data set. Of a pre-filled budget, accuracy and length are of interest."""

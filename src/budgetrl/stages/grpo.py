@@ -18,9 +18,10 @@ from budgetrl.budget.seeds import derive_seed
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import MINI
+from budgetrl.report.comparable import HASHES
 from budgetrl.rewards.shape import Controller, Shape
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults
+from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults, token_lines
 from budgetrl.stages.generation import (
     asked_budgets,
     collector_for,
@@ -31,6 +32,7 @@ from budgetrl.stages.generation import (
 )
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
+from budgetrl.stages.provenance import hashes_of
 from budgetrl.stages.rollouts import Rollout, Samples, informative_groups
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
@@ -99,11 +101,21 @@ class Grpo(Stage):
             "completions a rollout": per_step * updates,
             **({"rollouts to fill a batch, at most": algorithm.max_rollouts} if algorithm.drop_equal_groups else {}),
             "completions in all": per_step * self.steps,
-            "tokens in all, at most": per_step * self.steps * self.max_new_tokens,
+            **token_lines(self._most_written(job), per_step * self.steps * self.max_new_tokens),
         }
+
+    def _most_written(self, job: Job) -> int | None:
+        """Tokens of rollouts, evaluations and labels, if every completion runs into the limit."""
+        attempts = job.algorithm.max_rollouts if job.algorithm.drop_equal_groups else 1
+        rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
+        examined = self.eval_problems * sum(self._due(step, self.eval_every) for step in range(1, self.steps + 1))
+        asked = job.reward.needs_b_max and not self.labels
+        labels = self._labelling(job).most_written(job) if asked else 0
+        return None if labels is None else (rollouts + examined) * self.max_new_tokens + labels
 
     def check(self, job: Job) -> list[str]:
         faults = format_faults(self.format, job) + length_faults("stage.max_new_tokens", self.max_new_tokens, job)
+        faults += job.reward.faults(job.algorithm.scaled_by_group, job.algorithm.std_floor)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
         return faults
@@ -133,6 +145,7 @@ class Grpo(Stage):
             held_out = problems_of(job.dataset, "eval", self.eval_problems, verifier, ctx)
             say_overlap(pool, held_out, ctx)
             collector = collector_for(policy, fmt, self, verifier, job)
+            ctx.folder.write_json(HASHES, {job.dataset.name: hashes_of(held_out, collector, samples=1)})
             if job.reward.needs_b_max:
                 collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
             return self._train(policy, pool, held_out, collector, job, ctx)
@@ -203,8 +216,13 @@ class Grpo(Stage):
         """Reference lengths from the labels file, or asked of the model that is about to be trained."""
         if self.labels:
             return read_labels(Path(self.labels), pool)
-        rows = Label(format=collector.fmt.name).label(pool, collector, job, ctx)
+        rows = self._labelling(job).label(pool, collector, job, ctx)
         return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
+
+    def _labelling(self, job: Job) -> Label:
+        """How the model is asked itself, with this stage's own limits."""
+        fmt = chosen_format(self.format, job).name
+        return Label(format=fmt, problems=self.problems, max_new_tokens=self.max_new_tokens)
 
     def _roll_out(
         self, pool: Sequence[Problem], step: int, collector: Collector, shape: Shape, job: Job, ctx: Context

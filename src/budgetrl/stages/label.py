@@ -11,9 +11,10 @@ from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
+from budgetrl.data.problems import count_problems
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.run.folder import read_rows
-from budgetrl.stages.base import Context, Job, Stage
+from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
     Row,
     asked_budgets,
@@ -55,7 +56,13 @@ class Label(Stage):
         require_count(self, "problems")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
-        return {"problems": self.problems or "all", "completions a problem": self.samples}
+        own = {"problems": self.problems or "all", "completions a problem": self.samples}
+        return own | token_lines(self.most_written(job))
+
+    def most_written(self, job: Job) -> int | None:
+        """Tokens, if every completion runs into the limit; None where the problems are not counted yet."""
+        problems = count_problems(job.dataset, "train", self.problems)
+        return problems and problems * self.samples * self.max_new_tokens
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = job.model.response_format(self.format)

@@ -1,19 +1,23 @@
 """`pipeline`: the whole story, from an initial model to one that budgets, with the report that compares them."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from budgetrl.budget.metrics import compare
+from budgetrl.data.problems import load_problems
+from budgetrl.report.comparable import HASHES
 from budgetrl.run.folder import read_rows
-from budgetrl.stages.base import Context, Job, Stage, chosen_format
+from budgetrl.stages.against import changes, free_rows
+from budgetrl.stages.base import WRITTEN, Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
 from budgetrl.stages.evaluate import Evaluate
-from budgetrl.stages.generation import outcomes_by_problem
 from budgetrl.stages.grpo import Grpo
 from budgetrl.stages.label import LABELS, Label
+from budgetrl.stages.provenance import grader_hash
+from budgetrl.stages.shared import shared_part
 from budgetrl.training.checkpoints import clear_states
 
 
@@ -39,6 +43,9 @@ class Pipeline(Stage):
     """GRPO steps between evaluations on held-out problems; 0: only at the end."""
     datasets: tuple[str, ...] = ()
     """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
+    shared: str | None = None
+    """A folder in which runs keep what they have in common: the cold start, the labels and the evaluation of the
+    initial model are made by the first run that needs them. Null: each run makes its own."""
     cold_start: ColdStart = field(default_factory=ColdStart)
     """Teach the format."""
     label: Label = field(default_factory=Label)
@@ -53,19 +60,22 @@ class Pipeline(Stage):
     def __post_init__(self) -> None:
         if self.label.format != "plain":
             raise ValueError("label: label.format must be plain here: the initial model knows no budgets")
-        if self.evaluate.regrade:
-            raise ValueError("evaluate: evaluate.regrade is for stage=evaluate; leave it alone here")
+        for key in ("regrade", "against"):
+            if getattr(self.evaluate, key):
+                raise ValueError(f"evaluate: evaluate.{key} is for stage=evaluate; leave it alone here")
         for part, keys in _SHARED.items():
             for key in keys:
                 if getattr(getattr(self, part), key) != getattr(self, key):
                     raise ValueError(f"{part}: {part}.{key} is set through stage.{key}; leave it alone")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
-        return {
-            f"{name}: {key}": value
-            for name, stage in self._parts(job).items()
-            for key, value in stage.plan(job, ranks).items()
-        }
+        plans = {name: stage.plan(job, ranks) for name, stage in self._parts(job).items()}
+        plans["initial"] = {WRITTEN: self._initial().plan(job, ranks)[WRITTEN]}
+        return {f"{name}: {key}": value for name, plan in plans.items() for key, value in plan.items()}
+
+    def _initial(self) -> Evaluate:
+        """How the initial model is evaluated: as what it is, without budgets."""
+        return replace(self.evaluate, format="plain", budgets=())
 
     def check(self, job: Job) -> list[str]:
         faults = [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
@@ -92,16 +102,31 @@ class Pipeline(Stage):
         folder, parts, model = ctx.folder.path, self._parts(job), job
         grpo = self.grpo
         if "cold_start" in parts:
-            _run_part("cold_start", self.cold_start, job, ctx)
+            self._run_common("cold_start", replace(self.cold_start, format=self.cold_start.taught(job).name), job, ctx)
             model = _with_model(job, folder / "cold_start" / "checkpoints" / "last")
         if "label" in parts:
-            _run_part("label", self.label, job, ctx)
+            self._run_common("label", self.label, job, ctx)
             grpo = replace(grpo, labels=str(folder / "label" / LABELS))
-        _run_part("grpo", grpo, model, ctx)
+        _run_part("grpo", grpo, model, ctx.child("grpo"))
         trained = _with_model(job, folder / "grpo" / "checkpoints" / "last")
-        before = replace(self.evaluate, format="plain", budgets=())
-        result = _run_part("initial", before, job, ctx) | _run_part("trained", parts["evaluate"], trained, ctx)
-        return result | _changes(folder)
+        before = self._run_common("initial", self._initial(), job, ctx)
+        after = _run_part("trained", parts["evaluate"], trained, ctx.child("trained"))
+        _keep_hashes(ctx)
+        results = {"initial": before, "trained": after}
+        named = {f"{name}/{key}": value for name, result in results.items() for key, value in result.items()}
+        rows = {name: free_rows(read_rows(folder / name / "completions.jsonl")) for name in results}
+        return named | changes(rows["initial"], rows["trained"])
+
+    def _run_common(self, name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
+        """Run a part that does not depend on the reward and the algorithm, or take over what another run made."""
+        if not self.shared:
+            return _run_part(name, stage, job, ctx.child(name))
+        held_out = [load_problems(spec, "eval") for spec in (job.dataset, *job.eval_datasets.values())]
+        problems = [load_problems(job.dataset, "train"), *held_out]
+        how = (job.rollout, job.zero, job.reward.repetition_ngram, grader_hash())
+        content = (stage, job.seed, job.model, problems, how)
+        with shared_part(Path(self.shared), name, content, ctx) as inner:
+            return _run_part(name, stage, job, inner)
 
     def _parts(self, job: Job) -> Mapping[str, Stage]:
         """The parts that this reward and its format need."""
@@ -110,8 +135,9 @@ class Pipeline(Stage):
         parts: dict[str, Stage] = {"cold_start": self.cold_start} if fmt.taught else {}
         if job.reward.needs_b_max:
             parts["label"] = self.label
+        grpo = replace(self.grpo, labels=f"label/{LABELS}") if "label" in parts else self.grpo  # of the part before it
         evaluate = self.evaluate if has_budget else replace(self.evaluate, budgets=())
-        return {**parts, "grpo": self.grpo, "evaluate": evaluate}
+        return {**parts, "grpo": grpo, "evaluate": evaluate}
 
 
 _SHARED = {
@@ -132,41 +158,28 @@ def _inside(name: str, line: str) -> str:
 
 
 def _run_part(name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
-    """Run one part in its folder, unless that is done; its numbers, under its name."""
-    inner = ctx.child(name)
+    """Run one part in its folder, unless that is done; its numbers."""
     ctx.world.barrier()
-    if inner.folder.finished:
-        inner.tracker.replay(read_rows(inner.folder.metrics) if inner.folder.metrics.exists() else [])
+    if ctx.folder.finished:
+        ctx.tracker.replay(read_rows(ctx.folder.metrics) if ctx.folder.metrics.exists() else [])
     else:
         ctx.say(f"== {name}")
-        result = stage.run(job, inner)
+        result = stage.run(job, ctx)
         ctx.world.barrier()
-        inner.folder.write_result(result)
+        ctx.folder.write_result(result)
         if ctx.world.leads:
-            clear_states(inner.folder.checkpoints)
-        inner.tracker.log_result(result)
+            clear_states(ctx.folder.checkpoints)
+        ctx.tracker.log_result(result)
         ctx.world.barrier()
-    return {f"{name}/{key}": value for key, value in inner.folder.read_result().items()}
+    return ctx.folder.read_result()
 
 
 def _with_model(job: Job, path: Path) -> Job:
     return replace(job, model=replace(job.model, path=str(path), revision=None))
 
 
-def _changes(folder: Path) -> dict[str, float]:
-    """Compression and change of accuracy on each data set, paired by problem."""
-    before, after = (_free_rows(folder / part / "completions.jsonl") for part in ("initial", "trained"))
-    return {
-        f"{name}/{key}": value
-        for name in before
-        for key, value in compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).items()
-    }
-
-
-def _free_rows(path: Path) -> dict[str, list[dict]]:
-    """Completions with budgets of the model's own, by data set."""
-    rows: dict[str, list[dict]] = {}
-    for row in read_rows(path):
-        if row["prefilled"] is None:
-            rows.setdefault(row["dataset"], []).append(row)
-    return rows
+def _keep_hashes(ctx: Context) -> None:
+    """Those of both evaluations beside the run's own result, under the names that the numbers have there."""
+    every = {name: json.loads((ctx.folder.path / name / HASHES).read_text()) for name in ("initial", "trained")}
+    named = {f"{name}/{dataset}": one for name, hashes in every.items() for dataset, one in hashes.items()}
+    ctx.folder.write_json(HASHES, named)

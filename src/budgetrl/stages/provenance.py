@@ -1,36 +1,53 @@
-"""What the numbers of an evaluation depend on, as hashes: two numbers can be compared if all of them are equal."""
+"""What the numbers of an evaluation depend on, as hashes: two numbers can be compared if they agree."""
 
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from types import ModuleType
 
 from budgetrl.budget import format as layout
+from budgetrl.budget.records import Problem
+from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.engine import Sampling
 from budgetrl.verify import answers, pool, worker
 
 PACKAGES = ("math-verify", "latex2sympy2_extended", "sympy")
-GRADER: Sequence[ModuleType] = (layout, answers, pool, worker)
-"""The modules that find an answer in a response and compare it."""
+GRADER: Sequence[ModuleType | Callable] = (layout, answers, pool, worker, Collector._outcome)
+"""What finds an answer in a response, compares it, and decides what the verdict counts for."""
+STAND_IN = 100
+"""The budget in prompts that ask for one: what each really asks for is drawn, and differs from seed to seed."""
+
+Hashes = dict[str, str]
 
 
-def hashes_of(prompts: Sequence[object], sampling: Sampling, samples: int) -> dict[str, str]:
-    """What two evaluations must share for their numbers to be comparable.
+def hashes_of(problems: Sequence[Problem], collector: Collector, samples: int) -> Hashes:
+    """Those of one data set, measured with a collector and so many samples of a problem.
 
-    `prompt`: the texts that the model is given, which hold problems, template, instructions and budgets asked for;
-    without the passes with pre-filled budgets, whose numbers say which. `sampling`: temperature, token limit and
-    samples of a problem, not the engine. `grader`: see `grader_hash`.
+    `problems`: ids, texts and gold answers. `prompt`: what the model is given, which holds template and
+    instructions, so that two formats differ; the same whatever budget a prompt asks for or a pass pre-fills.
+    `sampling`: temperature, token limit and samples of a problem, not the engine. `grader`: see `grader_hash`.
     """
-    drawn = {key: value for key, value in asdict(sampling).items() if key != "stop_ids"} | {"samples": samples}
-    return {"prompt": _hash(prompts), "sampling": _hash(drawn), "grader": grader_hash()}
+    asked = STAND_IN if collector.fmt.budget_in == "prompt" else None
+    return {
+        "problems": _hash([[p.id, p.problem, p.answer] for p in problems]),
+        "prompt": _hash(collector.prompt_texts(problems, [asked] * len(problems))),
+        "sampling": _hash(_drawn(collector.sampling) | {"samples": samples}),
+        "grader": grader_hash(),
+    }
 
 
+@cache
 def grader_hash() -> str:
     """Of the code that reads and compares answers, and of the versions of the packages that it calls."""
     return _hash([*map(inspect.getsource, GRADER), *map(version, PACKAGES)])
+
+
+def _drawn(sampling: Sampling) -> dict[str, object]:
+    return {key: value for key, value in asdict(sampling).items() if key != "stop_ids"}
 
 
 def _hash(content: object) -> str:

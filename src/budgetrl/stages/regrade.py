@@ -11,8 +11,8 @@ from budgetrl.report.comparable import HASHES
 from budgetrl.report.reading import read_run
 from budgetrl.stages.base import Job
 from budgetrl.stages.generation import Row
-from budgetrl.stages.provenance import grader_hash
-from budgetrl.verify.pool import Verifier
+from budgetrl.stages.provenance import Hashes, grader_hash
+from budgetrl.verify.pool import Verdict, Verifier
 
 if TYPE_CHECKING:
     from budgetrl.stages.evaluate import Evaluate
@@ -55,15 +55,23 @@ def _said(config: Mapping[str, Any], stage: "Evaluate") -> dict[str, Any]:
     return said
 
 
-def regraded(folder: Path, fmt: ResponseFormat, verifier: Verifier) -> tuple[list[Row], dict[str, str]]:
+def regraded(folder: Path, fmt: ResponseFormat, verifier: Verifier) -> tuple[list[Row], dict[str, Hashes]]:
     """The rows of an evaluation with verdicts of today's grader, and the hashes they now have.
 
     What was measured in tokens stays, since it needs the tokens; a row's gold answer is its own.
     """
     rows = list(read_run(folder).completions)
     graded = verifier.grade([(row["answer"], fmt.parse(row["text"]).body(row["text"])) for row in rows])
-    anew = [
-        {**row, "correct": verdict.correct, "parsed": verdict.parsed, "timed_out": verdict.timed_out}
-        for row, verdict in zip(rows, graded, strict=True)
-    ]
-    return anew, {**json.loads((folder / HASHES).read_text()), "grader": grader_hash()}
+    anew = [{**row, **_verdict(row, verdict)} for row, verdict in zip(rows, graded, strict=True)]
+    hashes: dict[str, Hashes] = json.loads((folder / HASHES).read_text())
+    return anew, {name: {**one, "grader": grader_hash()} for name, one in hashes.items()}
+
+
+def _verdict(row: Mapping[str, Any], verdict: Verdict) -> Row:
+    """What the grader decides of a row. A completion that was cut off is never right, whatever its text holds."""
+    return {
+        "correct": verdict.correct and not row["truncated"],
+        "given_answer": verdict.answer,
+        "parsed": verdict.parsed,
+        "timed_out": verdict.timed_out,
+    }

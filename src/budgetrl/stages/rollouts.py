@@ -7,6 +7,7 @@ from functools import cached_property
 from statistics import fmean
 
 from budgetrl.budget.metrics import batch_metrics
+from budgetrl.rewards.group import right
 from budgetrl.rewards.shape import Controller, Parts
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.generation import Row, completion_row
@@ -124,7 +125,7 @@ def informative_groups(
 
 def _group(samples: Sequence[Sample], rewards: Sequence[float], parts: Parts) -> Group:
     lengths = [len(sample.completion.token_ids) for sample in samples]
-    return Group(rewards, parts, lengths, [sample.verdict.correct for sample in samples])
+    return Group(rewards, parts, lengths, [right(sample.outcome) for sample in samples])
 
 
 def _experience(sample: Sample, advantage: float, collector: Collector) -> Experience:

@@ -188,7 +188,7 @@ def _grade(
         {
             **line.row,
             "well_formed": reading.parsed.well_formed and not line.row["truncated"],
-            "correct": verdict.correct,
+            "correct": verdict.correct and not line.row["truncated"],
             "budget": line.row["budget"] if fmt.budget_in == "prompt" else reading.parsed.budget,
             "length": reading.length,
             "thinking_length": reading.thinking_length,
@@ -284,8 +284,8 @@ def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
         ours = line.to_grade or key != "answer"  # of an outcome it is handed through
         if ours and key in row and not fits(row[key]):
             yield line.error(key, f"must be {wanted}, not {_shown(row[key])}")
-    if row.get("well_formed") and row.get("truncated"):
-        yield line.error("truncated", "true in a well-formed response; one that was cut off is malformed")
+    if row.get("truncated") and (row.get("well_formed") or row.get("correct")):
+        yield line.error("truncated", "true in a response that is well formed or right; a cut-off one is neither")
     budget = row.get("budget")
     if row.get("well_formed") and not (fmt.budget_in is None if budget is None else budget >= 1):
         said = f"{_shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"

@@ -38,7 +38,7 @@ class Group:
     lengths: Sequence[int]
     """Tokens trained on in each completion; read by the scale `tokens`."""
     correct: Sequence[bool]
-    """Verdicts; read by `difficulty_weighting`."""
+    """Which ones the rewards call right: correct and well formed; read by `difficulty_weighting`."""
 
 
 def group_advantages(groups: Sequence[Group], algorithm: Algorithm) -> list[list[float]]:

@@ -41,7 +41,8 @@ class Algorithm:
     max_rollouts: int = 10
     """Most rollouts to fill a batch under drop_equal_groups; what is missing then is made up of equal groups."""
     mask_truncated: bool = False
-    """Leave truncated completions out of the loss and its denominators (DAPO's overlong filtering)."""
+    """Leave truncated completions out of the loss (DAPO's overlong filtering). They still count among the
+    completions by which loss_level=sequence and constant divide, as in TRL."""
     ratio_level: str = "token"
     """Probability ratio of the new to the old policy: of each token, or sequence: their geometric mean (GSPO)."""
     surrogate: str = "clip"
@@ -114,6 +115,11 @@ class Algorithm:
             require(masks, "mismatch_floor", f"only a mask has a floor, not mismatch={self.mismatch}; set it to 0")
         if self.mismatch != "none":
             require(self.mismatch_floor < self.mismatch_cap, "mismatch_cap", "must be above mismatch_floor")
+
+    @property
+    def scaled_by_group(self) -> bool:
+        """Whether the reward, or each part of it, is divided by its std in the group: small differences grow."""
+        return self.advantage_scale == "group" or self.per_component
 
     def budget_entropy(self, progress: float) -> float:
         """The coefficient c of the entropy bonus at `progress` (0 at the first step, 1 at the last)."""

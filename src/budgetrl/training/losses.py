@@ -97,25 +97,39 @@ def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, kind: str) -> Tensor:
     raise ValueError(f"no KL estimator {kind!r}; there are {', '.join(KL_ESTIMATORS)}")
 
 
-def token_weights(lengths: Sequence[int], level: str, longest: int) -> list[float]:
+def token_weights(lengths: Sequence[int], level: str, longest: int, masked: Sequence[bool] = ()) -> list[float]:
     """The weight of every token of each completion of the whole batch: all micro-batches on all ranks.
 
     Lengths are in tokens. Level `token`: 1 / total tokens, so a long completion counts for more.
     Level `sequence`: 1 / (completions * its length), so each counts the same, and a token of a long
     one for less; over all tokens the weights of these two sum to 1. Level `constant`: 1 /
     (completions * `longest` allowed), so that no token's weight depends on how long anything came
-    out (Dr. GRPO, arXiv 2503.20783). `spread` gives them to tokens. Raises ValueError for an unknown
-    level and for a completion without tokens.
+    out (Dr. GRPO, arXiv 2503.20783). `spread` gives them to tokens.
+
+    Completions that are `masked` (none if it is empty) weigh 0. They still count among the completions of
+    `sequence` and `constant`, so that the others weigh what they would without a mask; their tokens do
+    not count in the total of `token`. So has TRL's GRPO trainer.
+
+    Raises ValueError for an unknown level and for a completion without tokens.
 
     >>> token_weights([1, 3], "token", 9), token_weights([1, 4], "sequence", 9), token_weights([1, 4], "constant", 8)
     ([0.25, 0.25], [0.5, 0.125], [0.0625, 0.0625])
+    >>> token_weights([1, 4], "token", 9, [False, True]), token_weights([1, 4], "sequence", 9, [False, True])
+    ([1.0, 0.0], [0.5, 0.0])
     """
+    masked = masked or [False] * len(lengths)
+    weights = zip(_unmasked_weights(lengths, level, longest, masked), masked, strict=True)
+    return [0.0 if gone else weight for weight, gone in weights]
+
+
+def _unmasked_weights(lengths: Sequence[int], level: str, longest: int, masked: Sequence[bool]) -> list[float]:
+    """What each completion's tokens would weigh if it were not masked itself."""
     if min(lengths, default=1) < 1:
         raise ValueError(f"every completion needs at least one token, got lengths {list(lengths)}")
-    count, total = len(lengths), sum(lengths)
+    count, total = len(lengths), sum(n for n, gone in zip(lengths, masked, strict=True) if not gone)
     match level:
         case "token":
-            return [1 / total for _ in lengths]
+            return [1 / max(1, total) for _ in lengths]  # all masked: no weight is asked for
         case "sequence":
             return [1 / (count * length) for length in lengths]
         case "constant":

@@ -95,12 +95,15 @@ class PolicyStep:
     ) -> dict[str, float]:
         """One optimiser step on the whole global batch, which every rank passes; returns its metrics.
 
-        With `mask_truncated` the step does not see truncated completions; if all are, its gradient is 0.
+        With `mask_truncated` truncated completions count in the weights of the others (`token_weights`) and are
+        then left out: no forward pass, no share in the metrics. If all are truncated, the gradient is 0.
         """
-        if update.algorithm.mask_truncated:
-            old = [values for e, values in zip(experience, old, strict=True) if not e.truncated] if old else None
-            experience = [e for e in experience if not e.truncated]
-        shares = self._shares(experience, update, old)
+        masked = [update.algorithm.mask_truncated and e.truncated for e in experience]
+        lengths = [len(e.completion_ids) for e in experience]
+        weights = token_weights(lengths, update.algorithm.loss_level, update.max_new_tokens, masked)
+        left = [i for i, gone in enumerate(masked) if not gone]
+        experience, weights = [experience[i] for i in left], [weights[i] for i in left]
+        shares = self._shares(experience, weights, update.tokens_per_device, [old[i] for i in left] if old else None)
         by_batch = {id(share.batch): share for share in shares}
         tally = _Tally()
         loss, norm = self.engine.step(
@@ -138,12 +141,16 @@ class PolicyStep:
     def _plan(self, experience: Sequence[Experience], tokens_per_device: int) -> list[Indices]:
         return plan_ranks([e.size for e in experience], tokens_per_device, self.world.size)[self.world.rank]
 
-    def _shares(self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None) -> list[_Share]:
-        lengths = [len(e.completion_ids) for e in experience]
-        weights = token_weights(lengths, update.algorithm.loss_level, update.max_new_tokens)
+    def _shares(
+        self,
+        experience: Sequence[Experience],
+        weights: Sequence[float],
+        tokens_per_device: int,
+        old: Sequence[Tensor] | None,
+    ) -> list[_Share]:
         return [
             _share([experience[i] for i in part], [weights[i] for i in part], [old[i] for i in part] if old else None)
-            for part in self._plan(experience, update.tokens_per_device)
+            for part in self._plan(experience, tokens_per_device)
         ]
 
 

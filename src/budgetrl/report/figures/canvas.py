@@ -1,0 +1,144 @@
+"""What all figures have in common: style, panels, legends, error bars, and files.
+
+Colours are Okabe and Ito's, which people with colour-blindness tell apart; bars are ± one standard error.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from budgetrl.report.reading import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BLACK = "#000000"
+ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+COLUMNS = 3
+"""Panels beside each other: at the width of a rendered Markdown page more are too small to read."""
+DPI = 130
+PALETTE = 192
+_STYLE = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.6,
+}
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Draw or save in our style, whatever the user's matplotlibrc says."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> T:
+        from matplotlib import rc_context, rcParamsDefault
+
+        rc: Any = {**rcParamsDefault, **_STYLE}
+        with rc_context(rc):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def small_multiples(count: int, height: float = 2.35) -> "tuple[Figure, list[Axes]]":
+    columns = min(COLUMNS, count)
+    return grid(-(-count // columns), columns, width=3.25 * columns, height=height, count=count)
+
+
+def grid(rows: int, columns: int, width: float, height: float, count: int | None = None) -> "tuple[Figure, list[Axes]]":
+    """A figure with `count` panels, each `height` inches high. Not pyplot's: no window, no global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count or rows * columns)]
+
+
+def error_line(
+    ax: "Axes", at: Sequence[float], estimates: Sequence[Estimate], scale: float = 1.0, **style: Any
+) -> None:
+    values = [scale * estimate.value for estimate in estimates]
+    errors = [scale * (estimate.error or 0.0) for estimate in estimates]
+    ax.errorbar(at, values, yerr=errors, markersize=4.5, capsize=2, elinewidth=1, **style)
+
+
+def legend_line(colour: str, style: Any, label: str) -> "Line2D":
+    """A legend entry."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, linestyle=style, label=label)
+
+
+def legend_marker(marker: str, label: str, colour: str = BLACK) -> "Line2D":
+    """A legend entry for a kind of point; black if it has different colours in different panels."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=4.5, label=label)
+
+
+def legend_above(ax: "Axes") -> None:
+    """Between title and panel, where no data can be."""
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.97), "borderpad": 0.2}
+    legend = ax.legend(ncols=3, handlelength=1.2, columnspacing=1.0, **place)
+    legend.set_in_layout(False)  # a long legend must not make its panel narrower than the others
+
+
+def legend_below(figure: "Figure", ax: "Axes") -> None:
+    """Below all panels, with the entries of one of them."""
+    handles, labels = ax.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+
+
+def plain_log_ticks(ax: "Axes") -> None:
+    for axis in (ax.xaxis, ax.yaxis):
+        plain_log_axis(axis)
+
+
+def plain_log_axis(axis: "Axis") -> None:
+    """10, 20, 50, 100 instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+@styled
+def save(figure: "Figure", path: Path) -> Path:
+    """Write a PNG of modest size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    from PIL import Image
+
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    # A palette makes a third of the size, and none of these drawings has more colours than it holds.
+    Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(path, optimize=True)
+    return path
+
+
+@styled
+def save_pdf(figure: "Figure", path: Path) -> Path:
+    """Write a PDF, the same to the byte for the same figure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"CreationDate": None})
+    return path

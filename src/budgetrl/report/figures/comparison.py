@@ -1,0 +1,90 @@
+"""Runs beside each other: the front of accuracy and length, and curves over a coefficient."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from budgetrl.report.figures.canvas import COLOURS, MARKERS, error_line, grid, legend_below, legend_marker, styled
+from budgetrl.report.reading import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
+    """Several runs on one data set: a point each, with both errors, and the front of those that none beats.
+
+    More of them than there are colours have numbers too, at the points and in the legend.
+    """
+    points = {name: (r.get("length"), r.get("accuracy")) for name, r in runs.items()}
+    found = {name: (x, y) for name, (x, y) in points.items() if x and y}
+    if not found:
+        return None
+    figure, (ax,) = grid(1, 1, width=6.6, height=max(3.6, 0.2 * len(found)))
+    numbered = len(found) > len(COLOURS)
+    entries = []
+    for index, (name, (length, accuracy)) in enumerate(found.items()):
+        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]
+        x, y = length.value, 100 * accuracy.value
+        ax.errorbar(
+            x, y, xerr=length.error, yerr=_times(accuracy.error, 100), color=colour, marker=marker,
+            linestyle="none", markersize=5, capsize=2, elinewidth=0.7 if numbered else 1,
+        )  # fmt: skip
+        if numbered:
+            ax.annotate(str(index + 1), (x, y), (4, 3), textcoords="offset points", color=colour, fontsize=8)
+        entries.append(legend_marker(marker, f"{index + 1} {name}" if numbered else name, colour))
+    front = pareto_front([(x.value, 100 * y.value) for x, y in found.values()])
+    if len(front) > 1:
+        label = "none is better in both"
+        entries += ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label=label)
+    ax.set(xlabel="mean length, tokens", ylabel="accuracy, %")
+    ax.set_xlim(left=0)
+    figure.legend(handles=entries, loc="outside right upper")
+    return figure
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (length, accuracy) those that no other equals or beats in both, by length.
+
+    >>> pareto_front([(30, 90), (20, 80), (40, 90), (25, 70), (10, 50)])
+    [(10, 50), (20, 80), (30, 90)]
+    """
+    front: list[tuple[float, float]] = []
+    for length, accuracy in sorted(set(points), key=lambda point: (point[0], -point[1])):
+        if not front or accuracy > front[-1][1]:
+            front.append((length, accuracy))
+    return front
+
+
+@styled
+def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) -> "Figure":
+    """Accuracy and length over the values of one key of the configuration, with errors; a line for each label."""
+    figure, axes = grid(1, 2, width=8.0, height=3.0)
+    for ax, (metric, title, scale) in zip(axes, _AGAINST_COEFFICIENT, strict=True):
+        for index, (label, by_value) in enumerate(lines.items()):
+            found = {x: estimate for x, results in sorted(by_value.items()) if (estimate := results.get(metric))}
+            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": label}
+            error_line(ax, list(found), list(found.values()), scale, **style)
+        ax.set(title=title, xlabel=key)
+        _ticks_at(ax, sorted({x for by_value in lines.values() for x in by_value}))
+    axes[1].set_ylim(bottom=0)
+    if len(lines) > 1:
+        legend_below(figure, axes[0])
+    return figure
+
+
+MOST_TICKS = 8
+
+
+def _ticks_at(ax: "Axes", values: Sequence[float]) -> None:
+    """Ticks where there are points, as the user wrote the values; of many, some at equal steps in their order."""
+    shown = values[:: -(-len(values) // MOST_TICKS)]
+    ax.set_xticks(shown, [f"{value:.10g}" for value in shown])
+
+
+_AGAINST_COEFFICIENT = (("accuracy", "Accuracy, %", 100.0), ("length", "Length, tokens", 1.0))
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else factor * value

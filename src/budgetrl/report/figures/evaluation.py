@@ -1,0 +1,171 @@
+"""What an evaluation found: levels, budgets kept, lengths controlled, cut-offs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from budgetrl.report.figures.canvas import (
+    BLACK,
+    BLUE,
+    COLOURS,
+    MARKERS,
+    RED,
+    error_line,
+    grid,
+    legend_below,
+    plain_log_axis,
+    plain_log_ticks,
+    small_multiples,
+    styled,
+)
+from budgetrl.report.reading import Estimate, Results, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEXAGONS = 34
+"""Across the budget-length plane."""
+
+
+@styled
+def by_level(models: Mapping[str, Results]) -> "Figure | None":
+    """Accuracy, length and budget by difficulty, a line for each model."""
+    titles = {"accuracy": "Accuracy, %", "length": "Length, tokens", "budget": "Budget, tokens"}
+    drawn = [metric for metric in titles if any(_over_levels(r, metric) for r in models.values())]
+    if not drawn:
+        return None
+    figure, axes = small_multiples(len(drawn), height=2.9)
+    levels = sorted({level for results in models.values() for level in results.levels()})
+    for ax, metric in zip(axes, drawn, strict=True):
+        _draw_levels(ax, models, metric, levels)
+        ax.set_title(titles[metric])
+        if metric != "accuracy":
+            ax.set_ylim(bottom=0)
+    legend_below(figure, axes[0])
+    return figure
+
+
+@styled
+def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
+    """How well budgets are kept: where on the plane of budget and length the completions lie."""
+    pairs = [(row["budget"], row["length"]) for row in rows if row.get("budget") and row["length"] > 0]
+    if not pairs:
+        return None
+    budgets, lengths = np.array(pairs, dtype=float).T
+    figure, (ax,) = grid(1, 1, width=5.2, height=4.2)
+    low, high = 0.8 * np.array([budgets.min(), lengths.min()]).min(), 1.25 * max(budgets.max(), lengths.max())
+    _draw_bands(ax, low, high)
+    cells = ax.hexbin(
+        budgets, lengths, gridsize=HEXAGONS, xscale="log", yscale="log", mincnt=1, cmap="viridis",
+        norm="log", extent=(*np.log10([low, high]), *np.log10([low, high])), linewidths=0.2, zorder=3,
+    )  # fmt: skip
+    cells.set_clim(1, max(2, np.max(np.asarray(cells.get_array()))))
+    plain_log_axis(figure.colorbar(cells, ax=ax, label="completions", shrink=0.85).ax.yaxis)
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel="budget the model wrote, tokens", ylabel="length, tokens")
+    legend_below(figure, ax)
+    plain_log_ticks(ax)
+    return figure
+
+
+@styled
+def length_control(rows: Sequence[Row]) -> "Figure | None":
+    """Length obtained against the budget the user pre-filled, a line for each level."""
+    cells = _lengths_by_level_and_budget(rows)
+    if not cells:
+        return None
+    figure, (ax,) = grid(1, 1, width=5.2, height=4.0)
+    budgets = sorted({budget for by_budget in cells.values() for budget in by_budget})
+    ax.plot(budgets, budgets, color=BLACK, linestyle="--", linewidth=1, zorder=5, label="as asked")
+    for (level, by_budget), colour in zip(sorted(cells.items(), key=_level_order), _ramp(len(cells)), strict=True):
+        label = "all problems" if level is None else f"level {level}"
+        estimates = {budget: _mean(by_problem) for budget, by_problem in sorted(by_budget.items())}
+        error_line(ax, list(estimates), list(estimates.values()), color=colour, marker="o", label=label)
+    ax.set(xscale="log", yscale="log", xlabel="budget pre-filled, tokens", ylabel="mean length obtained, tokens")
+    plain_log_ticks(ax)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@styled
+def against_limit(models: Mapping[str, Results]) -> "Figure | None":
+    """Accuracy over the limit, and over the length that comes of it: cut-offs solid, given budgets dashed."""
+    kinds = {"cut off": ("cutoff", Results.cutoffs, "solid"), "budget given": ("budget", Results.budgets, "dashed")}
+    figure, axes = grid(1, 2, width=8.0, height=3.2)
+    for index, (model, results) in enumerate(models.items()):
+        for kind, (key, limits_of, linestyle) in kinds.items():
+            limits = [limit for limit in limits_of(results) if results.get(f"{key}_{limit}/accuracy")]
+            accuracies, lengths = (
+                [found for limit in limits if (found := results.get(f"{key}_{limit}/{metric}"))]
+                for metric in ("accuracy", "length")
+            )
+            style: dict[str, Any] = {"color": _model_colour(index, len(models)), "linestyle": linestyle}
+            style |= {"marker": MARKERS[index % len(MARKERS)], "label": f"{model} model, {kind}" if model else kind}
+            if limits:
+                error_line(axes[0], limits, accuracies, 100, **style)
+                error_line(axes[1], [length.value for length in lengths], accuracies, 100, **style)
+    if not axes[0].containers:
+        return None
+    for ax, xlabel in zip(axes, ("limit, tokens", "mean length obtained, tokens"), strict=True):
+        ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy, %")
+        plain_log_axis(ax.xaxis)
+    legend_below(figure, axes[0])
+    return figure
+
+
+def _model_colour(index: int, count: int) -> str:
+    """The initial model red, the trained one blue, as is a model by itself; of more models each its own."""
+    return COLOURS[index % len(COLOURS)] if count > 2 else (RED, BLUE)[index - count]
+
+
+def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels: Sequence[int]) -> None:
+    """Levels stand at equal distances; models are moved apart a little so that their bars do not overlap."""
+    for index, (model, results) in enumerate(models.items()):
+        found = _over_levels(results, metric)
+        at = [levels.index(level) + 0.08 * (index - (len(models) - 1) / 2) for level in found]
+        style = {"color": _model_colour(index, len(models)), "marker": MARKERS[index % len(MARKERS)], "label": model}
+        error_line(ax, at, list(found.values()), 100 if metric == "accuracy" else 1, **style)
+    ax.set_xticks(range(len(levels)), [str(level) for level in levels])
+    ax.set_xlabel("level")
+
+
+def _draw_bands(ax: "Axes", low: float, high: float) -> None:
+    ends = np.array([low, high])
+    for share, shade in ((0.5, "#eeeeee"), (0.25, "#d9d9d9")):
+        label = f"within {share:.0%} of the budget".replace("%", " %")
+        ax.fill_between(ends, (1 - share) * ends, (1 + share) * ends, color=shade, linewidth=0, label=label, zorder=1)
+    ax.plot(ends, ends, color=BLACK, linewidth=1, linestyle="--", label="length = budget", zorder=2)
+
+
+def _over_levels(results: Results, metric: str) -> dict[int, Estimate]:
+    found = {level: results.get(f"level_{level}/{metric}") for level in results.levels()}
+    return {level: estimate for level, estimate in found.items() if estimate is not None}
+
+
+def _lengths_by_level_and_budget(rows: Sequence[Row]) -> dict[Any, dict[int, dict[str, list[int]]]]:
+    """Lengths by level, pre-filled budget and problem."""
+    cells: dict[Any, dict[int, dict[str, list[int]]]] = {}
+    for row in rows:
+        if row.get("prefilled"):
+            by_problem = cells.setdefault(row.get("level"), {}).setdefault(row["prefilled"], {})
+            by_problem.setdefault(row["problem_id"], []).append(row["length"])
+    return cells
+
+
+def _mean(by_problem: Mapping[str, Sequence[float]]) -> Estimate:
+    """The mean over problem means, with its error: samples of one problem are not independent."""
+    means = [np.mean(values) for values in by_problem.values()]
+    error = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
+    return Estimate(float(np.mean(means)), error)
+
+
+def _level_order(item: tuple[Any, Any]) -> tuple[bool, float]:
+    return item[0] is None, item[0] or 0
+
+
+def _ramp(count: int) -> list[Any]:
+    """Colours in order from dark to light, for levels."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, count)]

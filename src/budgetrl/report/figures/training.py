@@ -1,0 +1,173 @@
+"""Training curves."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from budgetrl.report.figures.canvas import (
+    COLOURS,
+    MARKERS,
+    error_line,
+    grid,
+    legend_above,
+    legend_below,
+    legend_marker,
+    small_multiples,
+    styled,
+)
+from budgetrl.report.reading import Estimate, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SMOOTHING = 0.06
+"""Share of the steps that a training curve's bold line averages over."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a training panel."""
+
+    key: str
+    label: str
+    scale: float = 1.0
+    noisy: bool = True
+    """False for a schedule, which needs no smoothing."""
+    zero_is_off: bool = False
+    """True if a metric that is always 0 was switched off, and need not be shown."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One training panel: a title with the unit, and the metrics that belong together."""
+
+    title: str
+    curves: tuple[Curve, ...]
+
+
+PANELS = (
+    Panel("Reward", (Curve("reward", "reward"),)),
+    Panel("Accuracy and format, %", (Curve("accuracy", "accuracy", 100), Curve("format", "well formed", 100))),
+    Panel("Length and budget, tokens", (Curve("length", "length"), Curve("budget", "budget"))),
+    Panel(
+        "Length within x % of budget, %",
+        tuple(Curve(f"match_{x}", f"{x} %", 100) for x in (50, 25, 10)),
+    ),
+    Panel("Tightness alpha", (Curve("alpha", "alpha", noisy=False),)),
+    Panel("Entropy, nats", (Curve("budget_entropy", "of the budget"), Curve("entropy", "per token"))),
+    Panel("Rank correlation, budget and level", (Curve("budget_level_rho", "rho"),)),
+    Panel(
+        "Nothing to learn from, %",
+        (
+            Curve("groups_equal", "groups all equal", 100),
+            Curve("truncated", "cut off", 100),
+        ),
+    ),
+    Panel("KL to the reference, nats per token", (Curve("kl", "KL", zero_is_off=True),)),
+    Panel("Loss", (Curve("loss", "loss"),)),
+)
+"""In reading order. Left out: panels without a logged metric, and the loss where there is a reward."""
+
+
+@styled
+def training_curves(rows: Sequence[Row]) -> "Figure | None":
+    """Small multiples over steps: each step thin, the running mean bold, evaluations as points."""
+    panels = [panel for panel in PANELS if any(_is_logged(rows, curve) for curve in panel.curves)]
+    if any(panel.title == "Reward" for panel in panels):
+        panels = [panel for panel in panels if panel.title != "Loss"]
+    if not panels:
+        return None
+    figure, axes = small_multiples(len(panels))
+    markers = dict(zip(_evaluated(rows), MARKERS, strict=False))
+    for ax, panel in zip(axes, panels, strict=True):
+        _draw_panel(ax, panel, rows, markers)
+    if markers:
+        handles = [legend_marker(marker, f"held-out problems of {dataset}") for dataset, marker in markers.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    return figure
+
+
+@styled
+def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
+    """Budget and length over the steps, a line for each model; rows of the same step, of several runs, are averaged."""
+    panels = {"Budget, tokens": Curve("budget", "budget"), "Length, tokens": Curve("length", "length")}
+    drawn = {model: rows for model, rows in models.items() if any(row.get("budget") is not None for row in rows)}
+    if not drawn:
+        return None
+    figure, axes = grid(1, 2, width=8.0, height=3.0)
+    for ax, (title, curve) in zip(axes, panels.items(), strict=True):
+        for (model, rows), colour in zip(drawn.items(), COLOURS, strict=False):
+            steps, values = _mean_series(rows, curve)
+            ax.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
+            ax.plot(steps, _running_mean(values), color=colour, label=model)
+        ax.set(title=title, xlabel="step")
+        ax.set_ylim(bottom=0)
+    legend_below(figure, axes[0])
+    return figure
+
+
+def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[str, str]) -> None:
+    several = len(panel.curves) > 1
+    for curve, colour in zip(panel.curves, COLOURS, strict=False):
+        steps, values = _series(rows, curve)
+        if not steps.size:
+            continue
+        if curve.noisy:
+            ax.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
+        values = _running_mean(values) if curve.noisy else values
+        ax.plot(steps, values, color=colour, label=curve.label if several else None)
+        for dataset, marker in markers.items():
+            _draw_evaluations(ax, rows, f"eval/{dataset}/{curve.key}", curve.scale, color=colour, marker=marker)
+    ax.set_title(panel.title, pad=19)
+    ax.set_xlabel("step")
+    if panel.title.endswith("%"):
+        _limit_to_shares(ax)
+    if several:
+        legend_above(ax)
+
+
+def _limit_to_shares(ax: "Axes") -> None:
+    """At least five points of range, so that what does not move looks it, and no more than there can be."""
+    low, high = ax.get_ylim()
+    spare = max(0.0, 5 - (high - low)) / 2
+    ax.set_ylim(max(low - spare, -2), min(high + spare, 102))
+
+
+def _draw_evaluations(ax: "Axes", rows: Sequence[Row], key: str, scale: float, **style: Any) -> None:
+    found = [(row["step"], Estimate(row[key], row.get(f"{key}_se"))) for row in rows if row.get(key) is not None]
+    steps, estimates = [step for step, _ in found], [estimate for _, estimate in found]
+    error_line(ax, steps, estimates, scale, linestyle="none", markeredgecolor="white", zorder=4, **style)
+
+
+def _evaluated(rows: Sequence[Row]) -> list[str]:
+    """Data sets that the run was evaluated on while it trained: `eval/<dataset>/<metric>`."""
+    keys = {key for row in rows for key in row if key.startswith("eval/") and key.endswith("/accuracy")}
+    return sorted(key.removeprefix("eval/").removesuffix("/accuracy") for key in keys)
+
+
+def _is_logged(rows: Sequence[Row], curve: Curve) -> bool:
+    _, values = _series(rows, curve)
+    return bool(values.any()) if curve.zero_is_off else values.size > 0
+
+
+def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values where the metric was logged and finite."""
+    found = [(row["step"], curve.scale * row[curve.key]) for row in rows if row.get(curve.key) is not None]
+    steps, values = np.array(found, dtype=float).reshape(-1, 2).T
+    return steps, values
+
+
+def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """The steps, each once, and the mean of what was logged at it."""
+    steps, values = _series(rows, curve)
+    distinct, at = np.unique(steps, return_inverse=True)
+    return distinct, np.bincount(at, values) / np.bincount(at)
+
+
+def _running_mean(values: np.ndarray) -> np.ndarray:
+    """Centred; the window shrinks at the ends."""
+    half = max(1, round(SMOOTHING * len(values) / 2))
+    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])

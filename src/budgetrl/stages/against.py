@@ -1,0 +1,76 @@
+"""What changed since another evaluation of the same problems, paired by problem."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.metrics import compare
+from budgetrl.report.comparable import HASHES, MUST_AGREE
+from budgetrl.run.folder import read_rows
+from budgetrl.stages.generation import Row, outcomes_by_problem
+
+RowsBySet = Mapping[str, Sequence[Row]]
+_EVALUATION = ("result.json", "completions.jsonl", HASHES)
+"""What a finished evaluation leaves, by itself or as the part of a pipeline."""
+_FAULTS = {
+    "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
+    "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
+    "grader": "graded {name} by other code; grade it anew (stage.regrade={folder}) and name what comes of it",
+}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A finished evaluation that a new one is to be compared with."""
+
+    folder: Path
+    rows: RowsBySet
+    """Completions with budgets of the model's own, by data set."""
+    hashes: Mapping[str, Mapping[str, str]]
+
+    @staticmethod
+    def read(folder: Path) -> "Earlier":
+        """Raises RequestError where the folder holds no finished evaluation."""
+        if missing := next((name for name in _EVALUATION if not (folder / name).exists()), None):
+            raise RequestError(
+                f"stage.against: there is no {folder / missing}; name the folder of a finished stage=evaluate, or "
+                "initial or trained inside that of a pipeline"
+            )
+        hashes = json.loads((folder / HASHES).read_text())
+        return Earlier(folder, free_rows(read_rows(folder / "completions.jsonl")), hashes)
+
+    def require_alike(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+        """Raises RequestError for a data set that was not measured here, or not as `hashes` say it now is."""
+        for name, ours in hashes.items():
+            if name not in self.hashes:
+                measured = ", ".join(self.hashes)
+                raise RequestError(
+                    f"stage.against: {self.folder} has no data set {name}, only {measured}; evaluate it on {name} too"
+                )
+            for key in MUST_AGREE:
+                if self.hashes[name].get(key) != ours[key]:
+                    fault = _FAULTS[key].format(name=name, folder=self.folder)
+                    raise RequestError(f"stage.against: {self.folder} {fault}")
+
+
+def changes(before: RowsBySet, after: RowsBySet) -> dict[str, float]:
+    """`<data set>/compression`, `/accuracy_change` and so on, with errors and intervals (see `compare`).
+
+    ValueError if a data set's problems are not the same in both.
+    """
+    return {
+        f"{name}/{key}": value
+        for name in after
+        for key, value in compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).items()
+    }
+
+
+def free_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Those with budgets of the model's own, by data set."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        if row["prefilled"] is None:
+            found.setdefault(row["dataset"], []).append(row)
+    return found

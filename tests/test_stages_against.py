@@ -1,0 +1,96 @@
+"""An evaluation is compared with an earlier one, by problem, and only where both were measured alike."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.metrics import compare
+from budgetrl.report.comparison import write_comparison
+from budgetrl.report.report import write_report
+from budgetrl.run.folder import write_json, write_lines
+from budgetrl.stages.against import Earlier, changes, free_rows
+from budgetrl.stages.evaluate import Evaluate
+from budgetrl.stages.generation import outcomes_by_problem
+from budgetrl.stages.pipeline import Pipeline
+from many_runs import Start, finish_all, log_of, prepare, read_rows, start_all
+
+HASHES = {"problems": "p", "prompt": "q", "sampling": "s", "grader": "g"}
+EVALUATE = ["stage=evaluate", "dataset.eval_size=7", "stage.samples=2"]
+
+
+def row(problem: str, length: int, correct: bool = True, dataset: str = "mini", prefilled: int | None = None) -> dict:
+    known = {"well_formed": True, "correct": correct, "length": length, "budget": None}
+    return {"dataset": dataset, "prefilled": prefilled, "problem_id": problem, **known}
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A finished evaluation of two problems, and one with a given budget."""
+    folder = tmp_path / "earlier"
+    write_lines(folder / "completions.jsonl", [row("a", 100), row("b", 300), row("a", 9, prefilled=8)])
+    write_json(folder / "hashes.json", {"mini": HASHES})
+    write_json(folder / "result.json", {})
+    return folder
+
+
+def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: Path) -> None:
+    before = Earlier.read(earlier)
+    before.require_alike({"mini": HASHES | {"prompt": "another format's"}})
+    after = free_rows([row("a", 40), row("b", 60, correct=False), row("b", 5, prefilled=8)])
+    changed = changes(before.rows, after)
+    assert (changed["mini/compression"], changed["mini/accuracy_change"]) == (0.75, -0.5)
+    assert changed["mini/accuracy_change_low"] < -0.5 < changed["mini/accuracy_change_high"]
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"gsm8k": HASHES}, "has no data set gsm8k, only mini; evaluate it on gsm8k too"),
+        ({"mini": HASHES | {"problems": "x"}}, "measured other problems of mini; evaluate both on the same"),
+        ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit or number"),
+        ({"mini": HASHES | {"grader": "x"}}, r"graded mini by other code; grade it anew \(stage\.regrade="),
+    ],
+)
+def test_an_evaluation_of_something_else_is_refused(earlier: Path, now: dict, said: str) -> None:
+    with pytest.raises(RequestError, match=rf"stage\.against: {earlier} {said}"):
+        Earlier.read(earlier).require_alike(now)
+
+
+@pytest.mark.parametrize("lacks", ["result.json", "completions.jsonl", "hashes.json"])
+def test_a_folder_without_a_finished_evaluation_is_refused(earlier: Path, lacks: str) -> None:
+    (earlier / lacks).unlink()
+    with pytest.raises(RequestError, match=rf"stage\.against: there is no .*{lacks}; name the folder of a finished"):
+        Earlier.read(earlier)
+
+
+def test_a_pipeline_is_compared_with_its_own_initial_model() -> None:
+    with pytest.raises(ValueError, match=r"evaluate\.against is for stage=evaluate"):
+        Pipeline(evaluate=Evaluate(against="somewhere"))
+
+
+@pytest.mark.slow
+def test_an_evaluation_says_what_changed_since_another(tmp_path: Path) -> None:
+    initial, trained = tmp_path / "initial-s0", tmp_path / "trained-s0"
+    prepare(initial, *EVALUATE, "stage.format=plain")
+    prepare(trained, *EVALUATE, "stage.budgets=[20]", f"stage.against={initial}")
+    finish_all([Start(str(initial)), Start(str(trained))], tmp_path)
+    regraded, other = tmp_path / "regraded", tmp_path / "other"
+    prepare(regraded, *EVALUATE, "stage.budgets=[20]", f"stage.regrade={trained}", f"stage.against={initial}")
+    prepare(other, *EVALUATE, "dataset.eval_size=14", f"stage.against={initial}")
+    assert start_all([Start(str(regraded)), Start(str(other))], tmp_path) == [[0], [2]]
+    result = json.loads((trained / "result.json").read_text())
+    before, after = (
+        outcomes_by_problem([r for r in read_rows(folder / "completions.jsonl") if r["prefilled"] is None])
+        for folder in (initial, trained)
+    )
+    expected = {f"mini/{key}": value for key, value in compare(before, after).items()}
+    assert expected["mini/compression_low"] and result == {**result, **expected}
+    assert (regraded / "result.json").read_text() == (trained / "result.json").read_text()
+    assert json.loads((initial / "hashes.json").read_text())["mini"].keys() == HASHES.keys()
+    assert "| mini | " in write_report(trained).read_text().partition("## What changed")[2].partition("Against `")[0]
+    table = write_comparison([initial, trained], tmp_path / "out", ("folder",)).with_suffix(".csv").read_text()
+    assert "compression,compression_se,compression_low,compression_high" in table
+    assert "measured other problems of mini" in log_of(other)
+    assert not (other / "partial").exists()
