@@ -40,6 +40,8 @@ class FakeStage(Stage):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.ends == "crash" or (self.ends == "by seed" and job.seed == CRASHER):
             raise ArithmeticError("out of numbers")
+        if self.ends == "crash on rank 1" and ctx.world.rank == 1:
+            raise ArithmeticError("out of numbers on rank 1")
         if self.ends == "bad row":
             raise RequestError("data.jsonl, line 3: no answer")
         if self.ends == "stopped":

@@ -58,6 +58,20 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["reward.rb=-0.1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
         (["stge=grpo"], "stge: there is no such key; did you mean stage?"),
         (["reward=budget_gaus"], "reward: there is no option 'budget_gaus'; did you mean budget_gauss?"),
+        (["reward=null"], "reward: must be the name of an option; there are aalc, accuracy,"),
+        (["reward=3"], "reward: must be the name of an option; there are aalc, accuracy,"),
+        (["hydra.sweep.dirr=x"], "hydra.sweep.dirr: there is no such key; did you mean hydra.sweep.dir?"),
+        (["reward.name=foo"], "reward.name: there is no reward 'foo'; there are aalc, accuracy,"),
+        (["stage=pipeline", "stage.datasets=gsm8k"], "stage.datasets: must be a list, such as [gsm8k]"),
+        (["stage=pipeline", "stage.grpo.steps=3"], "stage.grpo.steps: is set through stage.steps; leave it alone"),
+        (
+            ["stage=pipeline", "stage.evaluate.datasets=[mini]"],
+            "stage.evaluate.datasets: is set through stage.datasets",
+        ),
+        (["stage=pipeline", "stage.label.format=budget"], "stage.label.format: must be plain here"),
+        (["stage=cold_start", "stage.epochs=0"], "stage.epochs: 0 would teach nothing; give more, or set steps"),
+        (["stage=grpo", "stage.optimiser.betas=0.9"], "stage.optimiser.betas: must be a list, such as [0.9]"),
+        (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
         (["+reward.new=1"], "reward.new: there is no such key; did you mean reward.name?"),
         (["++reward.rb=1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
         (["+new.key=1"], "new.key: there is no such key; there are algorithm,"),
@@ -69,6 +83,12 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["seed"], "seed: cannot be read as key=value"),
         (["seed=1,2"], "seed: seed=1,2 is a sweep and needs -m; a list is written in brackets, seed=[...]"),
         (["stage.datasets=[gsm8]"], "stage.datasets: no dataset option or .jsonl file is 'gsm8'; did you mean gsm8k?"),
+        (["stage=pipeline", "stage.datasets=[mini,nope.jsonl]"], "stage.datasets: there is no file nope.jsonl"),
+        (["stage=evaluate", "stage.datasets=[nope.jsonl]"], "stage.datasets: there is no file nope.jsonl"),
+        (["stage=label", "dataset=jsonl", "dataset.path=nope.jsonl"], "dataset.path: there is no file nope.jsonl"),
+        (["stage=cold_start", "dataset=gsm8k", "dataset.path=./nope"], "dataset.path: there is no folder nope"),
+        (["stage=grpo", "stage.labels=nope"], "stage.labels: there is no file nope; stage=label writes one"),
+        (["stage=pipeline", "stage.grpo.labels=nope"], "stage.grpo.labels: there is no file nope"),
         (["run.objective=mini/accuracy", "launch=slurm"], "run.objective: a job that slurm has taken has no number"),
         (["-m", "seed=1,x"], "seed: Value 'x'"),
         (["-m", "reward=budget_gauss,accuracy", "reward.width=0.5"], "reward.width: there is no such key"),
@@ -82,6 +102,19 @@ def test_a_wrong_request_is_one_line_that_names_the_key(own: Path, overrides: Se
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["stage=evaluate", "dataset=jsonl", "dataset.path=nope.jsonl", "stage.datasets=[mini]"],
+        ["stage=cold_start", "stage.check_problems=0", "dataset=jsonl", "dataset.path=a.jsonl", "dataset.eval_path=no"],
+        ["stage=report", "dataset=jsonl", "dataset.path=nope.jsonl"],
+    ],
+)
+def test_a_file_that_no_part_reads_need_not_be_there(own: Path, overrides: Sequence[str]) -> None:
+    Path("a.jsonl").touch()
+    check_request(request(own, *overrides))
 
 
 def test_a_folder_of_options_must_exist() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,6 +100,63 @@ def test_dry_plans_and_stops(run: Run, launched: list[Config], capsys: pytest.Ca
     assert folder.name.startswith("FakeStage-mini-mini-budget_cosine-s0-")
     assert {"config.yaml", "plan.json", "launch.sh", "slurm.sh"} <= {path.name for path in folder.iterdir()}
     assert "module load cuda" in capsys.readouterr().out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("seed", [3, 13])  # finished, and broken
+def test_a_dry_run_leaves_a_run_that_was_started_alone(run: Run, capsys: pytest.CaptureFixture[str], seed: int) -> None:
+    run("run.dir=there", f"seed={seed}", "launch.threads=1")
+    before = contents(Path("there"))
+    capsys.readouterr()
+    assert run("run.dir=there", f"seed={seed}", "mode=dry", "launch=slurm", "launch.ranks=4") == 0
+    assert contents(Path("there")) == before
+    shown = capsys.readouterr().out
+    assert re.search(r"ranks +4\n", shown)
+    assert "#SBATCH --ntasks-per-node=4" in shown
+
+
+def test_a_dry_run_plans_a_run_that_can_be_started_as_it_stands(run: Run) -> None:
+    assert run("run.dir=there", "mode=dry") == 0
+    assert run("run.dir=there", "mode=dry", "launch.threads=2") == 0
+    frozen = read_config(Path("there/config.yaml"))
+    assert (frozen.mode, frozen.launch.threads) == ("run", 2)
+    assert not Path("there/env.json").exists()
+
+
+def test_every_start_is_kept_the_first_one_on_top(run: Run) -> None:
+    for threads in (1, 2, 3):
+        assert run("run.dir=there", "seed=13", f"launch.threads={threads}") == 1
+    first = json.loads(Path("there/env.json").read_text())
+    starts = [first, *first["starts"]]
+    assert len(starts) == 3
+    assert all(f"launch.threads={n}" in start["command"] for n, start in enumerate(starts, start=1))
+    assert all("git" in start and "versions" in start for start in starts)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["stage=grpo", "model=hf", "model.path=/nowhere"],
+        ["launch=deepspeed", "launch.hostfile=/nowhere"],
+    ],
+)
+@pytest.mark.parametrize("mode", ["run", "dry"])
+def test_a_run_that_cannot_be_planned_creates_nothing(run: Run, wrong: list[str], mode: str) -> None:
+    assert run(*wrong, f"mode={mode}", "run.dir=there") == 2
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+@pytest.mark.parametrize("mode", ["run", "dry"])
+def test_a_run_folder_that_cannot_be_made_is_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], place: str, mode: str
+) -> None:
+    Path("file").touch()
+    assert run(f"run.dir={place}", f"mode={mode}") == 2
+    assert re.fullmatch(f"budgetrl: run.dir: {place} cannot be the run folder: .+\n", capsys.readouterr().err)
 
 
 def test_slurm_without_sbatch_creates_nothing(

@@ -173,6 +173,7 @@ def test_a_folder_is_started_again_unless_it_is_done(
     folder.config.write_text(to_yaml(config(threads=1)))
     assert start.relaunch(folder.path) == 0
     assert seen == [config(threads=1)]
+    assert folder.started
     folder.write_result({})
     assert start.relaunch(folder.path) == 0
     assert len(seen) == 1

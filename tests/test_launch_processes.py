@@ -95,6 +95,26 @@ def test_only_the_end_of_a_long_log_is_shown(ranks: Ranks, capfd: pytest.Capture
     assert capfd.readouterr().err.splitlines()[1:] == [f"  {i}" for i in range(80, 100)]
 
 
+def test_of_ranks_below_a_launcher_the_first_that_says_why_it_failed_is_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rank1.log").write_text("Traceback (most recent call last):\nof an earlier start\n")
+    in_order = [
+        (1, "step 7\n"),
+        (3, "step 7\nTraceback (most recent call last):\nout of numbers\n"),
+        (2, "Traceback (most recent call last):\nlost a peer\n"),
+    ]
+    write = [f"open({str(tmp_path / f'rank{r}.log')!r}, 'a').write({text!r})" for r, text in in_order]
+    script = f"import sys, time; {'; time.sleep(0.05); '.join(write)}; sys.exit(1)"
+    log = tmp_path / "rank0.log"
+    launcher = Child("deepspeed", [sys.executable, "-c", script], {}, log, shown=True, has_ranks_below=True)
+    assert Supervisor([launcher], 5).run() == 1
+    said = capfd.readouterr().err.splitlines()
+    assert said[0] == f"budgetrl: deepspeed ended with exit code 1; its log is {log}"
+    assert said[1] == f"budgetrl: the end of {tmp_path / 'rank3.log'}:"
+    assert said[2:] == ["  step 7", "  Traceback (most recent call last):", "  out of numbers"]
+
+
 @pytest.mark.parametrize(
     ("signum", "script", "code"),
     [

@@ -88,22 +88,40 @@ def test_every_rank_has_random_numbers_of_its_own() -> None:
     assert len({draw(1, 0), draw(1, 1), draw(2, 0)}) == 3
 
 
-@pytest.mark.slow
-def test_two_real_ranks_from_the_command_line(repo: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def from_the_command_line(repo: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the fake stage on two real ranks, in the folder `there`."""
     (tmp_path / "own" / "stage").mkdir(parents=True)
     (tmp_path / "own" / "stage" / "fake.yaml").write_text(fake_stage.YAML)
     command = [sys.executable, "-m", "budgetrl", "--config-dir", "own", *fake_stage.OVERRIDES]
     path = os.pathsep.join([str(repo / "src"), str(repo / "tests"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*command, "launch.ranks=2", "run.dir=there"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, "launch.ranks=2", "run.dir=there", *overrides],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_two_real_ranks_from_the_command_line(from_the_command_line: Callable, tmp_path: Path) -> None:
+    done = from_the_command_line()
     assert done.returncode == 0, done.stdout + done.stderr
     folder = RunFolder(tmp_path / "there")
     assert folder.read_result() == {"mini/accuracy": 0.5}
     assert [row["step"] for row in read_rows(folder.metrics)] == [1, 2, 3]
     assert folder.log(0).exists()
     assert folder.log(1).exists()
+
+
+@pytest.mark.slow
+def test_a_crash_below_deepspeeds_launcher_is_shown(from_the_command_line: Callable) -> None:
+    done = from_the_command_line("launch=deepspeed", "launch.grace_seconds=5", "stage.ends=crash on rank 1")
+    assert done.returncode == 1
+    assert "the end of there/logs/rank1.log:" in done.stderr
+    assert done.stderr.rstrip().endswith("ArithmeticError: out of numbers on rank 1")

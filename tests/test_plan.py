@@ -48,6 +48,23 @@ def test_a_model_that_is_not_here_is_planned_with_the_size_it_is_said_to_have(mo
     assert known == {"parameters": 512, "weights": "1 KiB"}  # nothing is trained
 
 
+@pytest.mark.parametrize(
+    ("path", "revision", "told"),
+    [
+        ("a/b", "main", "at main"),
+        ("a/b", None, "at its newest version"),
+        ("a/b", "2fe88a2f1091d5048c0f36abc874fb997b3dd99a", None),
+        ("./b", None, None),
+    ],
+)
+def test_a_hub_data_set_that_is_not_pinned_is_odd(path: str, revision: str | None, told: str | None) -> None:
+    dataset = {"name": "b", "source": "hub", "path": path, "revision": revision, "split": "train", "held_out": 9}
+    parts = {"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "dataset": dataset}
+    notes = [line for line in make_plan(load_config(parts))["odd"] if line.startswith("dataset.revision: ")]
+    said = f"dataset.revision: b is read {told}, which may change: pin the commit that you have"
+    assert notes == ([said] if told else [])
+
+
 @pytest.mark.parametrize(("prompts", "temperature", "told"), [("text", 1.0, 1), ("text", 0.0, 0), ("ids", 1.0, 0)])
 def test_a_server_that_may_not_sample_is_odd(prompts: str, temperature: float, told: int) -> None:
     parts = {"stage": {"name": "evaluate", "temperature": temperature}, "reward": {"name": "accuracy"}}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from budgetrl.budget.format import FORMATS
 from budgetrl.data import mini_task
 from budgetrl.data.spec import DatasetSpec
-from budgetrl.data.tasks import generate
+from budgetrl.data.tasks import TASKS, generate
 from budgetrl.policy.loading import resolve_path
 from budgetrl.policy.mini import (
     BUDGET_STYLES,
@@ -59,8 +59,10 @@ def test_the_writable_budget_is_the_nearest(tokens: int) -> None:
 
 
 def test_only_budgets_are_asked_of_the_model_that_was_taught_them() -> None:
-    shipped = {name: Path(resolve_path(ModelSpec(), fmt)).name for name, fmt in FORMATS.items()}
-    assert shipped == {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
+    for task in TASKS:
+        shipped = {name: Path(resolve_path(ModelSpec(path=task), fmt)) for name, fmt in FORMATS.items()}
+        names = {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
+        assert shipped == {fmt: CHECKPOINTS / task / name for fmt, name in names.items()}
 
 
 def test_a_tie_goes_down() -> None:
@@ -174,8 +176,9 @@ def test_the_model_is_as_large_as_documented_and_follows_its_seed() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_checkpoint_is_below_a_megabyte_and_holds_nothing_but_itself(name: str) -> None:
-    files = {path.name: path.stat().st_size for path in (CHECKPOINTS / "mini" / name).iterdir()}
+@pytest.mark.parametrize("task", TASKS)
+def test_a_checkpoint_is_below_a_megabyte_and_holds_nothing_but_itself(task: str, name: str) -> None:
+    files = {path.name: path.stat().st_size for path in (CHECKPOINTS / task / name).iterdir()}
     assert sum(files.values()) < MEGABYTE
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= files.keys()
     assert not [name for name in files if name.endswith((".py", ".bin", ".pt"))]
@@ -195,11 +198,13 @@ assert not any(name.split(".")[0] == "budgetrl" for name in sys.modules)
 
 
 def test_checkpoints_work_in_transformers_alone(tmp_path: Path) -> None:
-    folders = [str(CHECKPOINTS / "mini" / name) for name in SHIPPED]
+    folders = [str(CHECKPOINTS / task / name) for task in TASKS for name in SHIPPED]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ALONE, *folders], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    base, cold = done.stdout.splitlines()
-    assert base.startswith(" plan")
-    assert cold.startswith("<budget>") and "</budget><solution> plan" in cold
+    written = done.stdout.splitlines()
+    assert len(written) == len(folders)
+    for base, cold in zip(written[::2], written[1::2], strict=True):
+        assert base.startswith(" plan")
+        assert cold.startswith("<budget>") and "</budget><solution> plan" in cold

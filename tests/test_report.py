@@ -22,6 +22,7 @@ from budgetrl.rewards.cosine import Cosine
 from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.registry import shape_class, shape_names
 from budgetrl.rewards.shorterbetter import ShorterBetter
+from budgetrl.stages.report import Report
 
 LARGEST_FIGURE = 150_000
 """Bytes. A report of a dozen figures can be mailed, or put in a repository."""
@@ -186,6 +187,21 @@ def test_what_is_missing_is_left_out_and_said(missing: str, said: str, pipeline:
 def test_nothing_but_a_folder_makes_a_report_of_what_is_missing(tmp_path: Path) -> None:
     write_report(tmp_path)
     assert _headings(tmp_path) == ["Left out"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_of_one_run_goes_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(figures, "save", lambda _, path: drawn.append(path))
+    run, out = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12), tmp_path / "out"
+    before = set(run.rglob("*"))
+    assert Report()._write([run], out) == out / "report.md"
+    assert drawn
+    assert {path.parent for path in drawn} == {out / "figures"}
+    assert set(run.rglob("*")) == before
+    text = (out / "report.md").read_text()
+    assert text.startswith("# run\n")
+    assert str(run / "launch.sh") in text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -60,7 +60,7 @@ def test_the_users_own_reward() -> None:
         ("budget_cosin", r"^name: there is no reward 'budget_cosin'; did you mean budget_cosine"),
         ("shape", r"^name: there is no reward 'shape'"),
         ("self_budgeter", r"^name: there is no reward 'self_budgeter'"),
-        ("", r"^name: there is no reward ''.*there are: .*accuracy, .*budget_cosine, budget_gauss"),
+        ("", r"^name: there is no reward ''.*there are .*accuracy, .*budget_cosine, budget_gauss"),
         (".short", r"^name: there is no reward '.short'"),
         ("own_package.rewards.Shart", r"^name: own_package.rewards has no class 'Shart'; did you mean Short"),
         ("own_package.rewards.NotOne", r"^name: own_package.rewards.NotOne is not a reward"),

@@ -7,6 +7,7 @@ import torch
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.records import Problem
+from budgetrl.config import load_config
 from budgetrl.data.problems import DatasetSpec
 from budgetrl.run.folder import RunFolder
 from budgetrl.run.progress import Progress
@@ -38,6 +39,26 @@ def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: P
     assert load(0, 2, 4) == first
     with pytest.raises(RequestError, match="dataset: the train problems of mine are not those"):
         load(1, 3, 5)
+
+
+def test_problems_none_of_which_can_be_graded_are_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"problem": "Why?", "answer": "$$"}\n')
+    spec = DatasetSpec(name="mine", source="jsonl", eval_path=str(data))
+    with pytest.raises(RequestError, match="dataset: none of the eval problems of mine is left: problem data-1: math"):
+        problems_of(spec, "eval", None, Verifier(), context(tmp_path / "run"))
+
+
+def test_a_bad_row_of_an_exam_ends_a_pipeline_before_its_first_part(tmp_path: Path) -> None:
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text('{"problem": "1+1", "answer": "2"}\n{"problem": "1+2"}\n')
+    sets = {"exam": {"name": "exam", "source": "jsonl", "eval_path": str(exam)}}
+    stage = {"name": "pipeline", "datasets": ["exam"], "evaluate": {"datasets": ["exam"]}}
+    parts = {"stage": stage, "reward": {"name": "accuracy"}, "dataset": {"size": 7, "eval_size": 7}}
+    config = load_config({**parts, "eval_datasets": sets})
+    with pytest.raises(RequestError, match="exam.jsonl:2: no field 'answer'"):
+        config.stage.run(config.job(), context(tmp_path / "run"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"data.json"}
 
 
 def test_held_out_problems_that_are_trained_on_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_completions_of_other_settings_are_refused(root: Path, capfd: pytest.Cap
 
 
 def test_a_pipeline_does_not_grade_anew() -> None:
-    with pytest.raises(ValueError, match=r"evaluate\.regrade is for stage=evaluate"):
+    with pytest.raises(ValueError, match=r"evaluate\.regrade: is for stage=evaluate"):
         Pipeline(evaluate=Evaluate(regrade="somewhere"))
 
 

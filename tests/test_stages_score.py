@@ -379,6 +379,13 @@ def test_only_evaluations_have_samples_to_write() -> None:
         Report(runs="grpo", samples=True).run(job(), context())
 
 
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    """As pandas does once a column has a gap."""
+    (scored,), result = score([outcome(budget=100.0, length=90.0, level=2.0)], job())
+    assert [repr(scored[key]) for key in ("budget", "length", "level")] == ["100", "90", "2"]
+    assert "level_2/accuracy" in result
+
+
 def test_in_the_plain_format_a_response_has_no_budget() -> None:
     row = outcome()
     del row["budget"]
@@ -411,6 +418,7 @@ BAD_ROWS = [
     (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),
     (outcome(b_max=float("nan")), "b_max: must be a positive number, or null for infinite, not NaN"),
+    (outcome(level=2.5), "level: must be a whole number, or null for none, not 2.5"),
     (outcome(level="hard"), 'level: must be a whole number, or null for none, not "hard"'),
     (outcome(thinking_length=-2), "thinking_length: must be a number of tokens, or null for none, not -2"),
     (outcome(problem_id=""), 'problem_id: must be a text or a whole number, not ""'),

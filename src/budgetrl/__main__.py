@@ -1,6 +1,8 @@
 """The one entrypoint: compose, check, plan, launch. `python -m budgetrl` or `budgetrl`; `--help` says more."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from budgetrl import compose
@@ -10,7 +12,7 @@ from budgetrl.launch.slurm import slurm_path, slurm_script
 from budgetrl.launch.start import check_launcher, launch, launch_script
 from budgetrl.plan import Plan, make_plan, render_plan
 from budgetrl.run.folder import RunFolder, write_atomically, write_json
-from budgetrl.run.machine import describe_environment
+from budgetrl.run.machine import note_start
 from budgetrl.sweep import Launch, Sweep
 
 MOST_DIFFERENCES_SHOWN = 5
@@ -42,42 +44,53 @@ def start(config: Config) -> int:
 
 
 def begin(config: Config, launch_it: Launch | None = None) -> int:
-    """Plan one run and, unless the mode is dry, bring it to its end by `launch_it`. Returns the exit code."""
+    """Plan one run and, unless the mode is dry, bring it to its end by `launch_it`. Returns the exit code.
+
+    Raises RequestError before the folder is touched if the run cannot be planned. A dry run leaves a folder alone in
+    which a run was started, or given to Slurm: what lies there says how.
+    """
     folder = RunFolder(run_dir(config))
     refuse_if_changed(folder, config)
-    if config.mode == "run":
-        if folder.finished and not config.stage.always_runs:
-            print(f"already done: {folder.result}")
-            return 0
-        check_launcher(config.launch, folder)
+    if config.mode == "run" and folder.finished and not config.stage.always_runs:
+        print(f"already done: {folder.result}")
+        return 0
+    plan = make_plan(config)
+    if config.mode == "dry":
+        if not folder.started:
+            with folder.lock():
+                freeze(folder, config, plan)
+        show(folder, config, plan)
+        return 0
+    check_launcher(config.launch, folder)
     with folder.lock():
-        prepare(folder, config)
-        if config.mode == "dry":
-            return 0
+        show(folder, config, plan)
+        freeze(folder, config, plan)
+        note_start(folder.environment, sys.argv, config.seed)
         if config.stage.always_runs:
             folder.result.unlink(missing_ok=True)  # should this time fail, the last one's is no result
         return (launch_it or launch)(config, folder)
 
 
-def prepare(folder: RunFolder, config: Config) -> Plan:
-    """Print the plan, and freeze it and the config in the run folder."""
-    plan = make_plan(config)
+def show(folder: RunFolder, config: Config, plan: Plan) -> None:
+    """Print the plan, and what would be handed to Slurm."""
     print(render_plan(plan), flush=True)
-    write_atomically(folder.config, to_yaml(config))
+    if config.launch.name == "slurm":
+        print(f"\n{slurm_path(folder)}:\n{slurm_script(config.launch, folder)}", flush=True)
+
+
+def freeze(folder: RunFolder, config: Config, plan: Plan) -> None:
+    """Write what starts the run: config, plan and scripts. A dry run's config is that of the run it plans."""
+    write_atomically(folder.config, to_yaml(replace(config, mode="run")))
     write_json(folder.plan, plan)
-    write_json(folder.environment, describe_environment(sys.argv, config.seed))
     write_atomically(folder.launch_script, launch_script(folder, sys.argv[1:]))
     folder.launch_script.chmod(0o755)
     if config.launch.name == "slurm":
-        script = slurm_script(config.launch, folder)
-        write_atomically(slurm_path(folder), script)
-        print(f"\n{slurm_path(folder)}:\n{script}")
-    return plan
+        write_atomically(slurm_path(folder), slurm_script(config.launch, folder))
 
 
 def refuse_if_changed(folder: RunFolder, config: Config) -> None:
     """Raises RequestError if the folder holds a run of another configuration, naming the keys that differ."""
-    if not folder.config.exists():
+    if not os.path.exists(folder.config):  # False, too, where looking is not allowed: the lock will say so
         return
     there, here = identity(read_mapping(folder.config)), identity(to_mapping(config))
     differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]

@@ -10,7 +10,7 @@ import re
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from budgetrl.auto import settle
 from budgetrl.config import Config, ConfigError, check, flatten, load_config, nearest, run_dir, to_plain
 from budgetrl.run.folder import RunFolder
 from budgetrl.sweep import Sweep
@@ -135,7 +136,7 @@ def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
         mapping["run"]["root"] = sweep_dir
         mapping["tracking"]["group"] = mapping["tracking"].get("group") or Path(sweep_dir).resolve().name
     mapping["eval_datasets"] = _eval_datasets(mapping)
-    config = load_config(mapping)
+    config = load_config(settle(mapping))
     if problems := check(config):
         raise ConfigError("\n".join(problems))
     return config
@@ -145,6 +146,8 @@ def _eval_datasets(mapping: dict[str, Any]) -> dict[str, Any]:
     """The data sets that `stage.datasets` names: options of the dataset group, or JSONL files."""
     stage, own = mapping.get("stage"), mapping.get("dataset")
     names = stage.get("datasets") if isinstance(stage, dict) else None
+    if isinstance(names, str):  # in the pipeline's parts, too, where the message would be about another key
+        raise ConfigError(f"stage.datasets: must be a list, such as [{names}]")
     if not isinstance(names, list) or not isinstance(own, dict):
         return {}
     found = [own if name == own.get("name") else _dataset(str(name), own) for name in names]
@@ -197,6 +200,8 @@ def _searching(args: Namespace) -> Iterator[None]:
 
 def _compose(args: Namespace, overrides: list[str], **options: Any) -> DictConfig:
     """Compose one job, or raise a ConfigError that says which override is wrong."""
+    for choice in _choices(overrides):
+        _check_is_name(choice)
     try:
         return hydra.compose(args.config_name or CONFIG_NAME, overrides, **options)
     except (HydraException, OmegaConfBaseException) as error:
@@ -206,19 +211,48 @@ def _compose(args: Namespace, overrides: list[str], **options: Any) -> DictConfi
 
 def _explain(args: Namespace, overrides: list[str]) -> None:
     """Raise a ConfigError for the override that names no option or no key, if there is one."""
-    groups = set(_loader().list_groups("")) - {"hydra"}
-    parsed = [_parse(text) for text in overrides]
-    choices = [o for o in parsed if o.key_or_group in groups]
+    groups = _groups()
+    parsed, choices = [_parse(text) for text in overrides], _choices(overrides)
     for choice in choices:
         _check_option(choice)
-    keys = flatten(to_plain(hydra.compose(args.config_name or CONFIG_NAME, [str(o.input_line) for o in choices])))
-    names = {*keys, *groups, *(key.rpartition(".")[0] for key in keys)} - {""}
+    name, chosen = args.config_name or CONFIG_NAME, [str(o.input_line) for o in choices]
+    ours = {*_with_groups(to_plain(hydra.compose(name, chosen))), *groups}
+    hydras = _with_groups({"hydra": hydra.compose(name, return_hydra_config=True).hydra})
     for override in parsed:
         key = override.key_or_group
-        if override.type == OverrideType.CHANGE and key not in names and not key.startswith("hydra"):
+        names = hydras if key.startswith("hydra.") else ours
+        if override.type == OverrideType.CHANGE and key not in names and not key.startswith("hydra/"):
             raise ConfigError(f"{key}: there is no such key; {nearest(key, names)}")
         if override.type == OverrideType.CHANGE and isinstance(override.value(), dict):
             raise ConfigError(f"{key}: to add entries of your own, write '++{override.input_line}'")
+
+
+def _with_groups(mapping: Mapping[str, Any]) -> set[str]:
+    """All dotted keys of a configuration: those of values, and of the groups right above them."""
+    keys = flatten({name: _unresolved(node) for name, node in mapping.items()})
+    return {*keys, *(key.rpartition(".")[0] for key in keys)} - {""}
+
+
+def _unresolved(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+
+
+def _groups() -> set[str]:
+    return set(_loader().list_groups("")) - {"hydra"}
+
+
+def _choices(overrides: Iterable[str]) -> list[Override]:
+    """The overrides that choose a group's option, those that delete a group left out."""
+    parsed = [_parse(text) for text in overrides]
+    return [o for o in parsed if o.key_or_group in _groups() and o.type != OverrideType.DEL]
+
+
+def _check_is_name(choice: Override) -> None:
+    """Hydra complains about a choice that is no text with an error that is not of its own kinds."""
+    group, is_optional = choice.key_or_group, choice.key_or_group == "experiment"
+    if not isinstance(choice.value(), str) and not (is_optional and choice.value() is None):
+        options = ", ".join(_loader().get_group_options(group))
+        raise ConfigError(f"{group}: must be the name of an option; there are {options}")
 
 
 def _check_option(choice: Override) -> None:

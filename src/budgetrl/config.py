@@ -21,7 +21,7 @@ from budgetrl.rewards.shape import Shape
 from budgetrl.rollout.engine import AnyRollout, ServerSpec, rollout_class
 from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.run.tracking import TrackingSpec
-from budgetrl.stages.base import Job, Stage
+from budgetrl.stages.base import Job, Stage, missing_files
 from budgetrl.stages.registry import stage_class
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.zero import ZeroSpec
@@ -226,7 +226,8 @@ def check(config: Config) -> list[str]:
     }
     wanted = config.run.objective is not None
     ours = [f"run.objective: a job that {fault}" for fault, holds in faults.items() if wanted and holds]
-    return [*ours, *_server_faults(config), *config.stage.check(config.job())]
+    job = config.job()
+    return [*ours, *_server_faults(config), *missing_files(config.stage.reads(job), job), *config.stage.check(job)]
 
 
 def _server_faults(config: Config) -> list[str]:
@@ -340,7 +341,7 @@ def _strict(part: type[T], node: Any, at: str) -> T:
     except ConfigKeyError as error:
         raise ConfigError(_unknown_key(schema, str(error.full_key), at)) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{_join(at, str(error.full_key or ''))}: {_first_line(error)}") from None
+        raise ConfigError(_mistyped(error, node, at)) from None
     except ValueError as error:
         raise ConfigError(_refusal(part, str(error), at)) from None
 
@@ -369,6 +370,13 @@ def _with_tuples(part: Any) -> Any:
         elif dataclasses.is_dataclass(value) and (rebuilt := _with_tuples(value)) is not value:
             changed[name] = rebuilt
     return dataclasses.replace(part, **changed) if changed else part
+
+
+def _mistyped(error: OmegaConfBaseException, node: Mapping[str, Any], at: str) -> str:
+    key = str(error.full_key or "")
+    if "is not a ListConfig" in str(error):
+        return f"{_join(at, key)}: must be a list, such as [{flatten(node)[key]}]"
+    return f"{_join(at, key)}: {_first_line(error)}"
 
 
 def _unknown_key(schema: DictConfig, key: str, at: str) -> str:

@@ -1,12 +1,13 @@
 """What a run will do, worked out before it starts. Pure: reads a config, starts and writes nothing."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, run_dir
-from budgetrl.policy.spec import MINI, ModelSpec
+from budgetrl.config import Config, flatten, run_dir, to_mapping
+from budgetrl.policy.shape import context_of, longest_completion, read_shape
+from budgetrl.policy.spec import ModelSpec
 from budgetrl.rollout.engine import ServerSpec
 from budgetrl.run.machine import count_cores, count_gpus
 from budgetrl.training.zero import bytes_per_rank
@@ -22,7 +23,13 @@ def make_plan(config: Config) -> Plan:
         "stage": config.stage.plan(config.job(), ranks),
         "launch": _launch_section(config, ranks),
         **_where_the_model_is(config, ranks),
-        "odd": [*config.stage.odd(config.job()), *config.reward.odd(), *_odd(config, ranks)],
+        "odd": [
+            *config.stage.odd(config.job()),
+            *config.reward.odd(),
+            *_odd(config, ranks),
+            *_unpinned(config),
+            *_crowded(config),
+        ],
     }
 
 
@@ -39,19 +46,10 @@ def render_plan(plan: Plan) -> str:
 def count_parameters(spec: ModelSpec) -> int | None:
     """Parameters of a model, without its weights; None if its configuration is not on this machine yet."""
     import torch  # these take seconds to import, which a wrong request should not wait for
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    from budgetrl.policy.mini import CHECKPOINTS
-
-    path = str(CHECKPOINTS / spec.path / "base") if spec.path in MINI else spec.path
-    if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
-        raise RequestError(f"model.path: there is no folder {path}")
-    try:
-        shape = AutoConfig.from_pretrained(path, revision=spec.revision, local_files_only=True)
-    except OSError:
+    if (shape := read_shape(spec)) is None:
         return None
-    except ValueError as error:
-        raise RequestError(f"model.path: {path} is no model that transformers knows ({_first_line(error)})") from None
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(shape).num_parameters()
 
@@ -61,10 +59,50 @@ def _run_section(config: Config) -> Plan:
         "stage": config.stage.name,
         "model": f"{config.model.name} ({config.model.path})",
         "dataset": config.dataset.name,
+        **({"rows of files": rows} if (rows := _rows_of_files(config)) else {}),
+        **(
+            {"tokens of a completion, at most": longest}
+            if (longest := max(_longest(config).values(), default=0))
+            else {}
+        ),
         "reward": config.reward.name,
         "seed": config.seed,
         "folder": str(run_dir(config)),
     }
+
+
+def _rows_of_files(config: Config) -> str:
+    """Local JSONL files that are read, with their numbers of rows."""
+    reads = [spec.local_file(split) for spec, split in config.stage.reads(config.job()) if spec.source == "jsonl"]
+    return ", ".join(f"{path.name} {_count_rows(path):,}" for path in dict.fromkeys(filter(None, reads)))
+
+
+def _count_rows(path: Path) -> int:
+    """Lines that are not empty; a file that is not there has none, of which the check has told."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as lines:
+        return sum(bool(line.strip()) for line in lines)
+
+
+def _longest(config: Config) -> dict[str, int]:
+    """Each setting of the stage and its parts that says how long a completion may be, in tokens."""
+    settings = flatten({"stage": to_mapping(config)["stage"]})
+    return {key: value for key, value in settings.items() if key.rpartition(".")[2] == "max_new_tokens"}
+
+
+def _crowded(config: Config) -> list[str]:
+    """Settings whose completions leave the prompt too little of the model's context."""
+    longest = _longest(config)
+    context = context_of(config.model) if longest and config.stage.runs_model else None
+    if context is None:
+        return []
+    return [
+        f"{key}: {length} of the {context} tokens that the model can read leave too few for the prompt; "
+        f"{longest_completion(context)} would do"
+        for key, length in longest.items()
+        if length > longest_completion(context)
+    ]
 
 
 def _launch_section(config: Config, ranks: int) -> Plan:
@@ -122,6 +160,19 @@ def _odd(config: Config, ranks: int) -> list[str]:
     return [line for line, holds in findings.items() if holds]
 
 
+def _unpinned(config: Config) -> list[str]:
+    """Hub data sets that are not read at one commit, and so may be others tomorrow."""
+    notes: dict[str, None] = {}  # in order, each once: two splits may come from one repository
+    for spec, split in config.stage.reads(config.job()):
+        key = "eval_revision" if spec.source_key(split) == "eval_path" else "revision"
+        revision = getattr(spec, key)
+        is_remote = spec.source == "hub" and spec.local_file(split) is None
+        if is_remote and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+            now = f"at {revision}" if revision else "at its newest version"
+            notes[f"dataset.{key}: {spec.name} is read {now}, which may change: pin the commit that you have"] = None
+    return list(notes)
+
+
 def _rows(part: Mapping[str, Any], width: int, indent: str) -> list[str]:
     """Aligned `key value` lines; a section within the section is indented further."""
     lines: list[str] = []
@@ -147,7 +198,3 @@ def _readable(size: float) -> str:
             return f"{size:.4g} {unit}"
         size /= 1024
     return f"{size:.4g} TiB"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -37,7 +37,7 @@ def count_problems(spec: DatasetSpec, split: Split, limit: int | None = None) ->
     """The most problems that a split, and `limit`, can come to, without loading them; None where that is not known."""
     train = split == "train"
     limits = [spec.limit if train else spec.eval_limit, limit]
-    if spec.source == "mini":
+    if spec.source in TASKS:
         limits += [spec.size if train else spec.eval_size]
     elif not train and not spec.has_eval_set:
         limits += [spec.held_out]

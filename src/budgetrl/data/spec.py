@@ -1,6 +1,7 @@
 """The `dataset` group, and what loading gives back."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from budgetrl.budget.errors import RequestError
@@ -106,6 +107,18 @@ class DatasetSpec:
     def has_eval_set(self) -> bool:
         """Whether evaluation problems come from a file or split of their own."""
         return self.eval_path is not None or self.eval_split is not None
+
+    def source_key(self, split: Split) -> str:
+        """The field that names where the problems of a split come from: `path` or `eval_path`."""
+        return "eval_path" if split == "eval" and self.eval_path is not None else "path"
+
+    def local_file(self, split: Split) -> Path | None:
+        """The file or folder on this machine that a split is read from; None for one that may be on the Hub."""
+        source = getattr(self, self.source_key(split))
+        if self.source in TASKS or source is None:
+            return None
+        is_local = self.source == "jsonl" or source.startswith(("/", ".", "~"))
+        return Path(source).expanduser() if is_local else None
 
     def _check_jsonl(self) -> None:
         if self.path is None and self.eval_path is None:

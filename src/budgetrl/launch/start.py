@@ -13,6 +13,7 @@ from budgetrl.launch.slurm import queued_job, submit
 from budgetrl.launch.supervisor import Supervisor, say
 from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
+from budgetrl.run.machine import note_start
 
 
 def launch(config: Config, folder: RunFolder) -> int:
@@ -66,5 +67,6 @@ def relaunch(path: Path) -> int:
         return 0
     check_launcher(config.launch, folder)
     with folder.lock():
+        note_start(folder.environment, sys.argv, config.seed)
         folder.result.unlink(missing_ok=True)
         return launch(config, folder)

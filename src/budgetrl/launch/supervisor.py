@@ -2,12 +2,13 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import BinaryIO
 INTERRUPTED, STOPPED = 130, 143
 TAIL_LINES = 20
 POLL_SECONDS = 0.05
+_FAILURE = re.compile(rb"^(Traceback \(most recent call last\)|budgetrl: )", re.MULTILINE)
+"""How a rank's log says that it ended badly: by a crash, or in a line on a wrong input or a server that is away."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Supervisor:
         self._asked: list[int] = []
         self._forwarded = 0
         self._deadline = float("inf")
+        self._logs_before = {log: log.stat().st_size for child in children for log in _logs_below(child)}
 
     @property
     def told_to_stop(self) -> bool:
@@ -59,6 +63,8 @@ class Supervisor:
         if failure:
             child, code = failure
             say(_obituary(child, code))
+            if child.has_ranks_below and (log := _first_to_fail(self._logs_before, child)):
+                say("\n".join([f"the end of {log}:", *_tail(log)]))
             _log_kill(child, code)
             return code if code in (1, 2) else 1
         return self._how_it_ended()
@@ -209,8 +215,30 @@ def _obituary(child: Child, code: int) -> str:
     hint = "; out of memory?" if code == -signal.SIGKILL else ""
     if child.shown:
         return f"{child.label} {how}{hint}; its log is {child.log}"
-    lines = child.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n".join([f"{child.label} {how}{hint}; the end of {child.log}:", *(f"  {line}" for line in lines)])
+    return "\n".join([f"{child.label} {how}{hint}; the end of {child.log}:", *_tail(child.log)])
+
+
+def _tail(log: Path) -> list[str]:
+    return [f"  {line}" for line in log.read_text(errors="replace").splitlines()[-TAIL_LINES:]]
+
+
+def _logs_below(launcher: Child) -> list[Path]:
+    """The logs of the ranks that write their own rather than through their launcher."""
+    return [log for log in launcher.log.parent.glob("rank*.log") if log != launcher.log]
+
+
+def _first_to_fail(sizes_before: Mapping[Path, int], launcher: Child) -> Path | None:
+    """The log of the rank that was first to say why it failed; None if no rank below did, or one was just killed.
+
+    A log may hold earlier starts of the run, up to its size before this one. Those that fail later often do so
+    for want of the first.
+    """
+    failed = []
+    for log in _logs_below(launcher):
+        written = log.read_bytes()[sizes_before.get(log, 0) :]
+        if _FAILURE.search(written):
+            failed.append(log)
+    return min(failed, key=lambda log: log.stat().st_mtime_ns, default=None)
 
 
 def _log_kill(child: Child, code: int) -> None:

@@ -82,6 +82,13 @@ class Run:
     result: Results
     metrics: Sequence[Row]
     completions: Sequence[Row]
+    written_to: Path | None = None
+    """Where its report goes, with the figures; None: into the run's own folder."""
+
+    @property
+    def out(self) -> Path:
+        """The folder of the report."""
+        return self.written_to or self.path
 
     @property
     def stage(self) -> str:

@@ -1,6 +1,7 @@
 """`report.md` with its figures, from run folders alone. What a run does not have is left out, and said so."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from budgetrl.report import sections, tables
@@ -9,14 +10,14 @@ from budgetrl.report.reading import Run, read_run
 from budgetrl.report.sections import Gap, Part, Section
 
 
-def write_report(run_dir: Path, result: Mapping[str, float] | None = None) -> Path:
-    """Write `report.md` and `figures/*.png` into a run folder; returns the report's path.
+def write_report(run_dir: Path, result: Mapping[str, float] | None = None, out: Path | None = None) -> Path:
+    """Write `report.md` and `figures/*.png` into a run folder, or another one, `out`; returns the report's path.
 
     `result` stands in for a `result.json` that is not written yet. Raises RequestError for a torn file.
     """
-    run = read_run(run_dir, result)
+    run = replace(read_run(run_dir, result), written_to=out)
     parts = [*_KINDS.get(run.stage, _training_run)(run), *_ending(run)]
-    return write_parts(run_dir / "report.md", run_dir.resolve().name, headline(run), parts)
+    return write_parts(run.out / "report.md", run_dir.resolve().name, headline(run), parts)
 
 
 # What is in the report of each kind of run

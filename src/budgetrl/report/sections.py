@@ -75,7 +75,7 @@ def levels(run: Run, dataset: str, models: Mapping[str, Results], suffix: str) -
     figure = figures.by_level(models)
     if figure is None:
         return Gap(title, "the problems have no levels")
-    picture = show(figure, run.path, "by_level", dataset, suffix, "Accuracy, length and budget by level")
+    picture = show(figure, run.out, "by_level", dataset, suffix, "Accuracy, length and budget by level")
     return Section(title, f"{picture}\n\n{tables.by_level(models)}")
 
 
@@ -86,7 +86,7 @@ def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Itera
     if figure is None:
         yield Gap(title, "no completion has a budget of its own")
     else:
-        picture = show(figure, run.path, "budget_length", dataset, suffix, "Length against budget")
+        picture = show(figure, run.out, "budget_length", dataset, suffix, "Length against budget")
         yield Section(title, f"{picture}\n\n{_KEPT}")
     title = f"Does a budget of yours control the length?{suffix}"
     figure = figures.length_control(evaluated.controlled(dataset))
@@ -94,7 +94,7 @@ def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Itera
         yield Gap(title, "no completion began with a user's budget")
     else:
         alt = "Length obtained against budget pre-filled"
-        picture = show(figure, run.path, "length_control", dataset, suffix, alt)
+        picture = show(figure, run.out, "length_control", dataset, suffix, alt)
         yield Section(title, f"{picture}\n\n{_CONTROLLED}")
 
 
@@ -109,7 +109,7 @@ def cut_off(run: Run, models: Mapping[str, Results], dataset: str, suffix: str) 
     if figure is None:
         return
     alt = "Accuracy against cut-offs and given budgets"
-    picture = show(figure, run.path, "cut_off", dataset, suffix, alt)
+    picture = show(figure, run.out, "cut_off", dataset, suffix, alt)
     shown = [
         f"{model} model:\n\n{tables.cutoffs(results)}".removeprefix(" model:\n\n") for model, results in cut.items()
     ]
@@ -128,7 +128,7 @@ def curves(run: Run, trained: Run) -> Part:
     figure = figures.training_curves(trained.metrics)
     if figure is None:
         return Gap(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to draw")
-    picture = show(figure, run.path, "training", "", "", "Training curves")
+    picture = show(figure, run.out, "training", "", "", "Training curves")
     return Section(title, f"{picture}\n\nThin: each step. Bold: running mean.")
 
 
@@ -139,7 +139,7 @@ def late_samples(run: Run) -> Part:
     figure = figures.budget_against_length(rows)
     if figure is None:
         return Gap(title, "completions.jsonl is missing or has no budgets")
-    picture = show(figure, run.path, "budget_length", "", "", "Length against budget")
+    picture = show(figure, run.out, "budget_length", "", "", "Length against budget")
     return Section(title, f"{picture}\n\n{_KEPT}")
 
 

@@ -20,7 +20,7 @@ class BudgetCosine(SelfBudgeter):
 
     Paper: the window, b_best, the bands and their values, alpha falling linearly from 6 to 0.1 over all
     of training. Ours: the argument of the cosine, which no source we have prints (2 alpha b is the one
-    that makes the far edge the worst place); alpha from 1, at its floor by 65 % of training and held.
+    that makes the far edge the worst place); alpha from 1, at its floor halfway through training and held.
 
     Limits: the best length is the near edge of the window, and a token beyond it earns only `min`.
     Outside the window there is no gradient. With alpha >= 1 a correct answer is the better the shorter

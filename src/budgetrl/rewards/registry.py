@@ -72,5 +72,4 @@ def _is_reward(member: object) -> bool:
 def _nearest(wrong: str, valid: Iterable[str]) -> str:
     names = sorted(valid)
     close = difflib.get_close_matches(wrong, names, n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{meant}(there are: {', '.join(names) or 'none'})"
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"

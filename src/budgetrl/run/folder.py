@@ -41,7 +41,12 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end: `result.json` is written last, and at once."""
-        return self.result.exists()
+        return os.path.exists(self.result)
+
+    @property
+    def started(self) -> bool:
+        """Whether the run has been started, or given to Slurm; a dry run alone leaves no `env.json`."""
+        return os.path.exists(self.environment)
 
     def log(self, rank: int) -> Path:
         """The log file of a rank."""
@@ -111,14 +116,23 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder, so that the same run is not started twice at a time on this machine."""
-        self.create()
-        with open(self.path / ".lock", "w") as file:
+        """Hold the folder, so that the same run is not started twice at a time on this machine.
+
+        Raises RequestError if another process holds it, or if it cannot be made or written.
+        """
+        with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RequestError(f"{self.path}: another process is running this run just now") from None
             yield
+
+    def _open_lock(self) -> TextIO:
+        try:
+            self.create()
+            return open(self.path / ".lock", "w")
+        except OSError as error:  # a file in the way, a place that may not be written
+            raise RequestError(f"run.dir: {self.path} cannot be the run folder: {error.strerror}") from None
 
     def append(self, path: Path, rows: Iterable[Row]) -> None:
         """More lines of any JSONL file of this run."""

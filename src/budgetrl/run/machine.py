@@ -1,6 +1,7 @@
 """What this machine is, and what a run was made with."""
 
 import getpass
+import json
 import os
 import platform
 import socket
@@ -11,6 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from budgetrl.run.folder import write_json
 
 PACKAGES = (
     "budgetrl", "torch", "transformers", "deepspeed", "hydra-core", "omegaconf", "datasets", "math-verify",
@@ -30,8 +33,18 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def note_start(path: Path, argv: Sequence[str], seed: int) -> None:
+    """Write env.json, or where a run was started before, add this start below `starts`: nothing that is there goes."""
+    now = describe_environment(argv, seed)
+    if not path.exists():
+        write_json(path, now)
+        return
+    first = json.loads(path.read_text())
+    write_json(path, {**first, "starts": [*first.get("starts", []), now]})
+
+
 def describe_environment(argv: Sequence[str], seed: int) -> dict[str, Any]:
-    """The content of env.json: versions, git state of the code, hardware, command line and seed."""
+    """One start, as env.json holds it: versions, git state of the code, hardware, command line and seed."""
     return {
         "command": list(argv),
         "directory": str(Path.cwd()),

@@ -1,12 +1,13 @@
 """What every stage is, and what it is given."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.data.problems import DatasetSpec
+from budgetrl.data.spec import Split
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.shape import Shape
 from budgetrl.rollout.engine import AnyRollout
@@ -71,6 +72,17 @@ def token_lines(written: int | None, learnt: int | None = 0) -> dict[str, object
     return {name: "not known" if n is None else n for name, n in ((WRITTEN, written), (LEARNT, learnt)) if n != 0}
 
 
+def missing_files(reads: Iterable[tuple[DatasetSpec, Split]], job: Job) -> list[str]:
+    """What is wrong with the local files of these problems, a line for each that is not there."""
+    faults: dict[str, None] = {}  # in order, each once: two splits may come from one file
+    for spec, split in reads:
+        path, key = spec.local_file(split), f"dataset.{spec.source_key(split)}"
+        if path is not None and not (path.is_file() if spec.source == "jsonl" else path.is_dir()):
+            kind = "file" if spec.source == "jsonl" else "folder"
+            faults[f"{key if spec == job.dataset else 'stage.datasets'}: there is no {kind} {path}"] = None
+    return list(faults)
+
+
 @dataclass(frozen=True)
 class Context:
     """Where a stage runs: its ranks, its folder, and whom it tells."""
@@ -122,6 +134,10 @@ class Stage(ABC):
     @abstractmethod
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         """Do the job on this rank."""
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        """The problems that it will load. Files that they lie in must be there before anything starts."""
+        return []
 
     def check(self, job: Job) -> list[str]:
         """What cannot work in this job, one line each, beginning with the dotted key; empty if all is well."""

@@ -7,13 +7,14 @@ from functools import partial
 from random import Random
 from typing import ClassVar
 
-from budgetrl.budget.checks import require_count, require_option, require_range
+from budgetrl.budget.checks import require, require_count, require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data.problems import count_problems
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
@@ -80,6 +81,7 @@ class ColdStart(Stage):
         require_range(self, 1, math.inf, "max_new_tokens", "tokens_per_step", "tokens_per_device")
         require_range(self, 1, math.inf, "save_every")
         require_range(self, 0, math.inf, "temperature", "epochs", "check_problems")
+        require(self.epochs > 0 or self.steps is not None, "epochs", "0 would teach nothing; give more, or set steps")
         require_count(self, "problems", "samples", "steps")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
@@ -99,6 +101,9 @@ class ColdStart(Stage):
         checked = self.check_problems * self.max_new_tokens
         learnt = self.steps * self.tokens_per_step if self.steps else sampled and math.ceil(self.epochs * sampled)
         return token_lines(sampled and sampled + checked, learnt)
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [(job.dataset, "train"), *([(job.dataset, "eval")] if self.check_problems else [])]
 
     def check(self, job: Job) -> list[str]:
         if self.taught(job).name == "difficulty" and self._samples(job) == 1:
@@ -125,7 +130,7 @@ class ColdStart(Stage):
                 raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
             ctx.say(f"kept {len(examples)} of {len(rows)} completions, all of them right and finished in time")
             steps, batch_at = self._batches(examples, job.seed)
-            how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every)
+            how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every, self.taught(job))
             taught = fit(policy, batch_at, how, job, ctx)
             return kept | self._check(replace(job, model=replace(job.model, path=str(taught))), verifier, ctx)
 

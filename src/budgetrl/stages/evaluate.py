@@ -14,6 +14,7 @@ from budgetrl.budget.length_control import at_cutoffs, budget_area
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import DatasetSpec, count_problems
+from budgetrl.data.spec import Split
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.against import Earlier, changes, free_rows
@@ -100,6 +101,9 @@ class Evaluate(Stage):
         known = [count for count in counts if count is not None]
         given = len(self.budgets) * sum(min(count, self.budget_problems or count) for count in known)
         return (sum(known) + given) * self.samples * self.max_new_tokens
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [] if self.regrade else [(spec, "eval") for spec in _sets(job).values()]
 
     def check(self, job: Job) -> list[str]:
         fmt = chosen_format(self.format, job)

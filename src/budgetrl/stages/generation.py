@@ -87,7 +87,8 @@ def asked_budgets(job: Job, fmt: ResponseFormat, use: str, problems: Sequence[Pr
 def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Verifier, ctx: Context) -> list[Problem]:
     """The first `limit` usable problems of a split; says what was left out, and why.
 
-    Raises RequestError if the split is not what it was when the run began.
+    Raises RequestError if the split cannot be loaded, is not what it was when the run began, or if no problem in it
+    has an answer that can be read.
     """
     whole = load_problems(spec, split)
     if not ctx.folder.is_unchanged(f"{split} problems of {spec}", whole.problems):
@@ -98,6 +99,8 @@ def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Ve
     loaded = drop_unreadable(whole, verifier)
     if loaded.skipped:
         ctx.say(f"{spec.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
+    if not loaded.problems:
+        raise RequestError(f"dataset: none of the {split} problems of {spec.name} is left: {loaded.skipped[0]}")
     return loaded.problems[:limit]
 
 

@@ -15,6 +15,7 @@ from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
 from budgetrl.budget.seeds import derive_seed
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import MINI
@@ -113,11 +114,16 @@ class Grpo(Stage):
         labels = self._labelling(job).most_written(job) if asked else 0
         return None if labels is None else (rollouts + examined) * self.max_new_tokens + labels
 
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [(job.dataset, "train"), (job.dataset, "eval")]
+
     def check(self, job: Job) -> list[str]:
         faults = format_faults(self.format, job) + length_faults("stage.max_new_tokens", self.max_new_tokens, job)
         faults += job.reward.faults(job.algorithm.scaled_by_group, job.algorithm.std_floor)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
+        if self.labels and not Path(self.labels).is_file():
+            faults += [f"stage.labels: there is no file {self.labels}; stage=label writes one"]
         return faults
 
     def odd(self, job: Job) -> list[str]:
@@ -191,7 +197,7 @@ class Grpo(Stage):
                     loop.extra["reward"] = controller.state_dict()
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
-        saved.save_policy("last", policy, engine, model_card(job, ctx.folder.path.name))
+        saved.save_policy("last", policy, engine, model_card(job, collector.fmt, ctx.folder.path.name))
         engine.close()
         return loop.extra["result"]
 
@@ -285,7 +291,7 @@ class Examiner:
         extra["result"] = {f"{name}/{key}": value for key, value in result.items()}
         if result["reward"] > extra.get("best", -math.inf):
             extra["best"] = result["reward"]
-            card = model_card(self.job, self.loop.ctx.folder.path.name)
+            card = model_card(self.job, self.collector.fmt, self.loop.ctx.folder.path.name)
             self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)
         return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
 

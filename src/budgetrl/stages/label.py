@@ -12,6 +12,7 @@ from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMATS
 from budgetrl.budget.records import Problem
 from budgetrl.data.problems import count_problems
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage, token_lines
@@ -63,6 +64,9 @@ class Label(Stage):
         """Tokens, if every completion runs into the limit; None where the problems are not counted yet."""
         problems = count_problems(job.dataset, "train", self.problems)
         return problems and problems * self.samples * self.max_new_tokens
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return [(job.dataset, "train")]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = job.model.response_format(self.format)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from budgetrl.budget.format import ResponseFormat
 from budgetrl.run.folder import read_rows
 from budgetrl.run.health import HealthMonitor
 from budgetrl.run.stop import Stopped
@@ -79,9 +80,13 @@ class Stopwatch:
         return {f"time/{name}": seconds for name, seconds in self._laps.items()} | speed
 
 
-def model_card(job: Job, run: str) -> str:
-    """README.md of a checkpoint: where it comes from and how to use it."""
-    return _CARD.format(model=job.model.name, source=job.model.path, dataset=job.dataset.name, run=run, seed=job.seed)
+def model_card(job: Job, fmt: ResponseFormat, run: str) -> str:
+    """README.md of a checkpoint: where it comes from, and how it was asked in the format that it learnt."""
+    made = {"model": job.model.name, "source": job.model.path, "dataset": job.dataset.name, "run": run}
+    asked = job.model.instructions(fmt)
+    prompt = _INSTRUCTED.format(asked=asked.strip()) if asked else "The prompt is the question alone."
+    starts = _STARTS.get(fmt.name, "").format(tags=" or ".join(f"`{tag}`" for tag in job.model.difficulty_tags))
+    return _CARD.format(**made, seed=job.seed, prompt=prompt, starts=starts)
 
 
 _CARD = """---
@@ -93,6 +98,30 @@ tags: [budgetrl]
 Made by budgetrl from `{source}` on `{dataset}` with seed {seed}. `config.yaml` and `launch.sh` of the run
 folder say exactly how.
 
-A model with budgets answers `<budget>b</budget><solution>...</solution>`. To set the length yourself, let its
-response begin with `<budget>b</budget>`, b in tokens.
+## Asking it
+
+{prompt}
+{starts}"""
+
+_INSTRUCTED = """The prompt is the question, and below it, after a blank line:
+
+~~~text
+{asked}
+~~~
 """
+
+_THINK = "If the chat template ends the prompt with `<think>`, take that off:"
+
+_STARTS = {
+    "budget": f"""
+The response is `<budget>b</budget><solution>...</solution>`. {_THINK} the budget comes before any thinking.
+To set the length yourself, let the response begin with `<budget>b</budget>`, b in tokens.
+""",
+    "difficulty": f"""
+The response begins with {{tags}}. {_THINK} the tag comes before any thinking.
+""",
+    "prompt_budget": """
+Put the number of tokens that it may use where the instruction says {{budget}}.
+""",
+}
+"""What there is to know about the start of a response, by format."""

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from budgetrl.data.problems import load_problems
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.report.comparable import HASHES
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.against import changes, free_rows
 from budgetrl.stages.base import WRITTEN, Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
 from budgetrl.stages.evaluate import Evaluate
+from budgetrl.stages.generation import open_verifier, problems_of
 from budgetrl.stages.grpo import Grpo
 from budgetrl.stages.label import LABELS, Label
 from budgetrl.stages.provenance import grader_hash
@@ -59,23 +61,29 @@ class Pipeline(Stage):
 
     def __post_init__(self) -> None:
         if self.label.format != "plain":
-            raise ValueError("label: label.format must be plain here: the initial model knows no budgets")
+            raise ValueError("label.format: must be plain here: the initial model knows no budgets")
         for key in ("regrade", "against"):
             if getattr(self.evaluate, key):
-                raise ValueError(f"evaluate: evaluate.{key} is for stage=evaluate; leave it alone here")
+                raise ValueError(f"evaluate.{key}: is for stage=evaluate; leave it alone here")
         for part, keys in _SHARED.items():
             for key in keys:
                 if getattr(getattr(self, part), key) != getattr(self, key):
-                    raise ValueError(f"{part}: {part}.{key} is set through stage.{key}; leave it alone")
+                    raise ValueError(f"{part}.{key}: is set through stage.{key}; leave it alone")
 
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
-        plans = {name: stage.plan(job, ranks) for name, stage in self._parts(job).items()}
+        parts = {**self._parts(job)}
+        if "label" in parts:
+            parts["grpo"] = replace(self.grpo, labels=f"label/{LABELS}")  # of the part before it
+        plans = {name: stage.plan(job, ranks) for name, stage in parts.items()}
         plans["initial"] = {WRITTEN: self._initial().plan(job, ranks)[WRITTEN]}
         return {f"{name}: {key}": value for name, plan in plans.items() for key, value in plan.items()}
 
     def _initial(self) -> Evaluate:
         """How the initial model is evaluated: as what it is, without budgets."""
         return replace(self.evaluate, format="plain", budgets=())
+
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return list(dict.fromkeys(read for part in self._parts(job).values() for read in part.reads(job)))
 
     def check(self, job: Job) -> list[str]:
         faults = [_inside(name, line) for name, part in self._parts(job).items() for line in part.check(job)]
@@ -99,6 +107,7 @@ class Pipeline(Stage):
         return [_inside(name, line) for name, part in parts.items() for line in part.odd(taught)]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        self._load_all_problems(job, ctx)
         folder, parts, model = ctx.folder.path, self._parts(job), job
         grpo = self.grpo
         if "cold_start" in parts:
@@ -116,6 +125,15 @@ class Pipeline(Stage):
         named = {f"{name}/{key}": value for name, result in results.items() for key, value in result.items()}
         rows = {name: free_rows(read_rows(folder / name / "completions.jsonl")) for name in results}
         return named | changes(rows["initial"], rows["trained"])
+
+    def _load_all_problems(self, job: Job, ctx: Context) -> None:
+        """Load what any part will read: a bad row of an exam is to end the run before days of training, not after.
+
+        Raises RequestError for problems that cannot be had, or that are not those that the run began with.
+        """
+        with open_verifier(ctx) as verifier:
+            for spec, split in self.reads(job):
+                problems_of(spec, split, None, verifier, ctx)
 
     def _run_common(self, name: str, stage: Stage, job: Job, ctx: Context) -> dict[str, float]:
         """Run a part that does not depend on the reward and the algorithm, or take over what another run made."""
@@ -135,9 +153,8 @@ class Pipeline(Stage):
         parts: dict[str, Stage] = {"cold_start": self.cold_start} if fmt.taught else {}
         if job.reward.needs_b_max:
             parts["label"] = self.label
-        grpo = replace(self.grpo, labels=f"label/{LABELS}") if "label" in parts else self.grpo  # of the part before it
         evaluate = self.evaluate if has_budget else replace(self.evaluate, budgets=())
-        return {**parts, "grpo": grpo, "evaluate": evaluate}
+        return {**parts, "grpo": self.grpo, "evaluate": evaluate}
 
 
 _SHARED = {

@@ -9,9 +9,10 @@ from random import Random
 from transformers import PreTrainedTokenizerBase
 
 from budgetrl.budget.checks import require_option, require_range
-from budgetrl.budget.format import BudgetFormat
+from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data.mini_task import COUNT_WORDS
+from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.data.tasks import TASKS, Task
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
@@ -64,13 +65,16 @@ class Pretrain(Stage):
             return []
         return [f"dataset.source: stage=pretrain needs a generated task; take one of {', '.join(TASKS)}"]
 
+    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+        return Evaluate().reads(job)
+
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         task = TASKS[job.dataset.source]
         tokenizer = make_tokenizer(self.budget_style)
         model = make_model(len(tokenizer), job.seed)
         model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
         policy = Policy(model, make_codec(tokenizer, job.model))
-        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every)
+        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every, PlainFormat())
         base = fit(policy, lambda step: self.examples(task, job.seed, step, tokenizer), how, job, ctx)
         return self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
 

@@ -62,7 +62,7 @@ class Report(Stage):
 
     def _write(self, folders: Sequence[Path], out: Path) -> Path:
         if len(folders) == 1 and not self.by and self.paper is None:
-            return write_report(folders[0])
+            return write_report(folders[0], out=out)
         return write_comparison(folders, out, self.by, Path(self.paper) if self.paper else None)
 
     def _write_samples(self, folders: Sequence[Path], out: Path) -> Path:

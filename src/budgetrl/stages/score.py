@@ -263,7 +263,7 @@ def _row(where: str, text: bytes) -> Row:
 
 
 def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
-    line = Line(where, {key: value for key, value in row.items() if not _is_reward(key)})
+    line = Line(where, {key: _as_whole(key, value) for key, value in row.items() if not _is_reward(key)})
     if fault := next(_faults(line, fmt), None):
         raise fault
     absent = {key: value for key, value in _defaults(line).items() if key not in row}
@@ -319,6 +319,11 @@ MOST_SHOWN = 60
 """Characters of a wrong value in an error."""
 
 
+def _as_whole(key: str, value: Any) -> Any:
+    """100.0 as 100 where a whole number is wanted: pandas writes floats once a column has a gap."""
+    return int(value) if key in _WHOLE and isinstance(value, float) and value.is_integer() else value
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -359,3 +364,4 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "level": (lambda v: v is None or _is_whole(v), "a whole number, or null for none"),
 }
 """What each key may hold, where a row has it."""
+_WHOLE = ("problem_id", "length", "budget", "thinking_length", "level")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from budgetrl.budget.format import ResponseFormat
 from budgetrl.policy.loading import Policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.stages.base import Context, Job
@@ -46,6 +47,8 @@ class Fit:
     optimiser: Optimiser
     tokens_per_device: int
     save_every: int
+    fmt: ResponseFormat
+    """The format that is learnt, which the model card tells."""
 
 
 def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, job: Job, ctx: Context) -> Path:
@@ -68,7 +71,7 @@ def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fi
             metrics = {"loss": loss, "lr": lr, "grad_norm": norm, "time/tokens_per_second": speed}
             loop.finish_step(step + 1, metrics)
             bar.update(1, **metrics)
-    last = saved.save_policy("last", policy, engine, model_card(job, ctx.folder.path.name))
+    last = saved.save_policy("last", policy, engine, model_card(job, how.fmt, ctx.folder.path.name))
     engine.close()
     return last
 

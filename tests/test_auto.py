@@ -1,0 +1,61 @@
+"""What `auto` comes to: numbers that fit the model and the ranks, and nothing else is touched."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import Qwen2Config
+
+from budgetrl.auto import LONGEST, settle
+from budgetrl.config import ConfigError, load_config
+from budgetrl.plan import make_plan
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    stage = {"name": "grpo", "max_new_tokens": "auto", "format": "auto"}
+    return {"stage": stage, "reward": {"name": "accuracy"}, "launch": {"ranks": 1}, **changes}
+
+
+@pytest.mark.parametrize(("context", "longest"), [(32768, LONGEST), (8704, 7680), (2048, 1536), (None, LONGEST)])
+def test_completions_fit_the_models_context_beside_the_prompt(
+    tmp_path: Path, context: int | None, longest: int
+) -> None:
+    if context:
+        Qwen2Config(max_position_embeddings=context).save_pretrained(tmp_path)
+    path = str(tmp_path) if context else "not/here-yet"
+    settled = settle(request(model={"path": path}))
+    assert settled["stage"] == {"name": "grpo", "max_new_tokens": longest, "format": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "offloads", "stage"),
+    [(1, [], 0), (2, [], 2), (1, ["optimizer"], 2), (2, ["parameters"], 3)],
+)
+def test_zero_follows_from_ranks_and_offloading(ranks: int, offloads: list[str], stage: int) -> None:
+    zero = {"stage": "auto", **{f"offload_{part}": True for part in offloads}}
+    settled = settle(request(zero=zero, launch={"ranks": ranks}))
+    assert load_config(settled).zero.stage == stage
+
+
+def test_numbers_stay_and_a_wrong_key_is_named() -> None:
+    given = request(zero={"stage": 1}, stage={"name": "grpo", "max_new_tokens": 77})
+    assert settle(given) == given
+    with pytest.raises(ConfigError, match="stage.stepz: there is no such key"):
+        settle(request(stage={"name": "grpo", "max_new_tokens": "auto", "stepz": 1}))
+
+
+@pytest.mark.parametrize(("length", "told"), [(768, False), (769, True)])
+def test_completions_that_crowd_the_prompt_out_of_the_context_are_odd(length: int, told: bool) -> None:
+    """The mini model reads 1,024 tokens, of which a quarter is left to the prompt."""
+    stage = {"name": "pipeline", "label": {"max_new_tokens": length}}
+    plan = make_plan(load_config(request(stage=stage)))
+    said = f"stage.label.max_new_tokens: {length} of the 1024 tokens that the model can read leave too few"
+    assert any(line.startswith(said) for line in plan["odd"]) is told
+    assert plan["run"]["tokens of a completion, at most"] == length
+
+
+def test_the_plan_counts_the_rows_of_files(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("{}\n\n{}\n{}")
+    dataset = {"source": "jsonl", "path": str(tmp_path / "train.jsonl"), "held_out": 1}
+    plan = make_plan(load_config(request(stage={"name": "grpo"}, dataset=dataset)))
+    assert plan["run"]["rows of files"] == "train.jsonl 3"
