@@ -52,10 +52,13 @@ demo: install ## the whole story on the mini model: cold start, GRPO, evaluation
 .PHONY: mini-checkpoints
 mini-checkpoints: mini-checkpoint mini_tradeoff-checkpoint ## make the shipped mini checkpoints anew (about 40 minutes of one core)
 
+mini_tradeoff-checkpoint: PRETRAIN := stage.steps=5000
+mini_tradeoff-checkpoint: COLD_START := stage.steps=300# its base is right less often and writes less: epochs are short
+
 %-checkpoint: install
-	$(BIN)/python -m budgetrl stage=pretrain dataset=$* $(QUIET) run.dir=runs/$*-base
+	$(BIN)/python -m budgetrl stage=pretrain dataset=$* $(PRETRAIN) $(QUIET) run.dir=runs/$*-base
 	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-base $* base
-	$(BIN)/python -m budgetrl stage=cold_start dataset=$* model=$* $(QUIET) run.dir=runs/$*-cold-start
+	$(BIN)/python -m budgetrl stage=cold_start dataset=$* model=$* $(COLD_START) $(QUIET) run.dir=runs/$*-cold-start
 	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-cold-start $* cold_start
 
 QUIET := launch.threads=1 tracking=none
