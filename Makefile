@@ -50,11 +50,18 @@ demo: install ## the whole story on the mini model: cold start, GRPO, evaluation
 	@echo "The report: $(DEMO)/report.md"
 
 .PHONY: mini-checkpoints
-mini-checkpoints: install ## make the shipped mini checkpoints anew (about 20 minutes of one core)
-	$(BIN)/python -m budgetrl stage=pretrain run.dir=runs/mini-base launch.threads=1 tracking=none
-	$(BIN)/python experiments/mini_checkpoints/ship.py runs/mini-base base
-	$(BIN)/python -m budgetrl stage=cold_start run.dir=runs/mini-cold-start launch.threads=1 tracking=none
-	$(BIN)/python experiments/mini_checkpoints/ship.py runs/mini-cold-start cold_start
+mini-checkpoints: mini-checkpoint mini_tradeoff-checkpoint ## make the shipped mini checkpoints anew (about 40 minutes of one core)
+
+mini_tradeoff-checkpoint: PRETRAIN := stage.steps=5000
+mini_tradeoff-checkpoint: COLD_START := stage.steps=300# its base is right less often and writes less: epochs are short
+
+%-checkpoint: install
+	$(BIN)/python -m budgetrl stage=pretrain dataset=$* $(PRETRAIN) $(QUIET) run.dir=runs/$*-base
+	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-base $* base
+	$(BIN)/python -m budgetrl stage=cold_start dataset=$* model=$* $(COLD_START) $(QUIET) run.dir=runs/$*-cold-start
+	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-cold-start $* cold_start
+
+QUIET := launch.threads=1 tracking=none
 
 .PHONY: tables
 tables: install ## all tables and figures of the paper; SCALE=mini (about 25 minutes of two cores), 1_5b or 7b

@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from budgetrl.data.spec import DatasetSpec, Fields
+from budgetrl.data.tasks import TASKS
 
 JSONL = DatasetSpec(source="jsonl", path="train.jsonl")
 HUB = DatasetSpec(source="hub", path="openai/gsm8k", split="train")
@@ -57,7 +58,7 @@ def read(option: str, repo: Path) -> DatasetSpec:
 def test_shipped_options_list_every_field_and_are_sound(option: str, repo: Path) -> None:
     spec = read(option, repo)
     assert spec.name == option
-    assert spec.source == "mini" or spec.has_eval_set or spec.held_out
+    assert spec.source in TASKS or spec.has_eval_set or spec.held_out
 
 
 def test_hub_sets_are_pinned(repo: Path) -> None:

@@ -57,7 +57,7 @@ def mini(style: str, **spec: str) -> TextCodec:
 def solution(codec: TextCodec, seed: int = 0) -> list[int]:
     """Tokens of a solution of the mini task."""
     rng = Random(seed)
-    text = " " + mini_task.solve(rng, mini_task.draw_sum(rng), checks=seed % 4)
+    text = " " + mini_task.solve(rng, mini_task.draw_problem(rng), checks=seed % 4)
     return codec.tokenizer.encode(text, add_special_tokens=False)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from budgetrl.budget.format import FORMATS
 from budgetrl.data import mini_task
 from budgetrl.data.spec import DatasetSpec
+from budgetrl.data.tasks import TASKS, generate
 from budgetrl.policy.loading import resolve_path
 from budgetrl.policy.mini import (
     BUDGET_STYLES,
@@ -29,7 +30,7 @@ MEGABYTE = 1_000_000
 SHIPPED = ("base", "cold_start")
 
 sums = st.builds(
-    lambda seed, level: mini_task.draw_sum(Random(seed), level), st.integers(0), st.sampled_from(mini_task.LEVELS)
+    lambda seed, level: mini_task.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(mini_task.LEVELS)
 )
 
 
@@ -58,8 +59,10 @@ def test_the_writable_budget_is_the_nearest(tokens: int) -> None:
 
 
 def test_only_budgets_are_asked_of_the_model_that_was_taught_them() -> None:
-    shipped = {name: Path(resolve_path(ModelSpec(), fmt)).name for name, fmt in FORMATS.items()}
-    assert shipped == {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
+    for task in TASKS:
+        shipped = {name: Path(resolve_path(ModelSpec(path=task), fmt)) for name, fmt in FORMATS.items()}
+        names = {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
+        assert shipped == {fmt: CHECKPOINTS / task / name for fmt, name in names.items()}
 
 
 def test_a_tie_goes_down() -> None:
@@ -112,7 +115,7 @@ def test_a_style_that_is_not_there_is_named() -> None:
 def test_without_slips_every_solution_is_right_and_as_long_as_expected(level: int) -> None:
     rng = Random(level)
     for checks in range(len(mini_task.check_weights(level))):
-        problem = mini_task.draw_sum(rng, level)
+        problem = mini_task.draw_problem(rng, level)
         words = mini_task.solve(rng, problem, checks).split()
         assert words[:2] == ["plan", mini_task.COUNT_WORDS[checks]]
         assert words[-3:] == ["\\boxed{", str(problem.answer), "}"]
@@ -123,7 +126,7 @@ def test_without_slips_every_solution_is_right_and_as_long_as_expected(level: in
 
 def test_expected_length_counts_filler_words() -> None:
     rng = Random(0)
-    lengths = [len(mini_task.solve(rng, mini_task.draw_sum(rng, 8), 2).split()) for _ in range(400)]
+    lengths = [len(mini_task.solve(rng, mini_task.draw_problem(rng, 8), 2).split()) for _ in range(400)]
     assert fmean(lengths) == pytest.approx(mini_task.expected_length(8, 2), rel=0.02)
 
 
@@ -131,7 +134,7 @@ def test_a_slip_in_the_first_pass_is_found_by_the_check(monkeypatch: pytest.Monk
     monkeypatch.setattr(mini_task, "SLIP_RATE", 1.0)
     monkeypatch.setattr(mini_task, "RECHECK_SLIP_RATE", 0.0)
     rng = Random(0)
-    problem = mini_task.draw_sum(rng, 2)
+    problem = mini_task.draw_problem(rng, 2)
     words = mini_task.solve(rng, problem, checks=1).split()
     assert (words.count("no"), words.count("ok")) == (1, 1)  # the check disagrees, so it checks again
     assert words[-2] == str(problem.answer)
@@ -151,10 +154,10 @@ def test_a_hint_gets_the_nearest_reachable_plan(level: int, hint: int) -> None:
 
 def test_problems_are_seeded_and_levels_have_equal_shares() -> None:
     spec = DatasetSpec(size=70, eval_size=35, seed=1)
-    train = mini_task.load(spec, "train")
-    assert train == mini_task.load(spec, "train") != mini_task.load(DatasetSpec(size=70, seed=2), "train")
+    train = generate(spec, "train")
+    assert train == generate(spec, "train") != generate(DatasetSpec(size=70, seed=2), "train")
     assert Counter(p.level for p in train) == dict.fromkeys(mini_task.LEVELS, 10)
-    held_out = mini_task.load(spec, "eval")
+    held_out = generate(spec, "eval")
     assert len(held_out) == 35
     assert {p.id for p in train}.isdisjoint(p.id for p in held_out)
     words = train[3].problem.split()
@@ -173,8 +176,9 @@ def test_the_model_is_as_large_as_documented_and_follows_its_seed() -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_checkpoint_is_below_a_megabyte_and_holds_nothing_but_itself(name: str) -> None:
-    files = {path.name: path.stat().st_size for path in (CHECKPOINTS / "mini" / name).iterdir()}
+@pytest.mark.parametrize("task", TASKS)
+def test_a_checkpoint_is_below_a_megabyte_and_holds_nothing_but_itself(task: str, name: str) -> None:
+    files = {path.name: path.stat().st_size for path in (CHECKPOINTS / task / name).iterdir()}
     assert sum(files.values()) < MEGABYTE
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= files.keys()
     assert not [name for name in files if name.endswith((".py", ".bin", ".pt"))]
@@ -194,11 +198,13 @@ assert not any(name.split(".")[0] == "budgetrl" for name in sys.modules)
 
 
 def test_checkpoints_work_in_transformers_alone(tmp_path: Path) -> None:
-    folders = [str(CHECKPOINTS / "mini" / name) for name in SHIPPED]
+    folders = [str(CHECKPOINTS / task / name) for task in TASKS for name in SHIPPED]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ALONE, *folders], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    base, cold = done.stdout.splitlines()
-    assert base.startswith(" plan")
-    assert cold.startswith("<budget>") and "</budget><solution> plan" in cold
+    written = done.stdout.splitlines()
+    assert len(written) == len(folders)
+    for base, cold in zip(written[::2], written[1::2], strict=True):
+        assert base.startswith(" plan")
+        assert cold.startswith("<budget>") and "</budget><solution> plan" in cold

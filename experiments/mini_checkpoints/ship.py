@@ -1,4 +1,4 @@
-"""Put a run's model into the package as a mini checkpoint, in float16: `ship.py <run> base|cold_start`."""
+"""Put a run's model into the package as a mini checkpoint, in float16: `ship.py <run> <task> base|cold_start`."""
 
 import shutil
 import sys
@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from budgetrl.policy.mini import CHECKPOINTS
 
 
-def ship(run: Path, name: str) -> None:
-    """Copy `checkpoints/last` of a run to the package's checkpoint `name`."""
-    source, target = run / "checkpoints" / "last", CHECKPOINTS / "mini" / name
+def ship(run: Path, task: str, name: str) -> None:
+    """Copy `checkpoints/last` of a run to the package's checkpoint `name` of a task."""
+    source, target = run / "checkpoints" / "last", CHECKPOINTS / task / name
     shutil.rmtree(target, ignore_errors=True)
     AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
@@ -21,4 +21,4 @@ def ship(run: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    ship(Path(sys.argv[1]), sys.argv[2])
+    ship(Path(sys.argv[1]), *sys.argv[2:])

@@ -9,13 +9,6 @@ Text only: how it becomes tokens is `policy.mini`'s business.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
-
-from budgetrl.budget.records import Problem
-from budgetrl.budget.seeds import derive_seed
-
-if TYPE_CHECKING:
-    from budgetrl.data.problems import DatasetSpec
 
 LEVELS = (2, 3, 4, 6, 8, 12, 16)
 LABELS = tuple("abcdefghijklmnop")
@@ -31,6 +24,8 @@ RECHECK_SLIP_RATE = 0.001
 SLIPS = (-1, 1, -1, 1, 2, -2)
 EXTRA_CHECKS = 2
 """Most further checks after one that disagreed with the pass before it."""
+HINTS: tuple[int, int] = (11, 416)
+"""Range of length hints in tokens: from below the shortest solution to about the longest."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Sum:
         return " ".join(f"{label} {x}" for label, x in zip(LABELS, self.operands, strict=False)) + " ?"
 
 
-def draw_sum(rng: Random, level: int | None = None) -> Sum:
+def draw_problem(rng: Random, level: int | None = None) -> Sum:
     """A random problem, of a random level unless one is given."""
     k = level or rng.choice(LEVELS)
     return Sum(tuple(rng.randint(1, LARGEST_OPERAND) for _ in range(k)))
@@ -106,15 +101,3 @@ def _add_up(rng: Random, operands: Sequence[int], slip_rate: float) -> tuple[lis
         if rng.random() < FILLER_RATE:
             words.append("hmm")
     return words, total
-
-
-def load(spec: "DatasetSpec", split: str) -> list[Problem]:
-    """The train or the eval problems: seeded, levels in equal shares.
-
-    A problem of the smallest levels can stand in both splits: there are only 36 of level 2.
-    """
-    size = spec.size if split == "train" else spec.eval_size
-    rng = Random(derive_seed("mini", spec.seed, split))
-    levels = spec.levels or LEVELS
-    sums = [draw_sum(rng, levels[i % len(levels)]) for i in range(size)]
-    return [Problem(f"mini-{split}-{i}", s.text, str(s.answer), s.level, "mini") for i, s in enumerate(sums)]

@@ -7,6 +7,7 @@ from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data import hub, jsonl
 from budgetrl.data.spec import DataError, DatasetSpec, Fields, Loaded, Split
+from budgetrl.data.tasks import TASKS, generate
 from budgetrl.verify.pool import Verifier
 
 __all__ = [
@@ -27,7 +28,7 @@ def load_problems(spec: DatasetSpec, split: Split) -> Loaded:
     Raises DataError if the set has no such split, cannot be read, or holds a bad row (unless
     `spec.on_bad_row` is "skip").
     """
-    loaded = _from_mini(spec, split) if spec.source == "mini" else _from_rows(spec, split)
+    loaded = Loaded(generate(spec, split)) if spec.source in TASKS else _from_rows(spec, split)
     limit = spec.limit if split == "train" else spec.eval_limit
     return replace(loaded, problems=loaded.problems[:limit])
 
@@ -36,7 +37,7 @@ def count_problems(spec: DatasetSpec, split: Split, limit: int | None = None) ->
     """The most problems that a split, and `limit`, can come to, without loading them; None where that is not known."""
     train = split == "train"
     limits = [spec.limit if train else spec.eval_limit, limit]
-    if spec.source == "mini":
+    if spec.source in TASKS:
         limits += [spec.size if train else spec.eval_size]
     elif not train and not spec.has_eval_set:
         limits += [spec.held_out]
@@ -66,12 +67,6 @@ def overlap(train: Sequence[Problem], evaluation: Sequence[Problem]) -> int:
 def _normalised(text: str) -> str:
     """Letters, digits and operators: `2+3` and `2-3` are different problems."""
     return "".join(c for c in text.casefold() if c.isalnum() or c in "+-*/^=<>")
-
-
-def _from_mini(spec: DatasetSpec, split: Split) -> Loaded:
-    from budgetrl.data import mini_task
-
-    return Loaded(mini_task.load(spec, split))
 
 
 def _from_rows(spec: DatasetSpec, split: Split) -> Loaded:

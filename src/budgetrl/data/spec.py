@@ -6,10 +6,11 @@ from typing import Literal
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.records import Problem
+from budgetrl.data.tasks import TASKS
 
 Split = Literal["train", "eval"]
 
-SOURCES = ("mini", "jsonl", "hub")
+SOURCES = (*TASKS, "jsonl", "hub")
 ANSWERS = ("field", "gsm8k", "boxed")
 ON_BAD_ROW = ("error", "skip")
 
@@ -44,7 +45,7 @@ class DatasetSpec:
     name: str = "mini"
     """Short name for run folders, tables and the keys of result.json."""
     source: str = "mini"
-    """mini (the generated task), jsonl (files) or hub (a Hub data set, or a folder laid out as one)."""
+    """mini, mini_tradeoff (generated tasks), jsonl (files) or hub (a Hub data set, or a folder laid out as one)."""
     path: str | None = None
     """jsonl: the training file; hub: the repository. Null for a JSONL set that is for evaluation only."""
     eval_path: str | None = None
@@ -72,13 +73,13 @@ class DatasetSpec:
     on_bad_row: str = "error"
     """error: stop at a row that cannot be used; skip: leave it out, and report it."""
     seed: int = 0
-    """mini: seed of the generated problems."""
+    """Generated tasks: seed of the generated problems."""
     size: int = 2800
-    """mini: training problems."""
+    """Generated tasks: training problems."""
     eval_size: int = 1050
-    """mini: evaluation problems."""
+    """Generated tasks: evaluation problems."""
     levels: tuple[int, ...] | None = None
-    """mini: levels of the problems, in equal shares, each from 2 to 16; null for 2, 3, 4, 6, 8, 12 and 16."""
+    """Generated tasks: levels of the problems in equal shares, each from 2 to 16; null for 2, 3, 4, 6, 8, 12 and 16."""
 
     def __post_init__(self) -> None:
         _one_of("source", self.source, SOURCES)
@@ -100,7 +101,7 @@ class DatasetSpec:
     @property
     def has_train_set(self) -> bool:
         """Whether there is anything to train on."""
-        return self.source == "mini" or (self.path if self.source == "jsonl" else self.split) is not None
+        return self.source in TASKS or (self.path if self.source == "jsonl" else self.split) is not None
 
     @property
     def has_eval_set(self) -> bool:
@@ -114,7 +115,7 @@ class DatasetSpec:
     def local_file(self, split: Split) -> Path | None:
         """The file or folder on this machine that a split is read from; None for one that may be on the Hub."""
         source = getattr(self, self.source_key(split))
-        if self.source == "mini" or source is None:
+        if self.source in TASKS or source is None:
             return None
         is_local = self.source == "jsonl" or source.startswith(("/", ".", "~"))
         return Path(source).expanduser() if is_local else None

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from budgetrl.budget.format import FORMATS, DifficultyFormat, ResponseFormat
+from budgetrl.data.tasks import TASKS
 
 DTYPES = ("auto", "float32", "bfloat16")
 LENGTHS = ("body", "response")
-MINI = ("mini",)
-"""Names that stand for shipped checkpoints rather than a folder or a Hub name."""
+MINI = tuple(TASKS)
+"""Names that stand for shipped checkpoints rather than a folder or a Hub name: one model for each generated task."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ModelSpec:
     name: str = "mini"
     """Short name for run folders and tables."""
     path: str = "mini"
-    """A Hugging Face folder or Hub name, or "mini": the shipped checkpoint that fits the stage."""
+    """A Hugging Face folder or Hub name, or "mini" or "mini_tradeoff": the shipped checkpoint that fits the stage."""
     revision: str | None = None
     """Hub revision (a commit); null takes the newest."""
     dtype: str = "auto"

@@ -1,4 +1,4 @@
-"""`pretrain`: make the mini base model from nothing, on solutions that the task generates."""
+"""`pretrain`: make the base model of a generated task from nothing, on solutions that the task writes."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.budget.seeds import derive_seed
-from budgetrl.data import mini_task
+from budgetrl.data.mini_task import COUNT_WORDS
 from budgetrl.data.spec import DatasetSpec, Split
+from budgetrl.data.tasks import TASKS, Task
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
 from budgetrl.stages.base import Context, Job, Stage
@@ -22,15 +23,13 @@ from budgetrl.training.optim import Optimiser
 
 BATCHES_PER_SHUFFLE = 64
 """Examples for that many steps are drawn at once and sorted by length, so that a step has little padding."""
-SHORTEST_HINT, LONGEST_HINT = 11, 416
-"""Range of length hints in tokens: from below the shortest solution to about the longest."""
-DECISIONS = {"wait", "\\boxed{", *mini_task.COUNT_WORDS}
+DECISIONS = {"wait", "\\boxed{", *COUNT_WORDS}
 """The words that decide how long a solution becomes."""
 
 
 @dataclass(frozen=True)
 class Pretrain(Stage):
-    """From scratch on the generated task. A share of the prompts carries a length hint, and the solution
+    """From scratch on the task that the data set is of. A share of the prompts carries a length hint, and the solution
     then plans the number of re-checks that comes closest: what later makes budgets controllable."""
 
     name: str = "pretrain"
@@ -61,27 +60,33 @@ class Pretrain(Stage):
     def plan(self, job: Job, ranks: int) -> dict[str, object]:
         return {"optimiser steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
 
+    def check(self, job: Job) -> list[str]:
+        if job.dataset.source in TASKS:
+            return []
+        return [f"dataset.source: stage=pretrain needs a generated task; take one of {', '.join(TASKS)}"]
+
     def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
         return Evaluate().reads(job)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
+        task = TASKS[job.dataset.source]
         tokenizer = make_tokenizer(self.budget_style)
         model = make_model(len(tokenizer), job.seed)
         model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
         policy = Policy(model, make_codec(tokenizer, job.model))
         how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every, PlainFormat())
-        base = fit(policy, lambda step: self.examples(job.seed, step, tokenizer), how, job, ctx)
+        base = fit(policy, lambda step: self.examples(task, job.seed, step, tokenizer), how, job, ctx)
         return self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
 
     def _check(self, job: Job, ctx: Context) -> dict[str, float]:
         """How right and how long the base model is on held-out problems."""
         return Evaluate(format="plain").run(job, ctx)
 
-    def examples(self, seed: int, step: int, tokenizer: PreTrainedTokenizerBase) -> Sequence[Example]:
-        """The examples of a step: a function of seed and step alone."""
+    def examples(self, task: Task, seed: int, step: int, tokenizer: PreTrainedTokenizerBase) -> Sequence[Example]:
+        """The examples of a step: a function of task, seed and step alone."""
         chunk = step // BATCHES_PER_SHUFFLE
         tokens = BATCHES_PER_SHUFFLE * self.tokens_per_step
-        batches = _batches(tokenizer, derive_seed(seed, chunk), tokens, self.tokens_per_step, self.hinted_share)
+        batches = _batches(task, tokenizer, derive_seed(seed, chunk), tokens, self.tokens_per_step, self.hinted_share)
         examples = batches[step % BATCHES_PER_SHUFFLE % len(batches)]
         if step >= self.decision_weight_until * self.steps:
             return examples
@@ -96,14 +101,14 @@ def _weighted(example: Example, decisions: set[int], weight: float) -> Example:
 
 @lru_cache(maxsize=2)
 def _batches(
-    tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, tokens_per_step: int, hinted_share: float
+    task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, tokens_per_step: int, hinted_share: float
 ) -> list[list[Example]]:
     """Batches of about `tokens_per_step` padded tokens, each of solutions of like length, in random order."""
     rng = Random(seed)
     pairs: list[tuple[str, str]] = []
     drawn = 0
     while drawn < tokens:
-        pairs.append(draw_example(rng, hinted_share))
+        pairs.append(draw_example(task, rng, hinted_share))
         drawn += len(pairs[-1][0].split()) + len(pairs[-1][1].split()) + 1
     prompts, responses = (tokenizer([p[i] for p in pairs], add_special_tokens=False).input_ids for i in (0, 1))
     end = tokenizer.get_vocab()["<eos>"]
@@ -118,12 +123,13 @@ def _batches(
     return batches
 
 
-def draw_example(rng: Random, hinted_share: float) -> tuple[str, str]:
+def draw_example(task: Task, rng: Random, hinted_share: float) -> tuple[str, str]:
     """Prompt and solution as text. With a hint, the plan is the one whose solution comes closest to it."""
-    problem = mini_task.draw_sum(rng)
+    problem = task.draw_problem(rng)
     if rng.random() >= hinted_share:
-        checks = mini_task.draw_checks(rng, problem.level)
-        return f"<user> {problem.text}<assistant>", f" {mini_task.solve(rng, problem, checks)}"
-    hint = rng.choice([n for n in budget_grid() if SHORTEST_HINT <= n <= LONGEST_HINT])
-    solution = mini_task.solve(rng, problem, mini_task.checks_for(problem.level, hint))
+        checks = task.draw_checks(rng, problem.level)
+        return f"<user> {problem.text}<assistant>", f" {task.solve(rng, problem, checks)}"
+    shortest, longest = task.HINTS
+    hint = rng.choice([n for n in budget_grid() if shortest <= n <= longest])
+    solution = task.solve(rng, problem, task.checks_for(problem.level, hint))
     return f"<user> {problem.text}{BudgetFormat().prefill(hint)}<assistant>", f" {solution}"
