@@ -55,6 +55,7 @@ def test_what_is_written_reads_back_the_same(mapping: Mapping, tmp_path: Path) -
 def test_lists_become_the_tuples_that_were_declared(mapping: Mapping) -> None:
     config = load_config(changed(mapping, "stage.datasets", ["a", "b"]))
     assert config.stage.datasets == ("a", "b")  # pyright: ignore[reportAttributeAccessIssue]
+    assert load_config(changed(mapping, "dataset.levels", [2, 4])).dataset.levels == (2, 4)
 
 
 def test_small_numbers_stay_numbers(mapping: Mapping, tmp_path: Path) -> None:

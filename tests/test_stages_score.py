@@ -308,6 +308,13 @@ def test_a_completion_is_read_measured_and_graded() -> None:
     assert result["verify/unparsed"] == 0.0
 
 
+def test_what_was_cut_off_is_wrong_whatever_its_row_says() -> None:
+    rows = [outcome(), outcome(well_formed=False, truncated=True), outcome(well_formed=False)]
+    scored, result = score(rows, job())
+    assert [row["correct"] for row in scored] == [True, False, True]
+    assert result["accuracy"] == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(("shift", "accuracy"), [(0, 1.0), (1, 0.0)])
 def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
     shared_dir: Path, shift: int, accuracy: float
@@ -399,7 +406,6 @@ WHICH = (
 )
 NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
 NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
-CUT_OFF = "truncated: true in a response that is well formed or right; a cut-off one is neither"
 BAD_ROWS = [
     ({}, f"problem_id: is missing; {WHICH}"),
     (NO_LENGTH, f"length: is missing; {WHICH}"),
@@ -412,8 +418,7 @@ BAD_ROWS = [
     (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
     (outcome(length=True), "length: must be a number of tokens, not true"),
     (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
-    (outcome(truncated=True), CUT_OFF),
-    (outcome(truncated=True, well_formed=False), CUT_OFF),
+    (outcome(truncated=True), "truncated: true in a well-formed response; one that was cut off is malformed"),
     (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),

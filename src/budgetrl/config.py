@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -365,7 +365,8 @@ def _with_tuples(part: Any) -> Any:
     values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
     changed: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, list) and get_origin(hints[name]) is tuple:
+        kinds = (hints[name], *get_args(hints[name]))  # of `tuple[int, ...] | None`, too
+        if isinstance(value, list) and any(get_origin(kind) is tuple for kind in kinds):
             changed[name] = tuple(value)
         elif dataclasses.is_dataclass(value) and (rebuilt := _with_tuples(value)) is not value:
             changed[name] = rebuilt

@@ -45,7 +45,7 @@ class Score(Stage):
       as they are.
 
     Where the budget stands in the prompt (L1), a completion is given its `budget` too. Both may have `b_max`
-    (null or absent: infinite), `level` and `truncated` (a completion that is counts as malformed). Other keys
+    (null or absent: infinite), `level` and `truncated` (what was cut off counts as malformed and wrong). Other keys
     are handed through. Written are the same rows in the same order, with whatever was found out about them,
     `reward` and a `reward/<part>` for each part of it.
 
@@ -267,7 +267,9 @@ def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
     if fault := next(_faults(line, fmt), None):
         raise fault
     absent = {key: value for key, value in _defaults(line).items() if key not in row}
-    return Line(where, {**line.row, **absent, "problem_id": str(row["problem_id"])})
+    # Other graders may find an answer in a text that was cut off; here it has none.
+    verdict = {"correct": False} if row.get("truncated") and not line.to_grade else {}
+    return Line(where, {**line.row, **absent, **verdict, "problem_id": str(row["problem_id"])})
 
 
 def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
@@ -284,8 +286,8 @@ def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
         ours = line.to_grade or key != "answer"  # of an outcome it is handed through
         if ours and key in row and not fits(row[key]):
             yield line.error(key, f"must be {wanted}, not {_shown(row[key])}")
-    if row.get("truncated") and (row.get("well_formed") or row.get("correct")):
-        yield line.error("truncated", "true in a response that is well formed or right; a cut-off one is neither")
+    if row.get("well_formed") and row.get("truncated"):
+        yield line.error("truncated", "true in a well-formed response; one that was cut off is malformed")
     budget = row.get("budget")
     if row.get("well_formed") and not (fmt.budget_in is None if budget is None else budget >= 1):
         said = f"{_shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
