@@ -7,8 +7,9 @@ import pytest
 from transformers import Qwen2Config
 
 from budgetrl.auto import LONGEST, settle
-from budgetrl.config import ConfigError, load_config
+from budgetrl.config import load_config
 from budgetrl.plan import make_plan
+from budgetrl.strict import ConfigError
 
 
 def request(**changes: Any) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import pytest
 import fake_stage
 from budgetrl import compose
 from budgetrl.compose import check_request
-from budgetrl.config import Config, ConfigError
+from budgetrl.config import Config
+from budgetrl.strict import ConfigError
 
 REWARD = """
 from collections.abc import Sequence

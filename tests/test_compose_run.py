@@ -14,8 +14,9 @@ import pytest
 import fake_stage
 from budgetrl import __main__ as entry
 from budgetrl import compose
-from budgetrl.config import Config, ConfigError, read_config
+from budgetrl.config import Config, read_config
 from budgetrl.run.folder import RunFolder
+from budgetrl.strict import ConfigError
 
 Run = Callable[..., int]
 

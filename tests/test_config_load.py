@@ -11,10 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from budgetrl import config as config_module
+from budgetrl.budget.errors import RequestError
 from budgetrl.config import (
-    ConfigError,
-    LaunchSpec,
-    flatten,
     identity,
     load_config,
     read_config,
@@ -24,6 +22,8 @@ from budgetrl.config import (
     to_mapping,
     to_yaml,
 )
+from budgetrl.run.launch_spec import LaunchSpec
+from budgetrl.strict import ConfigError, flatten
 
 Mapping = dict[str, Any]
 
@@ -146,9 +146,9 @@ def test_ranks_on_several_machines(tmp_path: Path) -> None:
     assert LaunchSpec(name="slurm", nodes=3, ranks=8).total_ranks() == 24
     assert LaunchSpec(ranks=3).total_ranks() == 3
     hosts.write_text("a slots=4\nb\n")
-    with pytest.raises(ConfigError, match=r"launch\.hostfile: .*line 2"):
+    with pytest.raises(RequestError, match=r"launch\.hostfile: .*line 2"):
         LaunchSpec(name="deepspeed", hostfile=str(hosts)).total_ranks()
-    with pytest.raises(ConfigError, match=r"launch\.hostfile: there is no file"):
+    with pytest.raises(RequestError, match=r"launch\.hostfile: there is no file"):
         LaunchSpec(name="deepspeed", hostfile="nowhere").total_ranks()
 
 

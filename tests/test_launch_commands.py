@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, LaunchSpec, load_config, to_yaml
+from budgetrl.config import Config, load_config, to_yaml
 from budgetrl.launch import ranks, slurm, start
 from budgetrl.launch.__main__ import main
 from budgetrl.run.folder import RunFolder
+from budgetrl.run.launch_spec import LaunchSpec
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def folder(tmp_path: Path) -> RunFolder:
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores, no GPU, nothing set by the user."""
-    monkeypatch.setattr("budgetrl.config.count_cores", lambda: 8)
+    monkeypatch.setattr("budgetrl.run.launch_spec.count_cores", lambda: 8)
     monkeypatch.setattr(ranks, "count_gpus", lambda: 0)
-    monkeypatch.setattr("budgetrl.config.count_gpus", lambda: 0)
+    monkeypatch.setattr("budgetrl.run.launch_spec.count_gpus", lambda: 0)
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "SLURM_PROCID", *ranks.CPU_MALLOC):
         monkeypatch.delenv(name, raising=False)
 

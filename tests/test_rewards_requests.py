@@ -13,8 +13,8 @@ import yaml
 
 from budgetrl import __main__ as entry
 from budgetrl.compose import check_request
-from budgetrl.config import ConfigError
 from budgetrl.rewards.registry import shape_names
+from budgetrl.strict import ConfigError
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import fake_stage
 import wandb_record
 from budgetrl import __main__ as entry
 from budgetrl import sweep
-from budgetrl.config import Config, LaunchSpec, read_config
+from budgetrl.config import Config, read_config
 from budgetrl.run.folder import RunFolder
+from budgetrl.run.launch_spec import LaunchSpec
 
 Run = Callable[..., int]
 

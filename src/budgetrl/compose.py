@@ -30,8 +30,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from budgetrl.auto import settle
-from budgetrl.config import Config, ConfigError, check, flatten, load_config, nearest, run_dir, to_plain
+from budgetrl.budget.checks import nearest
+from budgetrl.config import Config, check, load_config, run_dir
 from budgetrl.run.folder import RunFolder
+from budgetrl.strict import ConfigError, flatten, to_plain
 from budgetrl.sweep import Sweep
 
 VERSION_BASE = "1.3"

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from budgetrl.config import Config, flatten, run_dir, to_mapping
+from budgetrl.config import Config, run_dir, to_mapping
 from budgetrl.policy.shape import context_of, longest_completion, read_shape
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rollout.engine import ServerSpec
 from budgetrl.run.machine import count_cores, count_gpus
+from budgetrl.strict import flatten
 from budgetrl.training.zero import bytes_per_rank
 
 Plan = dict[str, Any]

@@ -17,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 
 from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, LaunchSpec, run_dir
+from budgetrl.config import Config, run_dir
 from budgetrl.launch.slurm import queued_job
 from budgetrl.launch.supervisor import INTERRUPTED, POLL_SECONDS, STOPPED
 from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
+from budgetrl.run.launch_spec import LaunchSpec
 from budgetrl.run.machine import count_gpus
 from budgetrl.run.tracking import Tracker
 

@@ -1,7 +1,8 @@
 """Checks of configuration fields. Messages start with the field, so that a config can prefix its group."""
 
+import difflib
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 
 def require(holds: bool, field: str, complaint: str) -> None:
@@ -29,3 +30,14 @@ def require_count(record: object, *fields: str) -> None:
     for field in fields:
         value = getattr(record, field)
         require(value is None or value >= 1, field, f"{value} is neither null nor 1 or more")
+
+
+def nearest(wrong: str, valid: Iterable[str]) -> str:
+    """A hint at the valid name that looks most like a wrong one.
+
+    >>> nearest("grp", ["grpo", "label"])
+    'did you mean grpo?'
+    """
+    names = sorted(valid)
+    close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"

@@ -4,9 +4,9 @@ import os
 import socket
 import sys
 
-from budgetrl.config import LaunchSpec
 from budgetrl.launch.supervisor import Child
 from budgetrl.run.folder import RunFolder
+from budgetrl.run.launch_spec import LaunchSpec
 from budgetrl.run.machine import count_gpus
 
 CPU_MALLOC = {

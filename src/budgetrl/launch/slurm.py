@@ -4,10 +4,10 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from budgetrl.config import LaunchSpec
 from budgetrl.launch.ranks import worker_command
 from budgetrl.launch.supervisor import say
 from budgetrl.run.folder import RunFolder, write_atomically
+from budgetrl.run.launch_spec import LaunchSpec
 from budgetrl.run.machine import output_of
 
 

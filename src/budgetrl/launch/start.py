@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, LaunchSpec, read_config
+from budgetrl.config import Config, read_config
 from budgetrl.launch.ranks import deepspeed_launcher, local_ranks
 from budgetrl.launch.slurm import queued_job, submit
 from budgetrl.launch.supervisor import Supervisor, say
 from budgetrl.run import lifeline
 from budgetrl.run.folder import RunFolder
+from budgetrl.run.launch_spec import LaunchSpec
 from budgetrl.run.machine import note_start
 
 

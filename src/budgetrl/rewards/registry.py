@@ -1,13 +1,12 @@
 """From a reward's name to its class. A built-in is the module of that name; there is no list to keep."""
 
-import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
 from types import ModuleType
 
 import budgetrl.rewards as built_in
+from budgetrl.budget.checks import nearest
 from budgetrl.rewards.shape import Shape
 
 
@@ -29,7 +28,7 @@ def shape_class(name: str) -> type[Shape]:
         return _imported(name)
     names = shape_names()
     if name not in names:
-        raise ValueError(f"name: there is no reward {name!r}; {_nearest(name, names)}")
+        raise ValueError(f"name: there is no reward {name!r}; {nearest(name, names)}")
     return _built_ins(name)[0]
 
 
@@ -46,7 +45,7 @@ def _imported(path: str) -> type[Shape]:
         return rewards[class_name]
     if hasattr(module, class_name):
         raise ValueError(f"name: {path} is not a reward: derive it from {Shape.__module__}.Shape")
-    raise ValueError(f"name: {module_name} has no class {class_name!r}; {_nearest(class_name, rewards)}")
+    raise ValueError(f"name: {module_name} has no class {class_name!r}; {nearest(class_name, rewards)}")
 
 
 def _module(module_name: str, path: str) -> ModuleType:
@@ -67,9 +66,3 @@ def _rewards(module: ModuleType) -> dict[str, type[Shape]]:
 
 def _is_reward(member: object) -> bool:
     return inspect.isclass(member) and issubclass(member, Shape) and not inspect.isabstract(member)
-
-
-def _nearest(wrong: str, valid: Iterable[str]) -> str:
-    names = sorted(valid)
-    close = difflib.get_close_matches(wrong, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"

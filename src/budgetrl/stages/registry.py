@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 
 import budgetrl.stages
+from budgetrl.budget.checks import nearest
 from budgetrl.stages.base import Stage
 
 
@@ -21,7 +22,7 @@ def stage_class(name: str) -> type[Stage]:
         return getattr(importlib.import_module(module), attribute)
     found = _class_in(f"budgetrl.stages.{name}", name) if name in _modules() else None
     if found is None:
-        raise ValueError(f"name: no stage is called {name!r}; there are {', '.join(stage_names())}")
+        raise ValueError(f"name: no stage is called {name!r}; {nearest(name, stage_names())}")
     return found
 
 
