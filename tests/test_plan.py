@@ -3,7 +3,7 @@
 import pytest
 
 import fake_stage
-from budgetrl import plan
+from budgetrl import memory
 from budgetrl.config import load_config
 from budgetrl.plan import make_plan
 from budgetrl.training.zero import ZeroSpec, bytes_per_rank
@@ -25,27 +25,29 @@ def test_training_state_of_1000_bf16_parameters_on_4_ranks(
 
 @pytest.mark.parametrize(
     ("rollouts", "kl", "together"),
-    [(False, 0.1, "16 B"), (True, 0.0, "20 B"), (True, 0.1, "24 B")],  # float32: 4 weights, 4 gradients, 8 Adam
+    [(False, 0.1, 16), (True, 0.0, 20), (True, 0.1, 24)],  # float32: 4 weights, 4 gradients, 8 Adam
 )
 def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
-    monkeypatch: pytest.MonkeyPatch, rollouts: bool, kl: float, together: str
+    monkeypatch: pytest.MonkeyPatch, rollouts: bool, kl: float, together: int
 ) -> None:
-    monkeypatch.setattr(plan, "count_parameters", lambda _: 1)
+    monkeypatch.setattr(memory, "count_parameters", lambda _: 1)
     monkeypatch.setattr(fake_stage.FakeStage, "trains_on_rollouts", rollouts)
     parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}
     parts |= {"model": {"dtype": "float32"}, "algorithm": {"kl_coefficient": kl}}
     parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
-    memory = make_plan(load_config(parts))["memory on each rank"]
-    assert memory["together"].startswith(f"{together} at ZeRO stage 3")
+    needed = memory.estimate(load_config(parts))
+    assert needed is not None
+    assert needed.held() == together
 
 
 def test_a_model_that_is_not_here_is_planned_with_the_size_it_is_said_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "count_parameters", lambda _: None)
+    monkeypatch.setattr(memory, "count_parameters", lambda _: None)
     parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "launch": {"ranks": 1}}
     unknown = make_plan(load_config(parts | {"model": {"dtype": "bfloat16"}}))["memory on each rank"]
     assert unknown == {"parameters": "unknown until the model is downloaded"}
     known = make_plan(load_config(parts | {"model": {"dtype": "bfloat16", "parameters": 512}}))["memory on each rank"]
-    assert known == {"parameters": 512, "weights": "1 KiB"}  # nothing is trained
+    assert (known["parameters"], known["weights"]) == (512, "1 KiB")
+    assert "gradients" not in known  # nothing is trained
 
 
 @pytest.mark.parametrize(

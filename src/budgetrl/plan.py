@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from budgetrl.config import Config, run_dir, to_mapping
-from budgetrl.policy.shape import context_of, longest_completion, read_shape
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.config import Config, run_dir
+from budgetrl.memory import Memory, completion_room, device_memory, estimate, largest_of, settings_of
+from budgetrl.policy.shape import context_of, longest_completion
 from budgetrl.rollout.engine import ServerSpec
 from budgetrl.run.machine import count_cores, count_gpus
-from budgetrl.strict import flatten
-from budgetrl.training.zero import bytes_per_rank
 
 Plan = dict[str, Any]
 
@@ -30,6 +28,7 @@ def make_plan(config: Config) -> Plan:
             *_odd(config, ranks),
             *_unpinned(config),
             *_crowded(config),
+            *_tight(config),
         ],
     }
 
@@ -44,28 +43,13 @@ def render_plan(plan: Plan) -> str:
     return "\n".join([*lines, *(f"odd: {line}" for line in plan["odd"])])
 
 
-def count_parameters(spec: ModelSpec) -> int | None:
-    """Parameters of a model, without its weights; None if its configuration is not on this machine yet."""
-    import torch  # these take seconds to import, which a wrong request should not wait for
-    from transformers import AutoModelForCausalLM
-
-    if (shape := read_shape(spec)) is None:
-        return None
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(shape).num_parameters()
-
-
 def _run_section(config: Config) -> Plan:
     return {
         "stage": config.stage.name,
         "model": f"{config.model.name} ({config.model.path})",
         "dataset": config.dataset.name,
         **({"rows of files": rows} if (rows := _rows_of_files(config)) else {}),
-        **(
-            {"tokens of a completion, at most": longest}
-            if (longest := max(_longest(config).values(), default=0))
-            else {}
-        ),
+        **({"tokens of a completion, at most": longest} if (longest := largest_of(config, "max_new_tokens")) else {}),
         "reward": config.reward.name,
         "seed": config.seed,
         "folder": str(run_dir(config)),
@@ -86,15 +70,9 @@ def _count_rows(path: Path) -> int:
         return sum(bool(line.strip()) for line in lines)
 
 
-def _longest(config: Config) -> dict[str, int]:
-    """Each setting of the stage and its parts that says how long a completion may be, in tokens."""
-    settings = flatten({"stage": to_mapping(config)["stage"]})
-    return {key: value for key, value in settings.items() if key.rpartition(".")[2] == "max_new_tokens"}
-
-
 def _crowded(config: Config) -> list[str]:
     """Settings whose completions leave the prompt too little of the model's context."""
-    longest = _longest(config)
+    longest = settings_of(config, "max_new_tokens")
     context = context_of(config.model) if longest and config.stage.runs_model else None
     if context is None:
         return []
@@ -119,29 +97,51 @@ def _launch_section(config: Config, ranks: int) -> Plan:
 def _where_the_model_is(config: Config, ranks: int) -> Plan:
     if not config.stage.runs_model:
         return {}
-    if isinstance(config.rollout, ServerSpec) and not config.stage.trains:
+    if isinstance(config.rollout, ServerSpec) and not _holds_model(config):
         server = config.rollout
         return {"server": {"url": server.url, "requests at once": server.concurrency * ranks}}
-    return {"memory on each rank": _memory_section(config, ranks)}
+    return {"memory on each rank": _memory_section(config)}
 
 
-def _memory_section(config: Config, ranks: int) -> Plan:
-    zero, parameters = config.zero, count_parameters(config.model) or config.model.parameters
-    if parameters is None:
+def _holds_model(config: Config) -> bool:
+    """Whether the model is on this machine's devices rather than behind a server."""
+    return config.stage.trains or (config.stage.runs_model and not isinstance(config.rollout, ServerSpec))
+
+
+def _memory_section(config: Config) -> Plan:
+    memory, there = estimate(config), device_memory(config.launch)
+    if memory is None:
         return {"parameters": "unknown until the model is downloaded"}
-    if not config.stage.trains:
-        return {"parameters": parameters, "weights": _readable((2 if _is_bf16(config) else 4) * parameters)}
-    rollouts = config.stage.trains_on_rollouts
-    reference = rollouts and config.algorithm.kl_coefficient > 0
-    parts = bytes_per_rank(zero, parameters, _is_bf16(config), ranks, rollouts, reference)
-    sizes = {name: _readable(size) for name, size in parts.items()}
-    total = f"{_readable(sum(parts.values()))} at ZeRO stage {zero.stage}; activations and logits come on top"
-    return {"parameters": parameters, **sizes, "together": total}
+    learning, writing = _in_passing(memory, config)
+    parts = {**memory.state, "a micro-batch": learning, "keys and values, at most": writing}
+    zero = f" at ZeRO stage {config.zero.stage}" if config.stage.trains else ""
+    return {
+        "parameters": memory.parameters,
+        **{name: _readable(size) for name, size in parts.items() if size or name in memory.state},
+        "together, at most": f"{_readable(memory.held() + max(learning, writing))}{zero}",
+        "on the device": "not known here" if there is None else _readable(there),
+    }
 
 
-def _is_bf16(config: Config) -> bool:
-    on_gpus = config.launch.name == "slurm" or count_gpus() > 0
-    return config.model.dtype == "bfloat16" or (config.model.dtype == "auto" and on_gpus)
+def _in_passing(memory: Memory, config: Config) -> tuple[int, int]:
+    """Bytes for a micro-batch, and for the writing of completions, which is never at the same time."""
+    longest = largest_of(config, "max_new_tokens")
+    writing = memory.writing(config.rollout.batch_size, completion_room(config)) if longest else 0
+    return memory.learning(largest_of(config, "tokens_per_device")), writing
+
+
+def _tight(config: Config) -> list[str]:
+    """Whether the memory of a device will not do, as far as both are known."""
+    memory, there = (estimate(config), device_memory(config.launch)) if _holds_model(config) else (None, None)
+    if memory is None or there is None:
+        return []
+    needed = memory.held() + max(_in_passing(memory, config))
+    if needed <= there:
+        return []
+    return [
+        f"memory: {_readable(needed)} are needed at most, and a rank has {_readable(there)}; lower "
+        "stage.tokens_per_device or rollout.batch_size, add ranks with zero=stage2 or stage3, or offload"
+    ]
 
 
 def _odd(config: Config, ranks: int) -> list[str]:

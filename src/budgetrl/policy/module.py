@@ -8,12 +8,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from budgetrl.budget.errors import RequestError
+from budgetrl.policy.shape import LOGITS_PER_CHUNK
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
-
-LOGITS_PER_CHUNK = 2**27
-"""Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
 
 
 class PolicyModule(nn.Module):

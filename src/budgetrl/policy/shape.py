@@ -9,6 +9,8 @@ from budgetrl.policy.spec import MINI, ModelSpec
 if TYPE_CHECKING:  # takes seconds to import, which a wrong request should not wait for
     from transformers import PretrainedConfig
 
+LOGITS_PER_CHUNK = 2**27
+"""Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
 PROMPT_ROOM = 1024
 """Tokens of a model's context that are left to the prompt, or a quarter of the context if that is less (ours)."""
 

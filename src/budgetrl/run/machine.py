@@ -33,6 +33,18 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpu_memory() -> int | None:
+    """Bytes of the smallest GPU of this machine, without taking any; None where NVIDIA's tool is not here."""
+    listed = output_of("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    sizes = [int(line) for line in (listed or "").splitlines() if line.strip().isdigit()]  # MiB
+    return min(sizes) * 2**20 if sizes else None
+
+
+def host_memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def note_start(path: Path, argv: Sequence[str], seed: int) -> None:
     """Write env.json, or where a run was started before, add this start below `starts`: nothing that is there goes."""
     now = describe_environment(argv, seed)
@@ -79,7 +91,7 @@ def _hardware() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "cores": count_cores(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(host_memory() / 2**30, 1),
         "gpus": gpus.splitlines() if gpus else [],
     }
 
