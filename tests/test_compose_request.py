@@ -37,6 +37,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in (here, own / "stage", own / "reward"):
         folder.mkdir(parents=True)
     (own / "stage" / "fake.yaml").write_text(fake_stage.YAML)
+    (own / "reward" / "broken.yaml").write_text("name: accuracy\nx: [1\n")
+    (own / "reward" / "astray.yaml").write_text("defaults: [{override /stagee: grpo}]\n")
     monkeypatch.chdir(here)
     return own
 
@@ -73,6 +75,12 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage=cold_start", "stage.epochs=0"], "stage.epochs: 0 would teach nothing; give more, or set steps"),
         (["stage=grpo", "stage.optimiser.betas=0.9"], "stage.optimiser.betas: must be a list, such as [0.9]"),
         (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
+        (["stage=pipeline", "stage.steps=five"], "stage.steps: Value 'five' of type 'str'"),
+        (["stage=grpo", "+experiment=shorten"], "experiment: is chosen, not added; write experiment=shorten"),
+        (["+stage=grpo"], "stage: is chosen, not added; write stage=grpo"),
+        (["++eval_datasets.x.name=1"], "eval_datasets: follows from stage.datasets"),
+        (["reward=broken"], "expected ',' or ']', but got '<stream end>' in "),
+        (["reward=astray"], "In 'reward/astray': Could not override"),
         (["+reward.new=1"], "reward.new: there is no such key; did you mean reward.name?"),
         (["++reward.rb=1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
         (["+new.key=1"], "new.key: there is no such key; there are algorithm,"),

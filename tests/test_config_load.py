@@ -88,8 +88,8 @@ def test_small_numbers_stay_numbers(mapping: Mapping, tmp_path: Path) -> None:
         ("launch.hostfile", "hosts", "launch.hostfile: is for launch=deepspeed, not local"),
         (
             "launch",
-            {"name": "slurm", "ranks": 1, "grace_seconds": 5},
-            "launch.grace_seconds: is for launch=local or launch=deepspeed, not slurm",
+            {"name": "slurm", "ranks": 1, "at_once": 5},
+            "launch.at_once: is for launch=local or launch=deepspeed, not slurm",
         ),
         ("tracking.mode", "onlin", "tracking.mode"),
         ("mode", "dri", "mode: must be run or dry, got 'dri'; did you mean dry?"),

@@ -91,13 +91,27 @@ def test_deepspeeds_launcher_is_told_the_devices(
 
 def test_the_sbatch_script(folder: RunFolder, tmp_path: Path) -> None:
     spec = LaunchSpec(
-        name="slurm", nodes=2, ranks=4, partition="gpu", time="01:00:00", lines=["module load cuda", "#SBATCH --mem=0"]
+        name="slurm",
+        nodes=2,
+        ranks=4,
+        partition="gpu",
+        time="01:00:00",
+        grace_seconds=90,
+        lines=["module load cuda", "#SBATCH --mem=0"],
     )
     lines = slurm.slurm_script(spec, folder).splitlines()
     head, body = lines[: lines.index("")], lines[lines.index("") + 1 :]
     assert head[0] == "#!/bin/bash"
     assert all(line.startswith("#SBATCH --") for line in head[1:])  # sbatch reads no options after a command
-    for option in ("nodes=2", "ntasks-per-node=4", "gpus-per-node=4", "partition=gpu", "time=01:00:00", "mem=0"):
+    for option in (
+        "nodes=2",
+        "ntasks-per-node=4",
+        "gpus-per-node=4",
+        "partition=gpu",
+        "time=01:00:00",
+        "mem=0",
+        "signal=TERM@90",
+    ):
         assert f"#SBATCH --{option}" in head
     assert not [line for line in head if "account" in line or "cpus-per-task" in line]
     assert body[0] == "module load cuda"

@@ -75,3 +75,18 @@ def test_a_server_that_may_not_sample_is_odd(prompts: str, temperature: float, t
     assert sum(line.startswith("rollout.prompts: text leaves sampling") for line in made["odd"]) == told
     assert "server" in made
     assert "memory on each rank" not in made
+
+
+@pytest.mark.parametrize(("path", "revision", "told"), [("a/b", None, 1), ("a/b", "f" * 40, 0), ("mini", None, 0)])
+def test_a_hub_model_that_is_not_pinned_is_odd(path: str, revision: str | None, told: int) -> None:
+    model = {"path": path, "revision": revision}
+    plan = make_plan(load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "model": model}))
+    assert sum(line.startswith("model.revision: ") for line in plan["odd"]) == told
+
+
+@pytest.mark.parametrize(("gpu_memory", "said"), [(None, "not known here"), (80.0, "80 GiB")])
+def test_slurms_gpus_are_as_large_as_they_are_said_to_be(gpu_memory: float | None, said: str) -> None:
+    launch = {"name": "slurm", "ranks": 8, "gpu_memory": gpu_memory}
+    plan = make_plan(load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "launch": launch}))
+    assert plan["memory on each rank"]["on the device"] == said
+    assert plan["launch"]["threads a rank"] == "as many as slurm gives a task"

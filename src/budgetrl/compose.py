@@ -28,6 +28,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from budgetrl.auto import settle
 from budgetrl.budget.checks import nearest
@@ -137,6 +138,8 @@ def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
     if sweep_dir is not None:
         mapping["run"]["root"] = sweep_dir
         mapping["tracking"]["group"] = mapping["tracking"].get("group") or Path(sweep_dir).resolve().name
+    if mapping.get("eval_datasets"):
+        raise ConfigError("eval_datasets: follows from stage.datasets; name options or files there")
     mapping["eval_datasets"] = _eval_datasets(mapping)
     config = load_config(settle(mapping))
     if problems := check(config):
@@ -204,21 +207,34 @@ def _compose(args: Namespace, overrides: list[str], **options: Any) -> DictConfi
     """Compose one job, or raise a ConfigError that says which override is wrong."""
     for choice in _choices(overrides):
         _check_is_name(choice)
+    name = args.config_name or CONFIG_NAME
     try:
-        return hydra.compose(args.config_name or CONFIG_NAME, overrides, **options)
-    except (HydraException, OmegaConfBaseException) as error:
-        _explain(args, overrides)
-        raise ConfigError(str(error).splitlines()[0]) from None
+        return hydra.compose(name, overrides, **options)
+    except _COMPOSING as error:
+        _explain(name, overrides)
+        raise ConfigError(_in_one_line(error)) from None
 
 
-def _explain(args: Namespace, overrides: list[str]) -> None:
+_COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
+"""What composing raises for a wrong request, or for a wrong option file of the user's own."""
+
+
+def _in_one_line(error: Exception) -> str:
+    """The first line of an error of Hydra's; of a YAML file's the last two, which say what is wrong, and where."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(lines[-2:]) if isinstance(error, YAMLError) else lines[0]
+
+
+def _explain(name: str, overrides: list[str]) -> None:
     """Raise a ConfigError for the override that names no option or no key, if there is one."""
     groups = _groups()
     parsed, choices = [_parse(text) for text in overrides], _choices(overrides)
     for choice in choices:
         _check_option(choice)
-    name, chosen = args.config_name or CONFIG_NAME, [str(o.input_line) for o in choices]
-    ours = {*_with_groups(to_plain(hydra.compose(name, chosen))), *groups}
+    try:
+        ours = {*_with_groups(to_plain(hydra.compose(name, [str(o.input_line) for o in choices]))), *groups}
+    except _COMPOSING:
+        return  # an option itself is wrong: what was said of it stands
     hydras = _with_groups({"hydra": hydra.compose(name, return_hydra_config=True).hydra})
     for override in parsed:
         key = override.key_or_group
@@ -259,6 +275,8 @@ def _check_is_name(choice: Override) -> None:
 
 def _check_option(choice: Override) -> None:
     group, value = choice.key_or_group, choice.value()
+    if choice.type != OverrideType.CHANGE:
+        raise ConfigError(f"{group}: is chosen, not added; write {group}={value}")
     options = _loader().get_group_options(group)
     if value is not None and value not in options:
         raise ConfigError(f"{group}: there is no option {value!r}; {nearest(str(value), options)}")

@@ -96,10 +96,10 @@ def count_parameters(spec: ModelSpec) -> int | None:
 def device_memory(launch: LaunchSpec) -> int | None:
     """Bytes that a rank may use: of the smallest GPU here, or its share of this machine's where there is no GPU.
 
-    None where that cannot be seen from here: below Slurm, or without the driver's own tool.
+    None where that cannot be seen from here: below Slurm, unless `gpu_memory` says it, or without the driver's tool.
     """
     if launch.name == "slurm":
-        return None
+        return None if launch.gpu_memory is None else int(launch.gpu_memory * 2**30)
     if count_gpus():
         return gpu_memory()
     return host_memory() // (launch.ranks_per_machine() * launch.at_once)

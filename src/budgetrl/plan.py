@@ -7,7 +7,7 @@ from typing import Any
 
 from budgetrl.config import Config, run_dir
 from budgetrl.memory import Memory, completion_room, device_memory, estimate, largest_of, settings_of
-from budgetrl.policy.shape import context_of, longest_completion
+from budgetrl.policy.shape import context_of, is_remote, longest_completion
 from budgetrl.rollout.engine import ServerSpec
 from budgetrl.run.machine import count_cores, count_gpus
 
@@ -90,8 +90,14 @@ def _launch_section(config: Config, ranks: int) -> Plan:
     return {
         "launcher": config.launch.name,
         "ranks": f"{ranks}{machines}",
-        "threads a rank": config.launch.threads_per_rank(),
+        "threads a rank": _threads(config),
     }
+
+
+def _threads(config: Config) -> int | str:
+    if config.launch.name == "slurm":
+        return config.launch.threads or "as many as slurm gives a task"
+    return config.launch.threads_per_rank()
 
 
 def _where_the_model_is(config: Config, ranks: int) -> Plan:
@@ -162,16 +168,26 @@ def _odd(config: Config, ranks: int) -> list[str]:
 
 
 def _unpinned(config: Config) -> list[str]:
-    """Hub data sets that are not read at one commit, and so may be others tomorrow."""
+    """Models and data sets of the Hub that are not read at one commit, and so may be others tomorrow."""
     notes: dict[str, None] = {}  # in order, each once: two splits may come from one repository
+    model = config.model
+    if config.stage.runs_model and is_remote(model) and not _is_commit(model.revision):
+        notes[_not_pinned("model.revision", model.name, model.revision)] = None
     for spec, split in config.stage.reads(config.job()):
         key = "eval_revision" if spec.source_key(split) == "eval_path" else "revision"
         revision = getattr(spec, key)
-        is_remote = spec.source == "hub" and spec.local_file(split) is None
-        if is_remote and not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
-            now = f"at {revision}" if revision else "at its newest version"
-            notes[f"dataset.{key}: {spec.name} is read {now}, which may change: pin the commit that you have"] = None
+        if spec.source == "hub" and spec.local_file(split) is None and not _is_commit(revision):
+            notes[_not_pinned(f"dataset.{key}", spec.name, revision)] = None
     return list(notes)
+
+
+def _is_commit(revision: str | None) -> bool:
+    return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
+
+
+def _not_pinned(key: str, name: str, revision: str | None) -> str:
+    now = f"at {revision}" if revision else "at its newest version"
+    return f"{key}: {name} is read {now}, which may change: pin the commit that you have"
 
 
 def _rows(part: Mapping[str, Any], width: int, indent: str) -> list[str]:

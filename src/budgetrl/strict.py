@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -26,14 +27,29 @@ def build(part: type[T], node: Any, at: str) -> T:
     """
     if not isinstance(node, Mapping):
         raise ConfigError(f"{at}: must be a group of keys, got {node!r}")
-    for name, kind in _nested(part).items():
+    nested = _nested(part)
+    with _explained(part, node, at):
+        _merged(part, {key: value for key, value in node.items() if key not in nested})  # a part may repeat them
+    for name, kind in nested.items():
         build(kind, node.get(name, {}), _join(at, name))  # for errors that name the whole path
+    with _explained(part, node, at):
+        return _with_tuples(OmegaConf.to_object(_merged(part, node)))  # type: ignore[return-value]
+
+
+def _merged(part: type, node: Mapping[str, Any]) -> Any:
+    """The schema of a dataclass with the values of `node`."""
     schema = OmegaConf.structured(part)
     _unlock(schema)
+    return OmegaConf.merge(schema, dict(node))
+
+
+@contextmanager
+def _explained(part: type, node: Mapping[str, Any], at: str) -> Iterator[None]:
+    """OmegaConf's complaints, and a part's own refusal, as a ConfigError."""
     try:
-        return _with_tuples(OmegaConf.to_object(OmegaConf.merge(schema, dict(node))))  # type: ignore[return-value]
+        yield
     except ConfigKeyError as error:
-        raise ConfigError(_unknown_key(schema, str(error.full_key), at)) from None
+        raise ConfigError(_unknown_key(OmegaConf.structured(part), str(error.full_key), at)) from None
     except OmegaConfBaseException as error:
         raise ConfigError(_mistyped(error, node, at)) from None
     except ValueError as error:

@@ -1,5 +1,6 @@
 """A run as a Slurm job: its sbatch script, its submission, and whether slurm has it already."""
 
+import math
 import shlex
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ def slurm_script(spec: LaunchSpec, folder: RunFolder) -> str:
         "gpus-per-node": spec.ranks,
         "cpus-per-task": spec.threads,
         "time": spec.time,
-        "signal": "TERM@120",
+        "signal": f"TERM@{math.ceil(spec.grace_seconds)}",
         "output": path / "logs" / "slurm-%j.out",
         "partition": spec.partition,
         "account": spec.account,

@@ -15,6 +15,11 @@ PROMPT_ROOM = 1024
 """Tokens of a model's context that are left to the prompt, or a quarter of the context if that is less (ours)."""
 
 
+def is_remote(spec: ModelSpec) -> bool:
+    """Whether the path is a name on the Hub rather than a folder or a shipped checkpoint."""
+    return spec.path not in MINI and not Path(spec.path).expanduser().is_dir()
+
+
 def read_shape(spec: ModelSpec) -> "PretrainedConfig | None":
     """The model's configuration; None if it is not on this machine yet.
 

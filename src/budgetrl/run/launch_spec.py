@@ -1,6 +1,7 @@
 """The `launch` group: how many processes a run has, and where."""
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,12 @@ class LaunchSpec:
     ranks: int | None = None
     """Processes on each machine; null for one per GPU, or one where there is none or several jobs run at once."""
     threads: int | None = None
-    """CPU threads of each rank; null shares the cores out."""
+    """CPU threads of each rank; null: OMP_NUM_THREADS, else the cores are shared out (below slurm: those of a task)."""
     at_once: int = 1
     """local and deepspeed: jobs of a multirun at the same time; each has ranks, GPUs and cores of its own."""
     grace_seconds: float = 30.0
-    """local and deepspeed: how long ranks that were told to stop may take to save before they are killed."""
+    """How long ranks that were told to stop have to come to the end of a step and save: before they are killed, or for
+    slurm before its time limit, at which they are told so long in advance."""
     hostfile: str | None = None
     """deepspeed: file with a line `host slots=n` for each machine; null for this machine alone."""
     nodes: int = 1
@@ -35,7 +37,9 @@ class LaunchSpec:
     account: str | None = None
     """slurm: account to charge; null for the user's default."""
     time: str = "24:00:00"
-    """slurm: time limit; the run saves and stops two minutes before it."""
+    """slurm: time limit; the run is told to save and stop `grace_seconds` before it."""
+    gpu_memory: float | None = None
+    """slurm: GiB of each GPU, for the plan and for what is `auto`; null: not known from here."""
     lines: list[str] = field(default_factory=list)
     """slurm: further lines for the script, such as `module load cuda` or `#SBATCH --mem=0`."""
 
@@ -61,8 +65,10 @@ class LaunchSpec:
         return self.ranks or (1 if self.at_once > 1 else max(1, count_gpus()))
 
     def threads_per_rank(self) -> int:
-        """CPU threads of each rank on this machine."""
-        return self.threads or max(1, count_cores() // (self.ranks_per_machine() * self.at_once))
+        """CPU threads of each rank on this machine: as asked for here or in the environment, or a share of the cores."""
+        set_outside = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        share = max(1, count_cores() // (self.ranks_per_machine() * self.at_once))
+        return self.threads or (int(set_outside) if set_outside.isdigit() else share)
 
     def total_ranks(self) -> int:
         """Processes altogether."""
@@ -75,9 +81,9 @@ class LaunchSpec:
 
 
 _READ_BY = {
-    **dict.fromkeys(("at_once", "grace_seconds"), ("local", "deepspeed")),
+    "at_once": ("local", "deepspeed"),
     "hostfile": ("deepspeed",),
-    **dict.fromkeys(("nodes", "partition", "account", "time", "lines"), ("slurm",)),
+    **dict.fromkeys(("nodes", "partition", "account", "time", "gpu_memory", "lines"), ("slurm",)),
 }
 """The launchers that a key of LaunchSpec means something to; all of them where it is not named here."""
 
