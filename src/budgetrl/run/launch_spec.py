@@ -65,7 +65,7 @@ class LaunchSpec:
         return self.ranks or (1 if self.at_once > 1 else max(1, count_gpus()))
 
     def threads_per_rank(self) -> int:
-        """CPU threads of each rank on this machine: as asked for here or in the environment, or a share of the cores."""
+        """CPU threads of each rank on this machine: as asked for, as in the environment, or a share of the cores."""
         set_outside = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
         share = max(1, count_cores() // (self.ranks_per_machine() * self.at_once))
         return self.threads or (int(set_outside) if set_outside.isdigit() else share)
