@@ -32,7 +32,7 @@ class Experience:
     """Of the completion tokens, under the policy that wrote them, as its rollout engine reports them."""
     advantage: float
     budget_field: range
-    """Positions of the tokens that decide the budget; empty where there are none."""
+    """Positions of the tokens that decide the budget, its digits and the token after them; empty where there are none."""
     truncated: bool = False
     """Whether it ran into the token limit."""
 
@@ -67,6 +67,9 @@ class _Share:
     rollout_logprobs: Tensor
     old_logprobs: Tensor | None
     entropy_at: Tensor
+    """Where budgets are written, [K]."""
+    entropy_weights: Tensor
+    """[K]: 1 / the digits of the budget that a token belongs to."""
 
 
 class PolicyStep:
@@ -130,7 +133,8 @@ class PolicyStep:
             loss = loss + algorithm.kl_coefficient * kl_penalty(logprobs, reference, algorithm.kl_estimator)
             tally.kl += kl_penalty(logprobs.detach(), reference, "k3").sum().item()
         tally.add(loss_metrics(logprobs, old, ratio, advantages, algorithm), old, rollout, cut, entropies)
-        bonus = update.budget_entropy * entropies.sum() / max(1, completions)
+        # Per digit: a sum over digits would pay for writing more of them, and budgets would run away.
+        bonus = update.budget_entropy * (entropies * share.entropy_weights.to(device)).sum() / max(1, completions)
         return (loss * share.weights.to(device)).sum() - bonus
 
     @torch.no_grad()
@@ -170,6 +174,7 @@ def _share(experience: Sequence[Experience], weights: Sequence[float], old: Sequ
         rollout_logprobs=torch.tensor([value for e in experience for value in e.logprobs]),
         old_logprobs=torch.cat(list(old)) if old else None,
         entropy_at=torch.tensor(fields, dtype=torch.long),
+        entropy_weights=torch.tensor([1 / max(1, len(e.budget_field) - 1) for e in experience for _ in e.budget_field]),
     )
 
 
