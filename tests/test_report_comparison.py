@@ -89,6 +89,17 @@ def test_what_is_not_named_is_averaged_and_without_names_it_is_what_tells_runs_a
         group_runs(runs, ["reward.r_d"])
 
 
+def test_runs_of_two_models_are_two_rows_and_how_fast_they_ran_tells_none_apart() -> None:
+    """`mode` is no part of what a run is; `model.path`, which begins alike, is."""
+    runs = [
+        _run({"mode": "run", "model": {"path": path}, "rollout": {"batch_size": size}, "seed": 0})
+        for path, size in (("a", 1), ("b", 1), ("b", 2))
+    ]
+    for by in ((), ("model.path",)):
+        rows = group_runs(runs, by)
+        assert [(row.label, len(row.runs)) for row in rows] == [("model.path=a", 1), ("model.path=b", 2)]
+
+
 def test_a_number_that_not_all_runs_of_a_row_have_is_left_out() -> None:
     slopes = [Results({"length": 10.0, "length_budget_slope": 0.9}), Results({"length": 14.0})]
     assert pool(slopes).numbers == {"length": 12.0, "length_se": 2.0}

@@ -32,7 +32,7 @@ class Table:
     def __call__(self, batch: Batch, entropy_at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         ids = batch.input_ids[batch.rows, batch.columns]
         self.seen |= set(ids.tolist())
-        return self.logprobs[ids], torch.empty(0)
+        return self.logprobs[ids], torch.ones(0 if entropy_at is None else len(entropy_at))
 
     def step(self, batches: Sequence[Batch], loss_share: Callable[[Batch], Tensor], lr: float) -> tuple[float, float]:
         losses = [loss_share(batch) for batch in batches]
@@ -77,3 +77,13 @@ def test_a_mask_takes_away_its_own_completions_and_no_others_weight(
 def test_if_all_are_masked_nothing_is_learned(level: str) -> None:
     table, loss, gradient = step(EXPERIENCE[2:], level, masks=True)
     assert (loss, gradient, table.seen) == (0.0, [0.0] * 3, set())
+
+
+def test_the_entropy_bonus_is_per_digit_so_that_writing_more_of_them_earns_nothing() -> None:
+    """Each token has an entropy of 1 nat. A field is the digits and the token after them: of 1 and of 3 digits here."""
+    short = Experience((1,), (5, 5), (-1.0,) * 2, advantage=0.0, budget_field=range(2))
+    long = Experience((1,), (6,) * 4, (-1.0,) * 4, advantage=0.0, budget_field=range(4))
+    update = Update(Algorithm(loss_level="token"), 1e-3, 0.5, 100, LONGEST)
+    metrics = PolicyStep(Table())([short, long], update)  # pyright: ignore[reportArgumentType]
+    assert metrics["loss"] == pytest.approx(-0.5 * (2 / 1 + 4 / 3) / 2)
+    assert metrics["budget_entropy"] == pytest.approx((2 + 4) / 2)

@@ -74,7 +74,7 @@ class Algorithm:
     optimiser_steps_per_rollout: int = 1
     """The prompts of a rollout are split into that many minibatches, one optimiser step each."""
     budget_entropy_start: float = 0.006
-    """Entropy bonus: loss -= c * mean over completions of the entropy of the budget field, in nats."""
+    """Entropy bonus: loss -= c * mean over completions of the entropy of the budget field, in nats per digit."""
     budget_entropy_end: float = 0.0
     """Where c ends; it falls linearly."""
     budget_entropy_end_at: float = 0.85

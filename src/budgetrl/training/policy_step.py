@@ -32,7 +32,7 @@ class Experience:
     """Of the completion tokens, under the policy that wrote them, as its rollout engine reports them."""
     advantage: float
     budget_field: range
-    """Positions of the tokens that decide the budget, its digits and the token after them; empty where there are none."""
+    """Positions of the tokens that decide the budget: its digits, and the token after them. Empty where it has none."""
     truncated: bool = False
     """Whether it ran into the token limit."""
 

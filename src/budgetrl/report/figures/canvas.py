@@ -43,6 +43,7 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8.0,
     "lines.linewidth": 1.6,
+    "pdf.fonttype": 42,  # TrueType: many venues refuse Type 3 fonts
 }
 
 
