@@ -81,7 +81,7 @@ def compare(initial: Groups, trained: Groups) -> dict[str, float]:
     `compression` is 1 - mean length trained / mean length initial; `accuracy_change`, `length_change` and
     `tokens_per_correct_change` are differences, trained - initial. Their errors (`<key>_se`) are paired: a problem's
     two results vary together. `<key>_low` and `<key>_high` are the ends of the 95 % confidence interval, by
-    Student's t over problems.
+    Student's t over problems; of the compression, by Fieller's theorem.
 
     >>> before = [[Outcome(True, True, length=100)], [Outcome(True, True, length=300)]]
     >>> after = [[Outcome(True, True, length=40)], [Outcome(True, False, length=60)]]

@@ -42,6 +42,31 @@ class Estimate:
         return t_interval(self.value, error, self.problems)
 
 
+@dataclass(frozen=True)
+class Reduction(Estimate):
+    """1 - after / before, on the same problems; its interval is Fieller's."""
+
+    before: Estimate
+    after: Estimate
+
+    def interval(self) -> tuple[float, float] | None:
+        """Ends of the 95 % interval, or None: for fewer than two problems, or a `before` not clearly above 0.
+
+        Fieller's: the shares k for which after - k before could be 0 by Student's t. The standard error hangs on the
+        number of long answers drawn, so that value ± t errors is too short where lengths are skewed.
+        """
+        if self.problems < 2:
+            return None
+        x, y = self.before.value, self.after.value
+        reach = float(stdtrit(self.problems - 1, (1 + CONFIDENCE) / 2)) ** 2 * self.problems / (self.problems - 1)
+        (xx, xy), (_, yy) = (reach * _products(self.before.influence, self.after.influence)).tolist()
+        a, b, c = x * x - xx, x * y - xy, y * y - yy
+        if a <= 0:
+            return None
+        root = math.sqrt(max(b * b - a * c, 0.0))
+        return 1 - (b + root) / a, 1 - (b - root) / a
+
+
 def t_interval(value: float, error: float, count: int) -> tuple[float, float]:
     """Ends of the 95 % interval of a mean of `count` independent numbers with this standard error, by Student's t."""
     reach = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * error
@@ -93,11 +118,11 @@ def difference(before: Estimate, after: Estimate) -> Estimate:
     return Estimate(after.value - before.value, after.influence - before.influence, _both(before, after))
 
 
-def reduction(before: Estimate, after: Estimate) -> Estimate:
+def reduction(before: Estimate, after: Estimate) -> Reduction:
     """1 - after / before, on the same problems."""
     kept = after.value / before.value
     influence = (kept * before.influence - after.influence) / before.value
-    return Estimate(1 - kept, influence, _both(before, after))
+    return Reduction(1 - kept, influence, _both(before, after), before, after)
 
 
 def jackknife(statistic: Callable[[np.ndarray], float], count: int) -> Estimate:
@@ -176,6 +201,11 @@ def _over_problems(value: float, terms_N: np.ndarray, problems_N: np.ndarray, co
     """An estimate whose influence is a sum over each problem's responses."""
     influence_P = np.bincount(problems_N, terms_N, minlength=count)
     return Estimate(value, influence_P, len(np.unique(problems_N)))
+
+
+def _products(*influences: np.ndarray) -> np.ndarray:
+    """[n, n] sums over problems of the products of each two."""
+    return np.array(influences) @ np.array(influences).T
 
 
 def _both(before: Estimate, after: Estimate) -> int:
