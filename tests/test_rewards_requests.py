@@ -92,6 +92,25 @@ def test_what_looks_odd_is_noted(plan: Callable[..., int], words: list[str], key
     assert [note.split()[0] for note in notes if note.startswith("reward.")] == keys
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["algorithm=grpo"], "algorithm.budget_entropy_start"),
+        (["stage=pipeline", "algorithm=grpo"], "algorithm.budget_entropy_start"),
+        (["algorithm=grpo", "reward=accuracy"], None),
+        (["algorithm=grpo", "algorithm.budget_entropy_start=0.006"], None),
+        ([], None),
+        (["algorithm.mismatch=token_mask"], "algorithm.mismatch_floor"),
+        (["algorithm.mismatch=token_mask", "algorithm.mismatch_floor=0.5"], None),
+        (["algorithm.mismatch=token_truncate"], None),
+    ],
+)
+def test_an_algorithm_that_looks_odd_is_noted(plan: Callable[..., int], words: list[str], key: str | None) -> None:
+    assert plan(*words) == 0
+    notes = json.loads(Path("run/plan.json").read_text())["odd"]
+    assert [note.split()[0] for note in notes if "algorithm." in note.split()[0]] == ([key] if key else [])
+
+
 def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Callable[..., int]) -> None:
     for stage, noted in (("grpo", True), ("pipeline", False)):
         assert plan(f"stage={stage}", "reward=adactrl", f"run.dir={stage}") == 0

@@ -126,7 +126,7 @@ def test_optimiser_names_the_bad_field(field: str, value: object) -> None:
 
 
 def test_the_yaml_states_every_default() -> None:
-    path = Path(__file__).parents[1] / "conf" / "algorithm" / "grpo.yaml"
+    path = Path(__file__).parents[1] / "conf" / "algorithm" / "budget_grpo.yaml"
     assert OmegaConf.to_container(OmegaConf.load(path)) == vars(Algorithm())
 
 

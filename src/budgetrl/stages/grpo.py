@@ -141,7 +141,7 @@ class Grpo(Stage):
             notes.append("stage.tokens_per_device is below stage.max_new_tokens: long completions train one by one")
         if self.steps % job.algorithm.optimiser_steps_per_rollout:
             notes.append("stage.steps is no multiple of algorithm.optimiser_steps_per_rollout: the last rollout is cut")
-        return notes
+        return notes + _odd_algorithm(job)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = chosen_format(self.format, job)
@@ -311,6 +311,21 @@ LENGTHS = ("max_length", "limits", "target", "budget_high")
 def _numbers(value: object) -> list[float]:
     """A number, or those of a tuple; none of anything else."""
     return [v for v in (value if isinstance(value, tuple | list) else [value]) if isinstance(v, int | float)]
+
+
+def _odd_algorithm(job: Job) -> list[str]:
+    algorithm, notes = job.algorithm, []
+    if job.reward.needs_format == "budget" and not algorithm.budget_entropy_start:
+        notes.append(
+            "algorithm.budget_entropy_start is 0: budgets then tend to lock onto one number; "
+            "algorithm=budget_grpo or algorithm.budget_entropy_start=... avoids it"
+        )
+    if algorithm.mismatch.endswith("mask") and not algorithm.mismatch_floor:
+        notes.append(
+            f"algorithm.mismatch_floor is 0: {algorithm.mismatch} cuts above mismatch_cap alone; "
+            "IcePop's masks go from 0.5 to 5"
+        )
+    return notes
 
 
 COMPLETIONS_LOGGED = 16

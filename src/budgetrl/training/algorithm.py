@@ -23,7 +23,7 @@ class Algorithm:
     docs/algorithms.md who published which. The entropy bonus on the budget field is ours.
     """
 
-    name: str = "grpo"
+    name: str = "budget_grpo"
     """The option under conf/algorithm/, or any name for a combination of your own."""
     baseline: str = "mean"
     """What a reward is compared with: the group's mean, or leave_one_out, the mean of the others (RLOO)."""
