@@ -243,7 +243,7 @@ def _measured(path: Path, stage: str = "evaluate", **hashes: str) -> Run:
     name = "trained/mini" if stage == "pipeline" else "mini"
     path.mkdir()
     if hashes:
-        same = {"problems": "p", "prompt": "q", "sampling": "s", "grader": "g"}
+        same = {"problems": "p", "prompt": "q", "sampling": "s", "measure": "m", "grader": "g"}
         (path / "hashes.json").write_text(json.dumps({name: same | hashes, "other": {}}))
     return Run(path, {"stage": {"name": stage}}, Results({"mini/accuracy": 0.5}), [], [])
 
@@ -254,7 +254,7 @@ def test_runs_are_ranked_where_problems_sampling_and_grader_agree(tmp_path: Path
     assert alike([base, asked], "mini")
     assert caution({"base": base, "asked": asked}, "mini").startswith("Measured alike, but asked in different ways:")
     assert caution({"base": base, "again": base}, "mini") == ""
-    for key in ("problems", "sampling", "grader"):
+    for key in ("problems", "sampling", "measure", "grader"):
         other = _measured(tmp_path / key, "pipeline", **{key: "x"})
         assert not alike([base, other], "mini")
         said = caution({"base": base, "other": other, "third": base}, "mini")
@@ -265,7 +265,9 @@ def test_runs_are_ranked_where_problems_sampling_and_grader_agree(tmp_path: Path
 def test_runs_that_left_no_hashes_are_told_of(tmp_path: Path) -> None:
     base, none = _measured(tmp_path / "base", prompt="q"), _measured(tmp_path / "none")
     assert not alike([base, none], "mini")
-    assert "| not known | not known | not known | not known | none |" in caution({"base": base, "none": none}, "mini")
+    assert "| not known | not known | not known | not known | not known | none |" in caution(
+        {"base": base, "none": none}, "mini"
+    )
     assert alike([none, none], "mini")
     assert "they left no hashes.json" in caution({"none": none, "too": none}, "mini")
 

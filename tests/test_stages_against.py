@@ -16,7 +16,7 @@ from budgetrl.stages.generation import outcomes_by_problem
 from budgetrl.stages.pipeline import Pipeline
 from many_runs import Start, finish_all, log_of, prepare, read_rows, start_all
 
-HASHES = {"problems": "p", "prompt": "q", "sampling": "s", "grader": "g"}
+HASHES = {"problems": "p", "prompt": "q", "sampling": "s", "measure": "m", "grader": "g"}
 EVALUATE = ["stage=evaluate", "dataset.eval_size=7", "stage.samples=2"]
 
 
@@ -50,12 +50,23 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
         ({"gsm8k": HASHES}, "has no data set gsm8k, only mini; evaluate it on gsm8k too"),
         ({"mini": HASHES | {"problems": "x"}}, "measured other problems of mini; evaluate both on the same"),
         ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit or number"),
+        ({"mini": HASHES | {"measure": "x"}}, r"counted tokens of mini by another model\.length or tokenizer"),
         ({"mini": HASHES | {"grader": "x"}}, r"graded mini by other code; grade it anew \(stage\.regrade="),
     ],
 )
 def test_an_evaluation_of_something_else_is_refused(earlier: Path, now: dict, said: str) -> None:
     with pytest.raises(RequestError, match=rf"stage\.against: {earlier} {said}"):
         Earlier.read(earlier).require_alike(now)
+
+
+def test_evaluations_that_do_not_say_how_they_count_tokens_are_alike_only_to_each_other(earlier: Path) -> None:
+    silent = {key: value for key, value in HASHES.items() if key != "measure"}
+    with pytest.raises(RequestError, match="counted tokens of mini"):
+        Earlier.read(earlier).require_alike({"mini": silent})
+    write_json(earlier / "hashes.json", {"mini": silent})
+    Earlier.read(earlier).require_alike({"mini": silent})
+    with pytest.raises(RequestError, match="or did not say"):
+        Earlier.read(earlier).require_alike({"mini": HASHES})
 
 
 @pytest.mark.parametrize("lacks", ["result.json", "completions.jsonl", "hashes.json"])

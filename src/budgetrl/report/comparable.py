@@ -11,6 +11,7 @@ HASHES = "hashes.json"
 MUST_AGREE = {
     "problems": "the problems, or their gold answers",
     "sampling": "temperature, token limit or samples of a problem",
+    "measure": "which tokens count as length (`model.length`), or the tokenizer",
     "grader": "the code or packages that read and compare answers",
 }
 """Where one of these differs, two numbers are not of the same measurement."""

@@ -17,6 +17,7 @@ _EVALUATION = ("result.json", "completions.jsonl", HASHES)
 _FAULTS = {
     "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
     "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
+    "measure": "counted tokens of {name} by another model.length or tokenizer, or did not say; evaluate both alike",
     "grader": "graded {name} by other code; grade it anew (stage.regrade={folder}) and name what comes of it",
 }
 
@@ -50,7 +51,7 @@ class Earlier:
                     f"stage.against: {self.folder} has no data set {name}, only {measured}; evaluate it on {name} too"
                 )
             for key in MUST_AGREE:
-                if self.hashes[name].get(key) != ours[key]:
+                if self.hashes[name].get(key) != ours.get(key):
                     fault = _FAULTS[key].format(name=name, folder=self.folder)
                     raise RequestError(f"stage.against: {self.folder} {fault}")
 

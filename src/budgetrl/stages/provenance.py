@@ -11,6 +11,7 @@ from types import ModuleType
 
 from budgetrl.budget import format as layout
 from budgetrl.budget.records import Problem
+from budgetrl.policy.codec import TextCodec
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.engine import Sampling
 from budgetrl.verify import answers, pool, worker
@@ -29,15 +30,22 @@ def hashes_of(problems: Sequence[Problem], collector: Collector, samples: int) -
 
     `problems`: ids, texts and gold answers. `prompt`: what the model is given, which holds template and
     instructions, so that two formats differ; the same whatever budget a prompt asks for or a pass pre-fills.
-    `sampling`: temperature, token limit and samples of a problem, not the engine. `grader`: see `grader_hash`.
+    `sampling`: temperature, token limit and samples of a problem, not the engine. `measure`: what a token is, and which
+    of them count as length. `grader`: see `grader_hash`.
     """
     asked = STAND_IN if collector.fmt.budget_in == "prompt" else None
     return {
         "problems": _hash([[p.id, p.problem, p.answer] for p in problems]),
         "prompt": _hash(collector.prompt_texts(problems, [asked] * len(problems))),
         "sampling": _hash(_drawn(collector.sampling) | {"samples": samples}),
+        "measure": measure_hash(collector.codec),
         "grader": grader_hash(),
     }
+
+
+def measure_hash(codec: TextCodec) -> str:
+    """Of `model.length` and the tokenizer's vocabulary, which stays the same in every checkpoint of a model."""
+    return _hash([codec.spec.length, sorted(codec.tokenizer.get_vocab().items())])
 
 
 @cache
