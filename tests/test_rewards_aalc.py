@@ -105,7 +105,7 @@ def test_an_algorithm_that_drowns_the_length_is_refused(
     weight: float, by_group: bool, floor: float, works: bool
 ) -> None:
     """A weight of 0 asks for no length, and gets none."""
-    assert (Aalc(length_weight=weight).faults(by_group, floor) == []) == works
+    assert (Aalc(length_weight=weight).faults(by_group, floor, per_component=False) == []) == works
 
 
 @pytest.mark.parametrize(("floor", "worth"), [(1e-6, 0.2929), (1e-5, 0.0467), (1e-4, 0.0050), (0.01, 0.00005)])

@@ -42,6 +42,10 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             ["reward=aalc", "algorithm=dr_grpo", "algorithm.std_floor=1e-6"],
             "set algorithm.advantage_scale=group and algorithm.std_floor=1e-06",
         ),
+        (
+            ["reward=arora", "algorithm.per_component=true", "algorithm.advantage_scale=batch"],
+            "algorithm.per_component: reward=arora takes length off right answers alone",
+        ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
         (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
         (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl reads the difficulty format"),

@@ -90,7 +90,7 @@ class Aalc(Shape):
     def schedule(self, progress: float) -> dict[str, float]:
         return {"target_attained": self.attained(), "target_accuracy": self.target_accuracy}
 
-    def faults(self, scaled_by_group: bool, std_floor: float) -> list[str]:
+    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
         """A length term that nothing blows up, or that a floor far above it keeps from being blown up."""
         weight = self.length_weight
         if not weight or weight >= (std_floor / DROWNED if scaled_by_group else SEEN):

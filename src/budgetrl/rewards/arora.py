@@ -29,6 +29,7 @@ class Arora(Shape):
 
     Limits: only the order and relative spread of lengths count: a group of 10 and 11 tokens is treated like
     one of 1000 and 1100. Nothing presses on the length of wrong answers.
+    Its parts cannot be standardised each by itself (`algorithm.per_component`), which is refused.
 
     >>> group = [Outcome(well_formed=True, correct=True, length=length) for length in (1000, 2000, 3000)]
     >>> [round(reward, 6) for reward in Arora(alpha=0.2)(group, progress=0)]
@@ -52,6 +53,15 @@ class Arora(Shape):
                 for outcome in group
             ],
         }
+
+    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
+        """Parts of equal weight: wrong answers have the best length, 0, which can outweigh their verdict."""
+        if not per_component or not self.alpha:
+            return []
+        return [
+            "algorithm.per_component: reward=arora takes length off right answers alone, so that by itself this part "
+            "ranks them below wrong ones; set it to false"
+        ]
 
 
 def _sigmoid(z: float) -> float:

@@ -24,8 +24,9 @@ class Hapo(Shape):
     has given to this problem so far; r is 0 while there are none. The history takes in a rollout's right answers
     after they were rewarded.
 
-    Paper: all of this with weight 1 and floor -0.7. Its term for repetition, which we could not read, and its
-    linear alternative to f are left out. Published with TRL's GRPO, over 5 epochs of 2000 problems.
+    Paper: all of this with weight 1 and floor -0.7. Not offered here: the published code's penalty for repeated
+    n-grams (by default rep_ngram_size=3 and rep_penalty=0.0, which is off), and its linear f (`--type_lr linear`).
+    Published with TRL's GRPO, over 5 epochs of 2000 problems.
     A truncated answer is wrong, and leaves no trace in the history.
 
     Limits: needs several epochs; in the first all is verdict, as on held-out problems, which have no history. With

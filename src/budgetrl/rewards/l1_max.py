@@ -28,7 +28,8 @@ class L1Max(AskedLength):
     L1 counts all tokens of the response (`model.length=response`), and asks to "Think for maximum {n}
     tokens.", which is `wording` in the sentence of `model=hf`.
 
-    Published with GRPO and a KL penalty (k3, 0.001), from a model that was trained with `l1_exact` first.
+    Published with GRPO and a KL penalty (k3, 0.001), from a model that was trained with `l1_exact` first, on
+    exact and maximum prompts half and half; here all prompts are of the second kind.
 
     Limits: from n - 0.5 / alpha tokens down (paper form) all lengths earn the same, and so do all
     from n + 0.5 / alpha up, where right is worth no more than wrong.

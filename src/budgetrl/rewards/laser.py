@@ -22,8 +22,9 @@ class Laser(Shape):
             correct + bonus (1[L <= target] - 1[L > target])     if right, variant `hybrid`
 
     Published code (hkust-nlp/Laser: verl/utils/reward_score/length_penalty.py): 1, -0.5 and 0.5, and the three
-    variants; the target was swept over 2048, 4096 and 8192 tokens. There a truncated response earns less than a
-    wrong one, by how much we could not read; here it is wrong. Published with GRPO, clipped from 0.8 to 1.28.
+    variants; the target was swept over 2048, 4096 and 8192 tokens. There (hf_math_verifier.py) a response without
+    \\boxed, or without both think tags, such as a truncated one, earns -1 whatever its answer; here it earns `wrong`
+    if it is truncated or no right answer is found. Published with GRPO, clipped from 0.8 to 1.28.
 
     Limits: one target for easy and hard problems alike (`laser_d` has three), and nothing to gain on either side
     of the step.

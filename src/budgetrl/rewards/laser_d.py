@@ -34,11 +34,13 @@ class LaserD(Shape):
     how many of a group of G are sure to be right: floor(2 G / 3) if easy, floor(G / 3) if medium, 1 if hard.
     `rounding=ceil` rounds these two up instead. Where no T covers enough, the target is `max_length`.
 
-    Published code (hkust-nlp/Laser: verl/utils/reward_score/length_penalty.py): all of this; grid steps of 1024
-    tokens up to 16384, a lower bound of 1024, 2048 or 4096, an update every 20 steps. There 500 problems of a
-    monitor set are sampled for it. Ours: the responses are those of the rollouts since the last update, which
-    cost nothing more; until the first one all targets are `max_length`; a difficulty that did not occur keeps its
-    target; n is at least 1. Truncated responses are wrong, and count in the coverage with what they came to.
+    Published code (hkust-nlp/Laser: verl/utils/reward_score/length_penalty.py): the reward, the condition and n;
+    grid steps of 1024 tokens up to 16384, a lower bound of 1024, 2048 or 4096, an update every 20 steps. It differs
+    in this: 500 problems of a monitor set are sampled for the coverage, here the responses are those of the rollouts
+    since the last update, which cost nothing more; until the first update its targets are a configured
+    target_length, here `max_length`; where no T covers enough it takes the longest response of the batch; and its
+    verifier gives some responses -1 (`Laser`). Ours, too: a difficulty that did not occur keeps its target; n is at
+    least 1. Truncated responses are wrong, and count in the coverage with what they came to.
     Published with GRPO, clipped from 0.8 to 1.28.
 
     Limits: a hard problem's target covers every response, truncated ones included, so it soon is `max_length`

@@ -16,8 +16,10 @@ class LaserDE(LaserD):
             wrong + bonus 1[L > target(difficulty) and not repetitive]        if wrong
 
     Targets, defaults and where they come from: `LaserD`.
-    Ours, because we could not read it: a response is repetitive if more than a share `most_repetition` of its
-    n-grams of `repetition_ngram` tokens stood there before; a truncated response earns no bonus.
+    Ours: a response is repetitive if more than a share `most_repetition` of its n-grams of `repetition_ngram`
+    tokens stood there before; a truncated response earns no bonus. The published rule (compute_unique_tokens.py) is
+    much stricter: from 200 tokens on a 4-gram that occurs three times, two of them less than a third of the length
+    apart, is repetition (from 100 to 199 tokens, one that occurs twice), and so is any 8-gram that occurs twice.
 
     Limits: those of `LaserD`; and where the target is `max_length` no wrong answer is beyond it.
 

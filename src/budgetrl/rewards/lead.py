@@ -13,7 +13,7 @@ from budgetrl.rewards.shape import Parts, Shape
 
 EPSILON = 1e-7
 SHORTEST = 3
-"""Right answers whose mean length the gate looks at (published code)."""
+"""Right answers whose mean length the gate looks at; the published code looks at as many responses."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,14 @@ class Lead(Shape):
 
     with mean and std of the lengths of the group's right answers, so a right answer of mean length earns 1.
 
-    Paper: the formula, alpha 0.05 and wrong -1. Ours, left open: the std is that of the population, and its
-    epsilon. The published code (aeroplanepaper/GRPO-LEAD: verl/verl/trainer/main_ppo.py) leaves R at 1 unless the
-    mean of the 3 shortest right answers is above 4000 tokens: `min_length=4000`. A truncated answer is wrong, and
-    not among those compared. Published with advantages that are weighted by the difficulty of the problem.
+    Paper: the formula, alpha 0.05 and wrong -1. Ours, left open there: the std is that of the population, and its
+    epsilon. A truncated answer is wrong, and not among those compared. Published with advantages that are weighted
+    by the difficulty of the problem.
+
+    The published code (aeroplanepaper/GRPO-LEAD: verl/verl/trainer/main_ppo.py, get_reweight_rewards) differs: it
+    leaves R at 1 unless the mean of the 3 shortest of all responses, right or wrong, is above 4000 tokens, where
+    `min_length=4000` looks at the right ones alone; it has the std of a sample (1 for a single right answer) and an
+    epsilon of 1e-6; and a response that its verifier gives -1 earns 0, not `wrong`.
 
     Limits: only relative spread counts: a group of 10 and 11 tokens is treated like one of 1000 and 1100. Nothing
     presses on the length of wrong answers.

@@ -46,11 +46,12 @@ class Shape(ABC):
         """Coefficients that move during training, for the log (such as alpha)."""
         return {}
 
-    def faults(self, scaled_by_group: bool, std_floor: float) -> list[str]:
+    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
         """What cannot be learned from this reward, one line each, beginning with the dotted key.
 
         `scaled_by_group` says whether what is learned from (the reward, or each of its parts) is divided by its
-        std in the group, plus `std_floor`; if not, small terms stay as small as they are.
+        std in the group, plus `std_floor`; if not, small terms stay as small as they are. `per_component` says
+        whether that is each part: all parts then weigh the same, however small they are.
         """
         return []
 

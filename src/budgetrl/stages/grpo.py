@@ -119,7 +119,8 @@ class Grpo(Stage):
 
     def check(self, job: Job) -> list[str]:
         faults = format_faults(self.format, job) + length_faults("stage.max_new_tokens", self.max_new_tokens, job)
-        faults += job.reward.faults(job.algorithm.scaled_by_group, job.algorithm.std_floor)
+        algorithm = job.algorithm
+        faults += job.reward.faults(algorithm.scaled_by_group, algorithm.std_floor, algorithm.per_component)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
         if self.labels and not Path(self.labels).is_file():
