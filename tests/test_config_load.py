@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from budgetrl import config as config_module
 from budgetrl.budget.errors import RequestError
 from budgetrl.config import (
-    identity,
     load_config,
     read_config,
     read_mapping,
@@ -22,8 +21,9 @@ from budgetrl.config import (
     to_mapping,
     to_yaml,
 )
+from budgetrl.run.identity import flatten, identity
 from budgetrl.run.launch_spec import LaunchSpec
-from budgetrl.strict import ConfigError, flatten
+from budgetrl.strict import ConfigError
 
 Mapping = dict[str, Any]
 
@@ -208,7 +208,7 @@ def test_a_run_is_what_comes_out_of_it_not_where_or_how_fast() -> None:
             "launch": {"ranks": 1},
             "rollout": {"batch_size": 8, "name": "native"},
         }
-        return config_module.identity({**base, **changes})
+        return identity({**base, **changes})
 
     assert identified(model={"path": "b"}) != identified()
     assert identified(rollout={"batch_size": 8, "name": "transformers"}) != identified()
@@ -217,7 +217,7 @@ def test_a_run_is_what_comes_out_of_it_not_where_or_how_fast() -> None:
 
 def test_where_a_server_is_does_not_change_what_it_writes() -> None:
     def identified(**changes: object) -> object:
-        return config_module.identity({"rollout": {"name": "openai", "url": "http://a", "model": "m", **changes}})
+        return identity({"rollout": {"name": "openai", "url": "http://a", "model": "m", **changes}})
 
     assert identified(url="http://b", concurrency=1, retries=0, timeout=1.0, api_key_env="KEY").keys() == {
         "rollout.name",

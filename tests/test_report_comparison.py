@@ -89,6 +89,38 @@ def test_what_is_not_named_is_averaged_and_without_names_it_is_what_tells_runs_a
         group_runs(runs, ["reward.r_d"])
 
 
+def test_runs_of_different_models_stay_apart() -> None:
+    small, large = (_run({"mode": "run", "model": {"name": name}, "seed": 0}) for name in ("small", "large"))
+    for by in ((), ("model",), ("model.name",)):
+        groups = group_runs([small, large, small], by)
+        assert [(*group.values.values(), len(group.runs)) for group in groups] == [("large", 1), ("small", 2)]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_model_is_among_what_differs_and_what_changes_no_result_is_not(tmp_path: Path) -> None:
+    sweep = synthetic_sweep.sweep(tmp_path / "sweep", values=(-0.4, 0.0), seeds=(1,))
+    path = sweep / "r_b0.0-w0.5-s1" / "config.yaml"
+    text = (
+        path.read_text()
+        .replace("model: {name: mini", "model: {name: large")
+        .replace("batch_size: 128", "batch_size: 7")
+    )
+    path.write_text(f"{text}\nmode: dry\n")
+    report = write_comparison(sorted(sweep.iterdir()), tmp_path).read_text()
+    assert "| run | `model.name` | `reward.r_b` |" in report
+
+
+@pytest.mark.parametrize("key", ["batch_size", "url"])
+def test_what_changes_no_result_does_not_tell_runs_apart(key: str) -> None:
+    runs = [_run({"mode": mode, "rollout": {key: mode}, "eval_datasets": {}}) for mode in ("run", "dry")]
+    assert [group.label for group in group_runs(runs)] == ["all runs"]
+
+
+def test_an_empty_group_does_not_tell_runs_apart_where_its_keys_do() -> None:
+    none, one = (_run({"eval_datasets": sets}) for sets in ({}, {"x": {"limit": 4}}))
+    assert [group.label for group in group_runs([none, one])] == ["eval_datasets.x.limit=4", "eval_datasets.x.limit=-"]
+
+
 def test_a_number_that_not_all_runs_of_a_row_have_is_left_out() -> None:
     slopes = [Results({"length": 10.0, "length_budget_slope": 0.9}), Results({"length": 14.0})]
     assert pool(slopes).numbers == {"length": 12.0, "length_se": 2.0}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from budgetrl import compose
 from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, identity, read_mapping, run_dir, to_mapping, to_yaml
+from budgetrl.config import Config, read_mapping, run_dir, to_mapping, to_yaml
 from budgetrl.launch.slurm import slurm_path, slurm_script
 from budgetrl.launch.start import check_launcher, launch, launch_script
 from budgetrl.plan import Plan, make_plan, render_plan
 from budgetrl.run.folder import RunFolder, write_atomically, write_json
+from budgetrl.run.identity import identity
 from budgetrl.run.machine import note_start
 from budgetrl.sweep import Launch, Sweep
 

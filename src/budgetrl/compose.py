@@ -34,7 +34,8 @@ from budgetrl.auto import settle
 from budgetrl.budget.checks import nearest
 from budgetrl.config import Config, check, load_config, run_dir
 from budgetrl.run.folder import RunFolder
-from budgetrl.strict import ConfigError, flatten, to_plain
+from budgetrl.run.identity import flatten
+from budgetrl.strict import ConfigError, to_plain
 from budgetrl.sweep import Sweep
 
 VERSION_BASE = "1.3"

@@ -17,19 +17,16 @@ from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.registry import shape_class
 from budgetrl.rewards.shape import Shape
 from budgetrl.rollout.engine import AnyRollout, ServerSpec, rollout_class
+from budgetrl.run.identity import flatten, identity
 from budgetrl.run.launch_spec import LaunchSpec
 from budgetrl.run.tracking import TrackingSpec
 from budgetrl.stages.base import Job, Stage, missing_files
 from budgetrl.stages.registry import stage_class
-from budgetrl.strict import ConfigError, build, flatten, to_plain
+from budgetrl.strict import ConfigError, build, to_plain
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.zero import ZeroSpec
 
 MODES = ("run", "dry")
-NOT_IDENTITY = re.compile(
-    r"(run|launch|tracking)\..*|mode|stage\.shared|rollout\.(batch_size|url|concurrency|retries|timeout|api_key_env)"
-)
-"""Keys that change where and how fast a run happens, not what comes out of it."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +130,6 @@ def _server_faults(config: Config) -> list[str]:
         f"rollout: stage={config.stage.name} writes with the model that it trains, which no server has; "
         "use rollout=native, or rollout=transformers"
     ]
-
-
-def identity(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat keys and values that make a run what it is; equal for runs with equal results."""
-    plain = json.loads(json.dumps(mapping))
-    return {key: value for key, value in flatten(plain).items() if not NOT_IDENTITY.fullmatch(key)}
 
 
 def run_name(config: Config) -> str:

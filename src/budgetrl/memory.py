@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from budgetrl.config import Config, to_mapping
 from budgetrl.policy.shape import LOGITS_PER_CHUNK, PROMPT_ROOM, read_shape
 from budgetrl.policy.spec import ModelSpec
+from budgetrl.run.identity import flatten
 from budgetrl.run.launch_spec import LaunchSpec
 from budgetrl.run.machine import count_gpus, gpu_memory, host_memory
-from budgetrl.strict import flatten
 from budgetrl.training.zero import bytes_per_rank
 
 if TYPE_CHECKING:  # takes seconds to import

@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from budgetrl.budget.checks import nearest
 from budgetrl.budget.errors import RequestError
+from budgetrl.run.identity import flatten
 
 T = TypeVar("T")
 
@@ -62,19 +63,6 @@ def to_plain(node: Any) -> dict[str, Any]:
         return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {_first_line(error)}") from None
-
-
-def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted keys to values; an empty group stays as itself.
-
-    >>> flatten({"a": {"b": 1, "c": {}}, "d": 2})
-    {'a.b': 1, 'a.c': {}, 'd': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        path = f"{above}{key}"
-        flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value})
-    return flat
 
 
 def _nested(part: type) -> dict[str, type]:

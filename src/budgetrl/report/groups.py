@@ -10,12 +10,12 @@ from typing import Any
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.statistics import t_interval
 from budgetrl.report.reading import Results, Run
+from budgetrl.run.identity import identity
 
 FOLDER = "folder"
 """Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end."""
 _ABOUT_ANOTHER = ("_se", "_low", "_high")
 """Ends of keys that hold the error, or an end of the interval, of another."""
-_NOT_COMPARED = ("run.", "launch.", "tracking.", "mode")
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,8 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """The configuration by dotted keys, less what decides only where and how fast it ran."""
-    flat = _flatten(run.config)
-    return {key: value for key, value in flat.items() if not key.startswith(_NOT_COMPARED)}
+    """The configuration by dotted keys, less what decides only where and how fast it ran, and less empty groups."""
+    return {key: value for key, value in identity(run.config).items() if value != {}}
 
 
 def text(value: Any) -> str:
@@ -139,10 +138,3 @@ def _order(value: Any, key: str, folders: Sequence[str]) -> tuple[bool, float, s
 def is_number(value: Any) -> bool:
     """Whether a value can stand on an axis."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _flatten(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flatten(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return flat
