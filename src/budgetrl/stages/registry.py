@@ -17,12 +17,26 @@ def stage_names() -> list[str]:
 
 def stage_class(name: str) -> type[Stage]:
     """The class of a stage. Raises ValueError for a name that is neither built in nor importable."""
-    module, _, attribute = name.rpartition(".")
-    if module:
-        return getattr(importlib.import_module(module), attribute)
+    if "." in name:
+        return _imported(name)
     found = _class_in(f"budgetrl.stages.{name}", name) if name in _modules() else None
     if found is None:
         raise ValueError(f"name: no stage is called {name!r}; {nearest(name, stage_names())}")
+    return found
+
+
+def _imported(path: str) -> type[Stage]:
+    """A class of the user's own. What that module itself cannot import comes through as it is."""
+    module, _, attribute = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise
+        missing = f"there is no module {error.name!r}; install it or add its folder to PYTHONPATH"
+        raise ValueError(f"name: cannot import {path!r}: {missing}") from error
+    if not (inspect.isclass(found) and issubclass(found, Stage)):
+        raise ValueError(f"name: {path} is not a stage: derive it from {Stage.__module__}.Stage")
     return found
 
 
