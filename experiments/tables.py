@@ -155,7 +155,7 @@ def print_cost(folders: Iterable[Path]) -> None:
 
 
 def _parameters(plan: Plan) -> int | None:
-    size = plan.get("memory on each rank", {}).get("parameters")  # behind a server there is no such section
+    size = plan.get("memory on each rank", {}).get("parameters")  # a server's model is not known here
     return size if isinstance(size, int) else None
 
 

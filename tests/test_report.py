@@ -15,7 +15,8 @@ from PIL import Image
 import synthetic_run
 from budgetrl.budget.records import Outcome
 from budgetrl.report import figures, tables
-from budgetrl.report.reading import Estimate, Results, read_run
+from budgetrl.report.headlines import headline
+from budgetrl.report.reading import Estimate, Results, Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.rewards.budget_gauss import BudgetGauss
 from budgetrl.rewards.cosine import Cosine
@@ -150,6 +151,19 @@ def test_a_training_runs_headline_compares_its_ends(tmp_path: Path) -> None:
     write_report(tmp_path / "run")
     assert "In 30 steps: accuracy from" in _text(tmp_path / "run")
     assert f"length from {first:.0f} to {last:.0f} tokens" in _text(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (1, ""),
+        (3, "In 3 steps: length from 2 to 6 tokens (the first and the last step)."),
+        (5, "In 5 steps: length from 3 to 9 tokens (means of the first and last 2 steps)."),
+    ],
+)
+def test_the_ends_of_a_short_training_do_not_overlap(steps: int, said: str) -> None:
+    rows = [{"step": step, "length": 2 * step} for step in range(1, steps + 1)]
+    assert headline(Run(Path("run"), {"stage": {"name": "grpo"}}, Results({}), rows, [])) == said
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -315,6 +315,25 @@ def test_the_front_is_drawn_through_what_nothing_beats() -> None:
     assert np.array(front.get_xydata()).tolist() == [[10, 50], [30, 90]]
 
 
+def test_points_differ_in_colour_and_marker_and_hide_none_below_them() -> None:
+    same = Results({"accuracy": 0.5, "length": 1000.0})
+    figure = figures.accuracy_against_length({"a": same, "b": same, "c": Results({"accuracy": 0.6, "length": 1100.0})})
+    assert figure is not None
+    points = [container.lines[0] for container in figure.axes[0].containers]  # pyright: ignore
+    assert len({line.get_color() for line in points}) == len({line.get_marker() for line in points}) == 3
+    assert {line.get_markerfacecolor() for line in points} == {"none"}
+    assert [line.get_markersize() for line in points] == [6, 10, 6]
+    assert figure.axes[0].get_xlim()[0] > 900
+    assert figures.accuracy_against_length({"a": same}) is None
+
+
+def test_letters_in_a_pdf_are_no_pictures(tmp_path: Path) -> None:
+    line = {0.0: Results({"accuracy": 0.5, "length": 20.0})}
+    drawn = figures.save_pdf(figures.against_coefficient("x", {"": line}), tmp_path / "x.pdf").read_bytes()
+    assert b"/Type42" in drawn or b"/CIDFontType2" in drawn
+    assert b"/Type3" not in drawn
+
+
 def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     """Errors and ends of intervals aside."""
     before = [[Outcome(True, n != 2, 90 + n, 100, thinking_length=9, level=n) for _ in range(4)] for n in range(3)]

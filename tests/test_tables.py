@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -162,6 +163,17 @@ def test_budgets_in_training_are_means_over_runs(scripts: tuple[ModuleType, Modu
     assert [list(line.get_xydata()[:, 1]) for line in (budget.lines[0], length.lines[0])] == [[20, 30], [5, 8]]
     assert len(budget.lines) == 2
     assert figures.budgets_in_training({"none": [{"step": 1, "length": 3.0}]}) is None
+
+
+def test_the_cost_of_runs_behind_a_server_counts_tokens_but_no_flop(
+    scripts: tuple[ModuleType, ModuleType], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = {"server": {"url": "http://a"}, "stage": {"tokens written, at most": 420}}
+    (here / "plan.json").write_text(json.dumps(plan))
+    scripts[1].print_cost([here])
+    said = capsys.readouterr().out
+    assert "tokens written, at most     420\n" in said
+    assert "FLOP: no model is here" in said
 
 
 @pytest.mark.slow

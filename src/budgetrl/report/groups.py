@@ -109,8 +109,8 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """The configuration by dotted keys, less what decides only where and how fast it ran."""
-    return identity(run.config)
+    """The configuration by dotted keys, less what decides only where and how fast it ran, and less empty groups."""
+    return {key: value for key, value in identity(run.config).items() if value != {}}
 
 
 def text(value: Any) -> str:

@@ -6,7 +6,7 @@ from budgetrl.report import tables
 from budgetrl.report.reading import Estimate, Row, Run
 
 ENDS = 10
-"""Most training steps averaged at either end, where a run's start and end are put in words."""
+"""Most training steps averaged at either end, where a run's start and end are put in words: the ends never overlap."""
 
 
 def headline(run: Run) -> str:
@@ -56,16 +56,17 @@ def _evaluation_headline(run: Run, dataset: str) -> str:
 def _training_headline(run: Run) -> str:
     """From the first steps to the last, in words."""
     rows = run.metrics
-    ends = min(ENDS, max(1, len(rows) // 2))
+    ends = min(ENDS, len(rows) // 2)
+    first, last = rows[:ends], rows[len(rows) - ends :]
     changes = [
-        f"{name} from {_at(rows[:ends], key, scale, digits)} to {_at(rows[-ends:], key, scale, digits)}{unit}"
+        f"{name} from {_at(first, key, scale, digits)} to {_at(last, key, scale, digits)}{unit}"
         for key, name, scale, digits, unit in _HEADLINE_METRICS
-        if any(row.get(key) is not None for row in rows[:ends])
-        and any(row.get(key) is not None for row in rows[-ends:])
+        if all(any(row.get(key) is not None for row in end) for end in (first, last))
     ]
     if not changes:
         return ""
-    return f"In {rows[-1]['step']} steps: {', '.join(changes)} (means of the first and last {ends} steps)."
+    basis = f"means of the first and last {ends} steps" if ends > 1 else "the first and the last step"
+    return f"In {rows[-1]['step']} steps: {', '.join(changes)} ({basis})."
 
 
 _HEADLINE_METRICS = (

@@ -43,7 +43,7 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8.0,
     "lines.linewidth": 1.6,
-    "pdf.fonttype": 42,  # TrueType: many venues refuse Type 3 fonts
+    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
 }
 
 
@@ -89,11 +89,14 @@ def legend_line(colour: str, style: Any, label: str) -> "Line2D":
     return Line2D([], [], color=colour, linestyle=style, label=label)
 
 
-def legend_marker(marker: str, label: str, colour: str = BLACK) -> "Line2D":
+def legend_marker(marker: str, label: str, colour: str = BLACK, filled: bool = True) -> "Line2D":
     """A legend entry for a kind of point; black if it has different colours in different panels."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=4.5, label=label)
+    inside = colour if filled else "none"
+    return Line2D(
+        [], [], color=colour, marker=marker, markerfacecolor=inside, linestyle="none", markersize=4.5, label=label
+    )
 
 
 def legend_above(ax: "Axes") -> None:

@@ -15,33 +15,46 @@ if TYPE_CHECKING:
 def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
     """Several runs on one data set: a point each, with both errors, and the front of those that none beats.
 
-    More of them than there are colours have numbers too, at the points and in the legend.
+    None for a single one, which there is nothing to compare with. More of them than there are colours have numbers too,
+    at the points and in the legend.
     """
     points = {name: (r.get("length"), r.get("accuracy")) for name, r in runs.items()}
     found = {name: (x, y) for name, (x, y) in points.items() if x and y}
-    if not found:
+    if len(found) < 2:
         return None
     figure, (ax,) = grid(1, 1, width=6.6, height=max(3.6, 0.2 * len(found)))
     numbered = len(found) > len(COLOURS)
     entries = []
+    drawn: list[tuple[float, float]] = []
     for index, (name, (length, accuracy)) in enumerate(found.items()):
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index // len(COLOURS) % len(MARKERS)]
+        colour, marker = _look(index)
         x, y = length.value, 100 * accuracy.value
+        below = drawn.count((x, y))  # at the same place: one ring around the other
+        drawn.append((x, y))
         ax.errorbar(
             x, y, xerr=length.error, yerr=_times(accuracy.error, 100), color=colour, marker=marker,
-            linestyle="none", markersize=5, capsize=2, elinewidth=0.7 if numbered else 1,
+            markerfacecolor="none", linestyle="none", markersize=6 + 4 * below,
+            capsize=2, elinewidth=0.7 if numbered else 1,
         )  # fmt: skip
         if numbered:
             ax.annotate(str(index + 1), (x, y), (4, 3), textcoords="offset points", color=colour, fontsize=8)
-        entries.append(legend_marker(marker, f"{index + 1} {name}" if numbered else name, colour))
+        entries.append(legend_marker(marker, f"{index + 1} {name}" if numbered else name, colour, filled=False))
     front = pareto_front([(x.value, 100 * y.value) for x, y in found.values()])
     if len(front) > 1:
         label = "none is better in both"
         entries += ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label=label)
     ax.set(xlabel="mean length, tokens", ylabel="accuracy, %")
-    ax.set_xlim(left=0)
     figure.legend(handles=entries, loc="outside right upper")
     return figure
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Colour and marker of a point: both differ from its neighbours', and no pair comes twice in 49 points.
+
+    >>> _look(0), _look(7)[1], len({_look(index) for index in range(49)})
+    (('#0072B2', 'o'), 's', 49)
+    """
+    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
