@@ -104,12 +104,9 @@ class PolicyStep:
         left = [i for i, gone in enumerate(masked) if not gone]
         experience, weights = [experience[i] for i in left], [weights[i] for i in left]
         shares = self._shares(experience, weights, update.tokens_per_device, [old[i] for i in left] if old else None)
-        by_batch = {id(share.batch): share for share in shares}
         tally = _Tally()
         loss, norm = self.engine.step(
-            [share.batch for share in shares],
-            lambda batch: self._loss_share(by_batch[id(batch)], update, len(experience), tally),
-            update.lr,
+            shares, lambda share: self._loss_share(share, update, len(experience), tally), update.lr
         )
         tokens = sum(len(e.completion_ids) for e in experience)
         total = sum(self.world.gather(tally), _Tally())
