@@ -89,7 +89,7 @@ class Grpo(Stage):
         require_count(self, "problems")
         require_range(self, 1e-3, math.inf, "temperature")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         per_step = self.prompts_per_step * self.group_size
         algorithm = job.algorithm
         updates = algorithm.optimiser_steps_per_rollout
