@@ -30,7 +30,7 @@ class FakeStage(Stage):
         if self.steps < 1:
             raise ValueError(f"steps: must be 1 or more, got {self.steps}")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         return {"steps": self.steps}
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:

@@ -353,12 +353,6 @@ def test_only_logged_metrics_have_a_panel() -> None:
     assert figures.training_curves([]) is None
 
 
-def test_a_divergence_that_is_switched_off_has_no_panel() -> None:
-    rows = _training_rows(alpha=[1, 1], kl=[0.0, 0.0])
-    assert _titles(figures.training_curves(rows)) == ["Tightness alpha"]
-    assert len(_titles(figures.training_curves([*rows, {"step": 3, "kl": 0.1}]))) == 2
-
-
 def test_a_curve_goes_through_the_logged_values_and_over_gaps() -> None:
     figure = figures.training_curves(_training_rows(alpha=[1.0, None, 0.5, 0.25]))
     assert figure is not None

@@ -1,6 +1,6 @@
 """Rewards with a length in mind: what the prompt asks for (L1), staged limits (ThinkPrune), the longest (DAPO)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -116,3 +116,29 @@ def test_the_longest_length_is_the_stages_where_left_null() -> None:
 def test_refused_settings_name_the_field(shape: type, changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(changes))}: "):
         shape(**changes)
+
+
+# The longest completion
+
+
+@dataclass(frozen=True)
+class Stepwise(Overlong):
+    """A user's own, with lengths that it gives names of its own."""
+
+    name: str = "Stepwise"
+    steps: tuple[int, ...] = (5000, 10)
+    soft: int | None = None
+    share: float = 9999.0
+
+    length_fields = ("steps", "soft")
+
+
+def test_lengths_that_no_completion_reaches_are_named() -> None:
+    assert Stepwise(max_length=4097).too_long(5000, "stage.max_new_tokens") == []
+    assert Stepwise(max_length=None).too_long(5000, "stage.max_new_tokens") == []
+    assert Stepwise(soft=5001).too_long(4999, "stage.max_new_tokens") == [
+        "reward.max_length is above stage.max_new_tokens (4999): fit it to your model",
+        "reward.steps is above stage.max_new_tokens (4999): fit it to your model",
+        "reward.soft is above stage.max_new_tokens (4999): fit it to your model",
+    ]
+    assert ThinkPrune(limits=(10, 100)).too_long(100, "stage.max_new_tokens") == []

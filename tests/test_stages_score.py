@@ -250,7 +250,7 @@ def test_the_schedule_stands_where_progress_says() -> None:
     for progress, alpha, rewards in ((0.0, 1.0, [0.75, 0.9268]), (1.0, 0.1, [0.75, 0.5])):
         scored, _ = score(rows, job(falling), progress=progress)
         assert [row["reward"] for row in scored] == pytest.approx(rewards, abs=5e-5)
-        assert Score(progress=progress).plan(job(falling), 1)["alpha"] == pytest.approx(alpha)
+        assert Score(progress=progress).plan(job(falling))["alpha"] == pytest.approx(alpha)
 
 
 @dataclass(frozen=True)

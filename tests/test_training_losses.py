@@ -9,15 +9,16 @@ from torch import Tensor
 
 from budgetrl.training.algorithm import LOSS_LEVELS, MISMATCHES, RATIO_LEVELS, SURROGATES, Algorithm
 from budgetrl.training.losses import (
-    LossMetrics,
     kl_penalty,
-    loss_metrics,
+    loss_tally,
+    mismatch_tally,
     mismatch_weights,
+    per_token,
     policy_loss,
     policy_ratio,
-    spread,
     token_weights,
 )
+from budgetrl.training.tally import Tally
 
 
 def tensor(*values: float) -> Tensor:
@@ -157,7 +158,7 @@ def test_token_weights_by_hand() -> None:
     assert token_weights([2, 1, 5], "token", 9) == [1 / 8] * 3
     assert token_weights([2, 1, 5], "sequence", 9) == pytest.approx([1 / 6, 1 / 3, 1 / 15])
     assert token_weights([2, 1, 5], "constant", 9) == pytest.approx([1 / 27] * 3)
-    assert spread(token_weights([2, 1], "sequence", 9), [2, 1]).tolist() == [0.25, 0.25, 0.5]
+    assert per_token(token_weights([2, 1], "sequence", 9), [2, 1]).tolist() == [0.25, 0.25, 0.5]
 
 
 def test_masked_completions_weigh_nothing_but_are_counted_where_completions_are() -> None:
@@ -219,10 +220,10 @@ def test_any_micro_batch_split_gives_the_same_loss_and_gradient(
         at = torch.cat([torch.empty(0, dtype=torch.long), *(tokens[i] for i in batch)])
         sizes = [lengths[i] for i in batch]
         ratio = policy_ratio(new[at], old[at], sizes, algorithm.ratio_level)
-        per_token = policy_loss(new[at], ratio, spread([advantages[i] for i in batch], sizes), algorithm)
-        per_token = per_token * mismatch_weights(old[at], rollout[at], sizes, algorithm)[0]
-        per_token = per_token + 0.1 * kl_penalty(new[at], ref[at], "k3")
-        return (spread([weights[i] for i in batch], sizes) * per_token).sum()
+        losses = policy_loss(new[at], ratio, per_token([advantages[i] for i in batch], sizes), algorithm)
+        losses = losses * mismatch_weights(old[at], rollout[at], sizes, algorithm)[0]
+        losses = losses + 0.1 * kl_penalty(new[at], ref[at], "k3")
+        return (per_token([weights[i] for i in batch], sizes) * losses).sum()
 
     sums, means = zip(*(sum_and_mean(share([i]), weights[i], lengths[i]) for i in range(len(lengths))), strict=True)
     match algorithm.loss_level:
@@ -243,16 +244,22 @@ def sum_and_mean(weighted: Tensor, weight: float, length: int) -> tuple[Tensor, 
     return weighted / weight, weighted / weight / length
 
 
-def test_loss_metrics_by_hand() -> None:
+def test_loss_tally_by_hand() -> None:
     old = torch.zeros(4, dtype=torch.float64)
     new = tensor(0.5, 1.0, 1.5, 2.0).log()
     advantages = tensor(-1.0, -1.0, -1.0, 1.0)  # the clip acts on the first and the last
-    means = loss_metrics(new, old, new.exp(), advantages, Algorithm()).means()
+    means = loss_tally(new, old, new.exp(), advantages, Algorithm()).means()
     assert means["clip_fraction"] == 0.5
     assert means["ratio"] == pytest.approx(1.25)
     assert means["ratio_max"] == pytest.approx(2.0)
     expected = sum(r - 1 - math.log(r) for r in (0.5, 1.0, 1.5, 2.0)) / 4
     assert means["kl_old"] == pytest.approx(expected)
+
+
+def test_mismatch_tally_by_hand() -> None:
+    found = mismatch_tally(tensor(-1.0, -2.0), tensor(-1.5, -1.0), torch.tensor([True, False]))
+    assert found == Tally(mismatch=1.5, mismatch_max=1.0, mismatch_cut=1, surprise=2.5)
+    assert mismatch_tally(tensor(), tensor(), torch.tensor([], dtype=torch.bool)) == Tally()
 
 
 @pytest.mark.parametrize(
@@ -262,16 +269,17 @@ def test_loss_metrics_by_hand() -> None:
 def test_clip_fraction_by_hand(settings: dict, share: float) -> None:
     ratio, advantages = tensor(0.5, 1.0, 1.5, 2.0), tensor(-1.0, -1.0, -1.0, 1.0)
     zeros = torch.zeros_like(ratio)
-    assert loss_metrics(zeros, zeros, ratio, advantages, Algorithm(**settings)).means()["clip_fraction"] == share
+    assert loss_tally(zeros, zeros, ratio, advantages, Algorithm(**settings)).means()["clip_fraction"] == share
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(*[st.floats(-3, 0)] * 2, st.floats(-2, 2)), min_size=1), st.integers(0, 20))
-def test_loss_metrics_add_up(tokens: list[tuple[float, float, float]], cut: int) -> None:
+def test_tallies_of_micro_batches_add_up(tokens: list[tuple[float, float, float]], cut: int) -> None:
     new, old, advantages = (tensor(*column) for column in zip(*tokens, strict=True))
 
-    def part(at: slice) -> LossMetrics:
-        return loss_metrics(new[at], old[at], (new[at] - old[at]).exp(), advantages[at], Algorithm())
+    def part(at: slice) -> Tally:
+        clipped = loss_tally(new[at], old[at], (new[at] - old[at]).exp(), advantages[at], Algorithm())
+        return clipped + mismatch_tally(old[at], new[at], new[at] < old[at])
 
     parts = part(slice(cut)) + part(slice(cut, None))
     assert parts.means() == pytest.approx(part(slice(None)).means())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from budgetrl.training.algorithm import LOSS_LEVELS, Algorithm
 from budgetrl.training.batching import Batch
 from budgetrl.training.policy_step import Experience, PolicyStep, Update
+
+T = TypeVar("T")
 
 LONGEST = 10
 EXPERIENCE = [
@@ -34,8 +37,8 @@ class Table:
         self.seen |= set(ids.tolist())
         return self.logprobs[ids], torch.ones(0 if entropy_at is None else len(entropy_at))
 
-    def step(self, batches: Sequence[Batch], loss_share: Callable[[Batch], Tensor], lr: float) -> tuple[float, float]:
-        losses = [loss_share(batch) for batch in batches]
+    def step(self, micro_batches: Sequence[T], loss_share: Callable[[T], Tensor], lr: float) -> tuple[float, float]:
+        losses = [loss_share(micro_batch) for micro_batch in micro_batches]
         for loss in losses:
             loss.backward()
         gradient = self.logprobs.grad

@@ -14,9 +14,9 @@ from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.losses import (
     kl_penalty,
     mismatch_weights,
+    per_token,
     policy_loss,
     policy_ratio,
-    spread,
     token_weights,
 )
 from trl_peer import CASES, FIXTURE, LONGEST, STD_FLOOR, Expected, Inputs, ask_trl, random_inputs
@@ -67,8 +67,8 @@ def loss_of(new: Tensor, advantages: list[float], inputs: Inputs, algorithm: Alg
     )
     ratio = policy_ratio(new, old, lengths, algorithm.ratio_level)
     correction, _ = mismatch_weights(old, rollout, lengths, algorithm)
-    per_token = policy_loss(new, ratio, spread(advantages, lengths), algorithm) * correction
-    per_token = per_token + algorithm.kl_coefficient * kl_penalty(new, reference, algorithm.kl_estimator)
+    losses = policy_loss(new, ratio, per_token(advantages, lengths), algorithm) * correction
+    losses = losses + algorithm.kl_coefficient * kl_penalty(new, reference, algorithm.kl_estimator)
     masked = [algorithm.mask_truncated and cut for cut in inputs.truncated]
     weights = token_weights(lengths, algorithm.loss_level, LONGEST, masked)
-    return (spread(weights, lengths) * per_token).sum()
+    return (per_token(weights, lengths) * losses).sum()

@@ -19,7 +19,7 @@ def make_plan(config: Config) -> Plan:
     ranks = config.launch.total_ranks()
     return {
         "run": _run_section(config),
-        "stage": config.stage.plan(config.job(), ranks),
+        "stage": config.stage.plan(config.job()),
         "launch": _launch_section(config, ranks),
         **_where_the_model_is(config, ranks),
         "odd": [

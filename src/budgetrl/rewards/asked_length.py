@@ -25,6 +25,7 @@ class AskedLength(Shape):
     """How a prompt names them, for instructions that leave it to the reward (`conf/model/hf.yaml`)."""
 
     needs_format = "prompt_budget"
+    length_fields = ("budget_high",)
 
     def __post_init__(self) -> None:
         require_finite(self)

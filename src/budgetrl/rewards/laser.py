@@ -47,6 +47,8 @@ class Laser(Shape):
     variant: str = "bonus"
     """bonus (within the target), penalty (beyond it) or hybrid (both)."""
 
+    length_fields = ("target",)
+
     def __post_init__(self) -> None:
         require_finite(self)
         require(self.correct > self.wrong, "correct", f"{self.correct} is not above wrong ({self.wrong})")

@@ -30,6 +30,9 @@ class Shape(ABC):
     needs_validation: ClassVar[bool] = False
     """Whether the controller learns from evaluations during training."""
 
+    length_fields: ClassVar[tuple[str, ...]] = ()
+    """Its fields, besides `max_length`, that are lengths of completions: a number of tokens, or several."""
+
     @abstractmethod
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """The named parts of the reward, G numbers each, that sum to the reward.
@@ -59,6 +62,15 @@ class Shape(ABC):
         """What works but looks unintended, one line each, beginning with the dotted key."""
         return []
 
+    def too_long(self, longest: int, key: str) -> list[str]:
+        """A line for each of its lengths that no completion reaches: `longest` tokens are allowed, as `key` says."""
+        names = ("max_length", *self.length_fields) if hasattr(self, "max_length") else self.length_fields
+        return [
+            f"reward.{name} is above {key} ({longest}): fit it to your model"
+            for name in names
+            if max(_numbers(getattr(self, name)), default=0) > longest
+        ]
+
     def asked_budget(self, seed: int) -> int | None:
         """The number of tokens to ask for in a prompt, drawn with a seed; None where the prompt asks for none."""
         return None
@@ -77,6 +89,11 @@ class Shape(ABC):
     def controller(self) -> "Controller":
         """What moves this shape's fields during training; of most shapes, nothing."""
         return Controller(self)
+
+
+def _numbers(value: object) -> list[float]:
+    """A number, or those of a tuple; none of anything else."""
+    return [v for v in (value if isinstance(value, tuple | list) else [value]) if isinstance(v, int | float)]
 
 
 @dataclass

@@ -38,6 +38,8 @@ class ThinkPrune(Shape):
     limits: tuple[int, ...] = (4000, 3000, 2000)
     """The limit of each stage of training, in tokens."""
 
+    length_fields = ("limits",)
+
     def __post_init__(self) -> None:
         require(len(self.limits) > 0, "limits", "there is none; give one for each stage of training")
         require(min(self.limits) >= 1, "limits", f"{min(self.limits)} is not positive")

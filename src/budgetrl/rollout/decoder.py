@@ -51,11 +51,6 @@ def _replaced_projection(model: nn.Module) -> str | None:
     return None
 
 
-def supports(model: nn.Module) -> bool:
-    """Whether `Decoder` can run `model`."""
-    return why_unsupported(model) is None
-
-
 def require_support(model: nn.Module) -> None:
     """Raise ValueError, with the reason and the way out, if `Decoder` cannot run `model`."""
     if reason := why_unsupported(model):
@@ -90,11 +85,10 @@ class Decoder:
     """Logits for prompts (`prefill`) and for single tokens after them (`step`).
 
     `positions` is the length of the longest sequence to come. Build a decoder anew whenever the weights
-    may have changed: it may hold joined copies of some. Raises ValueError if the model is not supported.
+    may have changed: it may hold joined copies of some. `model` is one that `require_support` lets pass.
     """
 
     def __init__(self, model: nn.Module, positions: int) -> None:
-        require_support(model)
         whole: Any = model
         config, body = whole.config, whole.model
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -128,7 +128,7 @@ class Stage(ABC):
     """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
 
     @abstractmethod
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         """Derived numbers worth knowing before anything starts, such as completions a step."""
 
     @abstractmethod

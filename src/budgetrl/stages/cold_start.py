@@ -84,7 +84,7 @@ class ColdStart(Stage):
         require(self.epochs > 0 or self.steps is not None, "epochs", "0 would teach nothing; give more, or set steps")
         require_count(self, "problems", "samples", "steps")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         return {
             "format": self.taught(job).name,
             "problems sampled": self.problems or "all",

@@ -81,7 +81,7 @@ class Evaluate(Stage):
             require(min(grid, default=1) >= 1, key, f"{grid} are not all 1 token or more")
             require(len({*grid}) == len(grid), key, f"{grid} name one twice")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         return {
             "data sets": ", ".join(_sets(job)),
             "completions a problem": self.samples,

@@ -89,7 +89,7 @@ class Grpo(Stage):
         require_count(self, "problems")
         require_range(self, 1e-3, math.inf, "temperature")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         per_step = self.prompts_per_step * self.group_size
         algorithm = job.algorithm
         updates = algorithm.optimiser_steps_per_rollout
@@ -128,11 +128,7 @@ class Grpo(Stage):
         return faults
 
     def odd(self, job: Job) -> list[str]:
-        notes = [
-            f"reward.{key} is above stage.max_new_tokens ({self.max_new_tokens}): fit it to your model"
-            for key in LENGTHS
-            if max(_numbers(getattr(job.reward, key, None)), default=0) > self.max_new_tokens
-        ]
+        notes = job.reward.too_long(self.max_new_tokens, "stage.max_new_tokens")
         fmt = chosen_format(self.format, job)
         if fmt.taught and fmt.name != "budget" and job.model.path in MINI:
             notes.append(
@@ -303,15 +299,6 @@ class Examiner:
             asked = asked_budgets(self.job, self.collector.fmt, "examine", share)
             groups = self.collector.collect(share, seeds_for(self.job, "examine", share, 1), asked)
         return [[sample.outcome for sample in group] for group in world.merge(groups)]
-
-
-LENGTHS = ("max_length", "limits", "target", "budget_high")
-"""Fields of rewards that are lengths of completions, in tokens."""
-
-
-def _numbers(value: object) -> list[float]:
-    """A number, or those of a tuple; none of anything else."""
-    return [v for v in (value if isinstance(value, tuple | list) else [value]) if isinstance(v, int | float)]
 
 
 def _odd_algorithm(job: Job) -> list[str]:

@@ -56,7 +56,7 @@ class Label(Stage):
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         own = {"problems": self.problems or "all", "completions a problem": self.samples}
         return own | token_lines(self.most_written(job))
 

@@ -70,12 +70,12 @@ class Pipeline(Stage):
                 if getattr(getattr(self, part), key) != getattr(self, key):
                     raise ValueError(f"{part}.{key}: is set through stage.{key}; leave it alone")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         parts = {**self._parts(job)}
         if "label" in parts:
             parts["grpo"] = replace(self.grpo, labels=f"label/{LABELS}")  # of the part before it
-        plans = {name: stage.plan(job, ranks) for name, stage in parts.items()}
-        plans["initial"] = {WRITTEN: self._initial().plan(job, ranks)[WRITTEN]}
+        plans = {name: stage.plan(job) for name, stage in parts.items()}
+        plans["initial"] = {WRITTEN: self._initial().plan(job)[WRITTEN]}
         return {f"{name}: {key}": value for name, plan in plans.items() for key, value in plan.items()}
 
     def _initial(self) -> Evaluate:

@@ -57,7 +57,7 @@ class Pretrain(Stage):
         require_range(self, 1, math.inf, "steps", "tokens_per_step", "tokens_per_device", "save_every")
         require_range(self, 0, 1, "hinted_share", "decision_weight_until")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         return {"optimiser steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
 
     def check(self, job: Job) -> list[str]:

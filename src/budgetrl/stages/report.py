@@ -41,7 +41,7 @@ class Report(Stage):
     def __post_init__(self) -> None:
         require_count(self, "draw_reward")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         if self.draw_reward:
             return {"figure": f"{job.reward.name} up to {self.draw_reward:,} tokens"}
         return {"run folders": len(self.folders())}

@@ -76,7 +76,7 @@ class Score(Stage):
         require_option(self, FORMAT_NAMES, "format")
         require_option(self, (OURS, *HARNESSES), "input_format")
 
-    def plan(self, job: Job, ranks: int) -> dict[str, object]:
+    def plan(self, job: Job) -> dict[str, object]:
         output = self.output or f"{SCORES} in the run folder"
         return {"input": self.input, "output": output, **job.reward.schedule(self.progress)}
 

@@ -82,15 +82,17 @@ def supervised_step(
     """One optimiser step on the weighted mean loss per response token; returns loss and gradient norm."""
     plan = plan_ranks([e.size for e in examples], tokens_per_device, world.size)[world.rank]
     total = sum(len(e.response_ids) for e in examples)
-    batches = [collate((examples[i].prompt_ids, examples[i].response_ids) for i in part) for part in plan]
-    weights = {id(b): _weights([examples[i] for i in part]) / total for b, part in zip(batches, plan, strict=True)}
+    weighted = [_weighted([examples[i] for i in part], total) for part in plan]
 
-    def loss_share(batch: Batch) -> Tensor:
+    def loss_share(micro_batch: tuple[Batch, Tensor]) -> Tensor:
+        batch, weights = micro_batch
         logprobs, _ = engine(batch)
-        return -(logprobs * weights[id(batch)].to(logprobs.device)).sum()
+        return -(logprobs * weights.to(logprobs.device)).sum()
 
-    return engine.step(batches, loss_share, lr)
+    return engine.step(weighted, loss_share, lr)
 
 
-def _weights(examples: Sequence[Example]) -> Tensor:
-    return torch.tensor([w for e in examples for w in e.token_weights])
+def _weighted(examples: Sequence[Example], total: int) -> tuple[Batch, Tensor]:
+    """A micro-batch, and the weight of each of its response tokens [N] in a loss over `total` tokens."""
+    batch = collate((e.prompt_ids, e.response_ids) for e in examples)
+    return batch, torch.tensor([w for e in examples for w in e.token_weights]) / total

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,8 +21,7 @@ from budgetrl.training.distributed import World
 from budgetrl.training.optim import Optimiser
 from budgetrl.training.zero import ZeroSpec, deepspeed_config
 
-LossShare = Callable[[Batch], Tensor]
-"""Maps a micro-batch to its share of the global batch loss: the shares of all micro-batches sum to the loss."""
+T = TypeVar("T")
 
 
 class ZeroEngine:
@@ -49,15 +48,19 @@ class ZeroEngine:
             chunks = max(self.world.gather(chunks))
         return self._engine(batch.input_ids, batch.rows, batch.columns, at.to(self.world.device), chunks)
 
-    def step(self, batches: Sequence[Batch], loss_share: LossShare, lr: float) -> tuple[float, float]:
-        """One optimiser step at learning rate `lr`: the global loss and the gradient norm before clipping."""
+    def step(self, micro_batches: Sequence[T], loss_share: Callable[[T], Tensor], lr: float) -> tuple[float, float]:
+        """One optimiser step at learning rate `lr`: the global loss and the gradient norm before clipping.
+
+        `loss_share` maps a micro-batch, of whatever type, to its share of the loss of the global batch: the shares of
+        all micro-batches on all ranks sum to that loss.
+        """
         for group in self._engine.optimizer.param_groups:  # a new list after load_state
             group["lr"] = lr
         total = 0.0
-        for i, batch in enumerate(batches):
-            last = i == len(batches) - 1
+        for i, micro_batch in enumerate(micro_batches):
+            last = i == len(micro_batches) - 1
             self._engine.set_gradient_accumulation_boundary(last)
-            share = loss_share(batch)
+            share = loss_share(micro_batch)
             total += share.item()
             self._engine.backward(share * self.world.size, scale_wrt_gas=False)
             norm = self._gradient_norm() if last else 0.0

@@ -8,12 +8,12 @@ of the N tokens each completion has, in order.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from budgetrl.training.algorithm import KL_ESTIMATORS, LOSS_LEVELS, Algorithm
+from budgetrl.training.tally import Tally
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped to +-this before exp, so that one stray token cannot make the loss infinite."""
@@ -104,7 +104,7 @@ def token_weights(lengths: Sequence[int], level: str, longest: int, masked: Sequ
     Level `sequence`: 1 / (completions * its length), so each counts the same, and a token of a long
     one for less; over all tokens the weights of these two sum to 1. Level `constant`: 1 /
     (completions * `longest` allowed), so that no token's weight depends on how long anything came
-    out (Dr. GRPO, arXiv 2503.20783). `spread` gives them to tokens.
+    out (Dr. GRPO, arXiv 2503.20783). `per_token` gives them to tokens.
 
     Completions that are `masked` (none if it is empty) weigh 0. They still count among the completions of
     `sequence` and `constant`, so that the others weigh what they would without a mask; their tokens do
@@ -137,56 +137,41 @@ def _unmasked_weights(lengths: Sequence[int], level: str, longest: int, masked: 
     raise ValueError(f"no loss level {level!r}; there are {', '.join(LOSS_LEVELS)}")
 
 
-def spread(values: Sequence[float], lengths: Sequence[int]) -> Tensor:
+def per_token(values: Sequence[float], lengths: Sequence[int]) -> Tensor:
     """One number per completion -> one per token [N], float32 on the CPU: its advantage, its weight.
 
-    >>> spread([0.5, -1.0], [2, 1]).tolist()
+    >>> per_token([0.5, -1.0], [2, 1]).tolist()
     [0.5, 0.5, -1.0]
     """
     return torch.tensor(values, dtype=torch.float32).repeat_interleave(torch.tensor(lengths, dtype=torch.long))
 
 
-@dataclass(frozen=True)
-class LossMetrics:
-    """Token sums that `+` adds over micro-batches and ranks, until `means` gives what is logged."""
-
-    tokens: float = 0.0
-    clipped: float = 0.0
-    ratio: float = 0.0
-    ratio_max: float = 0.0
-    kl: float = 0.0
-
-    def __add__(self, other: "LossMetrics") -> "LossMetrics":
-        return LossMetrics(
-            self.tokens + other.tokens,
-            self.clipped + other.clipped,
-            self.ratio + other.ratio,
-            max(self.ratio_max, other.ratio_max),
-            self.kl + other.kl,
-        )
-
-    def means(self) -> dict[str, float]:
-        """Share of tokens on which the clip acted; mean and largest ratio; KL(old || new) per token."""
-        tokens = max(1.0, self.tokens)
-        return {
-            "clip_fraction": self.clipped / tokens,
-            "ratio": self.ratio / tokens,
-            "ratio_max": self.ratio_max,
-            "kl_old": self.kl / tokens,
-        }
-
-
 @torch.no_grad()
-def loss_metrics(
+def loss_tally(
     logprobs: Tensor, old_logprobs: Tensor, ratio: Tensor, advantages: Tensor, algorithm: Algorithm
-) -> LossMetrics:
-    """The metrics of one micro-batch, from what its `policy_loss` was given ([N] each; N may be 0)."""
+) -> Tally:
+    """What to log of one micro-batch, from what its `policy_loss` was given ([N] each; N may be 0)."""
     if not len(logprobs):
-        return LossMetrics()
+        return Tally()
     kl = kl_penalty(old_logprobs, logprobs, "k3")  # drawn by the old policy
     clipped = _clipped(ratio, advantages, algorithm)
     sums = torch.stack([clipped.sum(), ratio.sum(), ratio.max(), kl.sum()])  # one transfer from the device
-    return LossMetrics(len(logprobs), *sums.tolist())
+    on_clipped, ratios, largest, kl_old = sums.tolist()
+    return Tally(tokens=len(logprobs), clipped=on_clipped, ratio=ratios, ratio_max=largest, kl_old=kl_old)
+
+
+@torch.no_grad()
+def mismatch_tally(old_logprobs: Tensor, rollout_logprobs: Tensor, cut: Tensor) -> Tally:
+    """What to log of one micro-batch, from what its `mismatch_weights` were given and gave ([N] each; N may be 0)."""
+    if not len(cut):
+        return Tally()
+    distance = (old_logprobs - rollout_logprobs).abs()
+    return Tally(
+        mismatch=distance.sum().item(),
+        mismatch_max=distance.max().item(),
+        mismatch_cut=cut.sum().item(),
+        surprise=-rollout_logprobs.sum().item(),
+    )
 
 
 def _clipped(ratio: Tensor, advantages: Tensor, algorithm: Algorithm) -> Tensor:

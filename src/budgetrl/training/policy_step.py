@@ -1,7 +1,7 @@
 """One optimiser step on completions and their advantages: micro-batches, log-probabilities, loss, update."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,15 +11,16 @@ from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import Batch, Indices, collate, plan_ranks
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.losses import (
-    LossMetrics,
     kl_penalty,
-    loss_metrics,
+    loss_tally,
+    mismatch_tally,
     mismatch_weights,
+    per_token,
     policy_loss,
     policy_ratio,
-    spread,
     token_weights,
 )
+from budgetrl.training.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +108,22 @@ class PolicyStep:
         left = [i for i, gone in enumerate(masked) if not gone]
         experience, weights = [experience[i] for i in left], [weights[i] for i in left]
         shares = self._shares(experience, weights, update.tokens_per_device, [old[i] for i in left] if old else None)
-        by_batch = {id(share.batch): share for share in shares}
-        tally = _Tally()
-        loss, norm = self.engine.step(
-            [share.batch for share in shares],
-            lambda batch: self._loss_share(by_batch[id(batch)], update, len(experience), tally),
-            update.lr,
-        )
-        tokens = sum(len(e.completion_ids) for e in experience)
-        total = sum(self.world.gather(tally), _Tally())
-        return {"loss": loss, "grad_norm": norm, "lr": update.lr, **total.means(tokens, len(experience))}
+        tallies: list[Tally] = []
 
-    def _loss_share(self, share: _Share, update: Update, completions: int, tally: "_Tally") -> Tensor:
-        """This micro-batch's part of the loss: weighted policy loss and KL, less the entropy bonus."""
+        def loss_share(share: _Share) -> Tensor:
+            loss, tally = self._loss_share(share, update, len(experience))
+            tallies.append(tally)
+            return loss
+
+        loss, norm = self.engine.step(shares, loss_share, update.lr)
+        metrics = sum(self.world.gather(sum(tallies, Tally())), Tally()).means()
+        if self.reference is None:
+            del metrics["kl"]
+        return {"loss": loss, "grad_norm": norm, "lr": update.lr, **metrics}
+
+    def _loss_share(self, share: _Share, update: Update, completions: int) -> tuple[Tensor, Tally]:
+        """This micro-batch's part of the loss, and what to log of it: weighted policy loss and KL, less the entropy
+        bonus. `completions` are those of the global batch."""
         algorithm = update.algorithm
         logprobs, entropies = self.engine(share.batch, share.entropy_at)
         device = logprobs.device
@@ -128,14 +132,15 @@ class PolicyStep:
         ratio = policy_ratio(logprobs, old, share.lengths, algorithm.ratio_level)
         correction, cut = mismatch_weights(old, rollout, share.lengths, algorithm)
         loss = policy_loss(logprobs, ratio, advantages, algorithm) * correction
+        tally = loss_tally(logprobs, old, ratio, advantages, algorithm) + mismatch_tally(old, rollout, cut)
+        tally += Tally(completions=len(share.lengths), budget_entropy=entropies.sum().item())
         if self.reference is not None:
             reference = self._reference_logprobs(self.reference, share.batch.to(device))
             loss = loss + algorithm.kl_coefficient * kl_penalty(logprobs, reference, algorithm.kl_estimator)
-            tally.kl += kl_penalty(logprobs.detach(), reference, "k3").sum().item()
-        tally.add(loss_metrics(logprobs, old, ratio, advantages, algorithm), old, rollout, cut, entropies)
+            tally += Tally(kl=kl_penalty(logprobs.detach(), reference, "k3").sum().item())
         # Per digit: a sum over digits would pay for writing more of them, and budgets would run away.
         bonus = update.budget_entropy * (entropies * share.entropy_weights.to(device)).sum() / max(1, completions)
-        return (loss * share.weights.to(device)).sum() - bonus
+        return (loss * share.weights.to(device)).sum() - bonus, tally
 
     @torch.no_grad()
     def _reference_logprobs(self, reference: PolicyModule, batch: Batch) -> Tensor:
@@ -169,57 +174,10 @@ def _share(experience: Sequence[Experience], weights: Sequence[float], old: Sequ
     return _Share(
         batch=_collate(experience),
         lengths=lengths,
-        advantages=spread([e.advantage for e in experience], lengths),
-        weights=spread(weights, lengths),
+        advantages=per_token([e.advantage for e in experience], lengths),
+        weights=per_token(weights, lengths),
         rollout_logprobs=torch.tensor([value for e in experience for value in e.logprobs]),
         old_logprobs=torch.cat(list(old)) if old else None,
         entropy_at=torch.tensor(fields, dtype=torch.long),
         entropy_weights=torch.tensor([1 / max(1, len(e.budget_field) - 1) for e in experience for _ in e.budget_field]),
     )
-
-
-@dataclass
-class _Tally:
-    """Sums over the micro-batches of one rank, then over ranks."""
-
-    clipping: LossMetrics = field(default_factory=LossMetrics)
-    kl: float = 0.0
-    mismatch: float = 0.0
-    mismatch_max: float = 0.0
-    mismatch_cut: float = 0.0
-    surprise: float = 0.0
-    budget_entropy: float = 0.0
-
-    def add(self, clipping: LossMetrics, old: Tensor, rollout: Tensor, cut: Tensor, entropies: Tensor) -> None:
-        difference = (old - rollout).abs()
-        self.clipping += clipping
-        self.mismatch_cut += cut.sum().item()
-        self.mismatch += difference.sum().item()
-        self.mismatch_max = max(self.mismatch_max, difference.max().item() if len(old) else 0.0)
-        self.surprise -= rollout.sum().item()
-        self.budget_entropy += entropies.sum().item()
-
-    def __add__(self, other: "_Tally") -> "_Tally":
-        return _Tally(
-            self.clipping + other.clipping,
-            self.kl + other.kl,
-            self.mismatch + other.mismatch,
-            max(self.mismatch_max, other.mismatch_max),
-            self.mismatch_cut + other.mismatch_cut,
-            self.surprise + other.surprise,
-            self.budget_entropy + other.budget_entropy,
-        )
-
-    def means(self, tokens: int, completions: int) -> dict[str, float]:
-        """`entropy` is estimated from the drawn tokens; `mismatch` compares trainer and rollout log-probabilities,
-        and `mismatch_cut` is the share of tokens on which its correction acted."""
-        tokens, completions = max(1, tokens), max(1, completions)
-        return {
-            **self.clipping.means(),
-            "kl": self.kl / tokens,
-            "mismatch": self.mismatch / tokens,
-            "mismatch_max": self.mismatch_max,
-            "mismatch_cut": self.mismatch_cut / tokens,
-            "entropy": self.surprise / tokens,
-            "budget_entropy": self.budget_entropy / completions,
-        }

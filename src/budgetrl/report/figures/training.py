@@ -36,8 +36,6 @@ class Curve:
     scale: float = 1.0
     noisy: bool = True
     """False for a schedule, which needs no smoothing."""
-    zero_is_off: bool = False
-    """True if a metric that is always 0 was switched off, and need not be shown."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ PANELS = (
             Curve("truncated", "cut off", 100),
         ),
     ),
-    Panel("KL to the reference, nats per token", (Curve("kl", "KL", zero_is_off=True),)),
+    Panel("KL to the reference, nats per token", (Curve("kl", "KL"),)),
     Panel("Loss", (Curve("loss", "loss"),)),
 )
 """In reading order. Left out: panels without a logged metric, and the loss where there is a reward."""
@@ -150,7 +148,7 @@ def _evaluated(rows: Sequence[Row]) -> list[str]:
 
 def _is_logged(rows: Sequence[Row], curve: Curve) -> bool:
     _, values = _series(rows, curve)
-    return bool(values.any()) if curve.zero_is_off else values.size > 0
+    return values.size > 0
 
 
 def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
