@@ -22,8 +22,8 @@ from budgetrl.rollout.collect import repetition
 from budgetrl.run.folder import write_lines
 from budgetrl.run.stop import Stopped
 from budgetrl.stages.base import Context, Job, Stage, chosen_format
-from budgetrl.stages.evaluate import verification_rates
-from budgetrl.stages.generation import Row, open_verifier, outcome_of, outcomes_by_problem
+from budgetrl.stages.generation import open_verifier
+from budgetrl.stages.rows import Row, outcome_of, outcomes_by_problem, verdict_columns, verification_rates
 from budgetrl.verify.pool import Verifier
 
 SCORES = "scores.jsonl"
@@ -188,15 +188,12 @@ def _grade(
         {
             **line.row,
             "well_formed": reading.parsed.well_formed and not line.row["truncated"],
-            "correct": verdict.correct and not line.row["truncated"],
+            **verdict_columns(verdict, line.row["truncated"]),
             "budget": line.row["budget"] if fmt.budget_in == "prompt" else reading.parsed.budget,
             "length": reading.length,
             "thinking_length": reading.thinking_length,
             "easy": reading.parsed.easy,
             "repetition": repetition(reading.body_ids, ngram) if ngram else 0.0,
-            "given_answer": verdict.answer,
-            "parsed": verdict.parsed,
-            "timed_out": verdict.timed_out,
         }
         for line, reading, verdict in zip(lines, readings, verdicts, strict=True)
     ]
