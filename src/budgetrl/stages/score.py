@@ -13,6 +13,7 @@ from budgetrl.budget.checks import require_option, require_range
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import FORMAT_NAMES, ResponseFormat
 from budgetrl.budget.metrics import summarise
+from budgetrl.data.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, logged_completions
 from budgetrl.data.spec import DatasetSpec
 from budgetrl.policy.codec import Reading, TextCodec
@@ -237,26 +238,10 @@ def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSpec)
     Raises:
         RequestError: naming file, line and key, for a row that holds too little, too much or something else.
     """
-    rows = _rows(path) if form == OURS else logged_completions(path, form, dataset)
+    rows = list(read_objects(path)) if form == OURS else logged_completions(path, form, dataset)
     if not rows:
         raise RequestError(f"{path}: there is no row in it; give a row for each response")
     return [_line(where, row, fmt) for where, row in rows]
-
-
-def _rows(path: Path) -> list[tuple[str, Row]]:
-    with path.open("rb") as file:
-        numbered = [(f"{path}, line {n}", text) for n, text in enumerate(file, start=1)]
-    return [(where, _row(where, text)) for where, text in numbered if text.strip()]
-
-
-def _row(where: str, text: bytes) -> Row:
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise RequestError(f"{where}: not JSON ({error}); each line is one JSON object") from None
-    if not isinstance(row, dict):
-        raise RequestError(f"{where}: not a JSON object but {_shown(row)}; each line is one JSON object")
-    return row
 
 
 def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
