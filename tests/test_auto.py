@@ -60,3 +60,11 @@ def test_the_plan_counts_the_rows_of_files(tmp_path: Path) -> None:
     dataset = {"source": "jsonl", "path": str(tmp_path / "train.jsonl"), "held_out": 1}
     plan = make_plan(load_config(request(stage={"name": "grpo"}, dataset=dataset)))
     assert plan["run"]["rows of files"] == "train.jsonl 3"
+
+
+def test_the_plan_of_a_file_says_how_many_tokens_are_written(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("{}\n\n{}\n{}")
+    dataset = {"source": "jsonl", "path": str(tmp_path / "train.jsonl"), "held_out": 1}
+    stage = {"name": "label", "samples": 5, "max_new_tokens": 7}
+    plan = make_plan(load_config(request(stage=stage, dataset=dataset)))
+    assert plan["stage"]["tokens written, at most"] == 2 * 5 * 7

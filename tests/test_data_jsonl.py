@@ -108,21 +108,21 @@ def test_a_bad_row_is_an_error_or_is_skipped_and_counted(write: Write, why: str)
     with pytest.raises(DataError) as error:
         load_problems(spec, "train")
     message = str(error.value)
-    assert message.startswith(f"{spec.path}:2: {why}")
+    assert message.startswith(f"{spec.path}, line 2: {why}")
     assert "dataset.on_bad_row=skip" in message
     assert isinstance(error.value, RequestError)
 
     loaded = load_problems(replace(spec, on_bad_row="skip"), "train")
     assert [problem.id for problem in loaded.problems] == ["first", "last"]
     assert len(loaded.skipped) == 1
-    assert loaded.skipped[0].startswith(f"{spec.path}:2: {why}")
+    assert loaded.skipped[0].startswith(f"{spec.path}, line 2: {why}")
 
 
 @pytest.mark.parametrize(
     ("answer_from", "why"), [("gsm8k", "does not end in `#### <answer>`"), ("boxed", r"has no \boxed{}")]
 )
 def test_an_answer_that_cannot_be_cut_out_is_a_bad_row(write: Write, answer_from: str, why: str) -> None:
-    with pytest.raises(DataError, match=r"train\.jsonl:1: ") as error:
+    with pytest.raises(DataError, match=r"train\.jsonl, line 1: ") as error:
         load_problems(write(row(), answer_from=answer_from), "train")
     assert why in str(error.value)
 
@@ -138,7 +138,7 @@ def test_missing_and_empty_files_are_errors(write: Write) -> None:
         load_problems(DatasetSpec(source="jsonl", path="nowhere.jsonl"), "train")
     with pytest.raises(DataError, match="no problem in it"):
         load_problems(write(b""), "train")
-    with pytest.raises(DataError, match="no problem in it; first bad row: .*:1: no field"):
+    with pytest.raises(DataError, match=r"no problem in it; first bad row: .*\.jsonl, line 1: no field"):
         load_problems(write({"a": 1}, on_bad_row="skip"), "train")
 
 

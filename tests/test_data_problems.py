@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from budgetrl.budget.records import Problem
-from budgetrl.data.problems import DataError, DatasetSpec, Loaded, drop_unreadable, load_problems, overlap
+from budgetrl.data.problems import count_problems, drop_unreadable, load_problems, overlap
+from budgetrl.data.spec import DataError, DatasetSpec, Loaded, Split
 from budgetrl.verify import Verifier
 
 
@@ -61,6 +62,35 @@ def test_limits_take_the_first_problems(spec: DatasetSpec) -> None:
     assert ids(load_problems(spec, "eval")) == ids(load_problems(whole, "eval"))[:2]
 
 
+@pytest.mark.parametrize(
+    ("split", "changes", "count"),
+    [
+        ("train", {}, 50),
+        ("train", {"held_out": 20}, 30),
+        ("train", {"held_out": 20, "limit": 7}, 7),
+        ("train", {"held_out": 20, "eval_path": "test.jsonl"}, 50),
+        ("eval", {"held_out": 20}, 20),
+        ("eval", {"held_out": 20, "eval_path": "test.jsonl"}, 2),
+        ("eval", {"eval_path": "test.jsonl", "eval_limit": 1}, 1),
+        ("eval", {}, None),
+        ("train", {"held_out": 50}, None),
+        ("train", {"path": "gone.jsonl", "held_out": 5}, None),
+        ("train", {"path": None, "eval_path": "test.jsonl"}, None),
+    ],
+)
+def test_problems_of_files_are_counted_without_loading_them(
+    spec: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split, changes: dict, count: int | None
+) -> None:
+    """As many as there are, unless bad rows are skipped; where none is left, it is for loading to say so."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test.jsonl").write_text('{"problem": "2+2?", "answer": "4"}\n \n{"problem": "3+2?", "answer": "5"}')
+    spec = replace(spec, **changes)
+    assert count_problems(spec, split) == count
+    assert count_problems(spec, split, limit=1) == 1
+    if count is not None:
+        assert len(load_problems(spec, split).problems) == count
+
+
 def test_what_is_not_there_is_an_error(spec: DatasetSpec) -> None:
     with pytest.raises(DataError, match=r"dataset\.held_out: .* has no evaluation set"):
         load_problems(spec, "eval")
@@ -95,10 +125,10 @@ def verifier() -> Iterator[Verifier]:
 
 def test_problems_with_unreadable_answers_are_left_out_and_reported(verifier: Verifier) -> None:
     answers = ["7", r"\frac{1}{2}", "n/a ???", "(1, 2)"]
-    loaded = Loaded([Problem(f"p{i}", "?", answer) for i, answer in enumerate(answers)], ["file:9: empty"])
+    loaded = Loaded([Problem(f"p{i}", "?", answer) for i, answer in enumerate(answers)], ["file, line 9: empty"])
     kept = drop_unreadable(loaded, verifier)
     assert ids(kept) == ["p0", "p1", "p3"]
-    assert kept.skipped == ["file:9: empty", "problem p2: math-verify cannot read its answer 'n/a ???'"]
+    assert kept.skipped == ["file, line 9: empty", "problem p2: math-verify cannot read its answer 'n/a ???'"]
 
 
 def test_overlap_sees_through_case_blanks_and_punctuation() -> None:

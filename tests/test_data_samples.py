@@ -117,7 +117,14 @@ def test_a_bad_row_of_lighteval_is_named(
     assert str(caught.value).startswith(f"{path}, line 3: {said}")
 
 
-@pytest.mark.parametrize(("text", "said"), [("", ": there is no row in it"), ("{", ", line 1: not JSON (")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ": there is no row in it"),
+        ("{", ", line 1: not JSON ("),
+        ("[1]", ", line 1: not a JSON object but list; each line is one JSON object"),
+    ],
+)
 def test_what_is_no_row_is_named(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_text(text)
     with pytest.raises(RequestError, match=f"samples.jsonl{said}".replace("(", r"\(")):

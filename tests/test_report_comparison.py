@@ -23,8 +23,8 @@ from budgetrl.report.formats import Line, Table, better, to_csv, to_latex, to_ma
 from budgetrl.report.groups import group_runs, pool, telling_keys
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
-from budgetrl.stages.evaluate import verification_rates
 from budgetrl.stages.report import Report
+from budgetrl.stages.rows import verification_rates
 
 PAPER = """\
 model,dataset,metric,value,certainty,source

@@ -10,10 +10,10 @@ from budgetrl.budget.metrics import compare
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.report import write_report
 from budgetrl.run.folder import write_json, write_lines
-from budgetrl.stages.against import Earlier, changes, free_rows
+from budgetrl.stages.against import Earlier, changes
 from budgetrl.stages.evaluate import Evaluate
-from budgetrl.stages.generation import outcomes_by_problem
 from budgetrl.stages.pipeline import Pipeline
+from budgetrl.stages.rows import free_rows, outcomes_by_problem
 from many_runs import Start, finish_all, log_of, prepare, read_rows, start_all
 
 HASHES = {"problems": "p", "prompt": "q", "sampling": "s", "measure": "m", "grader": "g"}

@@ -56,7 +56,7 @@ def test_a_bad_row_of_an_exam_ends_a_pipeline_before_its_first_part(tmp_path: Pa
     stage = {"name": "pipeline", "datasets": ["exam"], "evaluate": {"datasets": ["exam"]}}
     parts = {"stage": stage, "reward": {"name": "accuracy"}, "dataset": {"size": 7, "eval_size": 7}}
     config = load_config({**parts, "eval_datasets": sets})
-    with pytest.raises(RequestError, match="exam.jsonl:2: no field 'answer'"):
+    with pytest.raises(RequestError, match="exam.jsonl, line 2: no field 'answer'"):
         config.stage.run(config.job(), context(tmp_path / "run"))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"data.json"}
 

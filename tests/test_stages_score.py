@@ -1,4 +1,4 @@
-"""Rewards for rows that exist already: as published, in groups, graded, and refused where they are wrong."""
+"""Rewards for rows that exist already: as published, in groups, graded, and refused where they cannot be."""
 
 import json
 import subprocess
@@ -19,6 +19,7 @@ from budgetrl.config import Config
 from budgetrl.data.spec import DatasetSpec, Fields
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.rewards.accuracy import Accuracy
+from budgetrl.rewards.alp import Alp
 from budgetrl.rewards.budget_cosine import BudgetCosine
 from budgetrl.rewards.shape import Parts, Shape
 from budgetrl.rollout.engine import RolloutSpec
@@ -214,6 +215,10 @@ def test_what_the_options_cannot_be() -> None:
     other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget, or auto"
     assert Score(input=rows, format="plain").check(job()) == [other]
     assert Score(input=rows, format="plain").check(job(Accuracy())) == []
+    assert Score(input=rows, format="prompt_budget").check(job(Accuracy())) == []  # nobody is asked for anything here
+    unknown = ["reward.max_length: reward=alp reads the longest length allowed; give it, in tokens"]
+    assert Score(input=rows).check(job(Alp())) == unknown
+    assert Score(input=rows).check(job(Alp(max_length=9))) == []
     with pytest.raises(ValueError, match="progress: 1.5 is not a number from 0 to 1"):
         Score(input=rows, progress=1.5)
     with pytest.raises(ValueError, match="format: 'free' is not one of auto, plain, budget"):
@@ -400,68 +405,22 @@ def test_in_the_plain_format_a_response_has_no_budget() -> None:
     assert (scored["reward"], scored["budget"]) == (1.0, None)
 
 
-WHICH = (
-    "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format "
-    "has one, budget"
-)
-NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
-NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
-BAD_ROWS = [
-    ({}, f"problem_id: is missing; {WHICH}"),
-    (NO_LENGTH, f"length: is missing; {WHICH}"),
-    (NO_ANSWER, f"answer: is missing; {WHICH}"),
-    (completion(budget=9), "budget: stands beside a completion, which tells it too; leave out one of the two"),
-    (outcome(correct=1), "correct: must be true or false, not 1"),
-    (outcome(well_formed="yes"), 'well_formed: must be true or false, not "yes"'),
-    (outcome(truncated=None), "truncated: must be true or false, not null"),
-    (outcome(length=-1), "length: must be a number of tokens, not -1"),
-    (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
-    (outcome(length=True), "length: must be a number of tokens, not true"),
-    (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
-    (outcome(truncated=True), "truncated: true in a well-formed response; one that was cut off is malformed"),
-    (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
-    (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
-    (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),
-    (outcome(b_max=float("nan")), "b_max: must be a positive number, or null for infinite, not NaN"),
-    (outcome(level=2.5), "level: must be a whole number, or null for none, not 2.5"),
-    (outcome(level="hard"), 'level: must be a whole number, or null for none, not "hard"'),
-    (outcome(thinking_length=-2), "thinking_length: must be a number of tokens, or null for none, not -2"),
-    (outcome(problem_id=""), 'problem_id: must be a text or a whole number, not ""'),
-    (completion(completion=None), "completion: must be a text, not null"),
-    (completion(completion=["x" * 90]), f'completion: must be a text, not ["{"x" * 58}...'),
-    (completion(answer=" "), 'answer: must be a text or a number, not " "'),
-    (completion(answer=["3"]), 'answer: must be a text or a number, not ["3"]'),
-    (completion(answer=r"\left("), r'answer: "\\left(" is no value; mend it, or leave the row out'),
-    (
-        completion(completion="Natalia sold 3 clips."),
-        "completion: model.path=mini cannot write this text; name the model that wrote it",
-    ),
-]
-
-
-@pytest.mark.parametrize(("row", "said"), BAD_ROWS, ids=[said.partition(";")[0] for _, said in BAD_ROWS])
-def test_a_bad_row_is_named_with_file_line_and_key(row: Row, said: str) -> None:
-    rows = [outcome(b_max=float("inf")), completion(), row, outcome()]
-    with pytest.raises(RequestError) as caught:
-        score(rows, job())
-    assert str(caught.value) == f"rows.jsonl, line 3: {said}"
-    assert not Path("run/scores.jsonl").exists()
-
-
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("row", "said"),
     [
-        (b"\n", "rows.jsonl: there is no row in it; give a row for each response"),
-        (b"\n[1]\n", "rows.jsonl, line 2: not a JSON object but [1]; each line is one JSON object"),
-        (b'{"problem_id": ', "rows.jsonl, line 1: not JSON (Expecting value"),
-        (b'{"problem_id": "\xff"}', "rows.jsonl, line 1: not JSON ("),
+        (completion(answer=r"\left("), r'answer: "\\left(" is no value; mend it, or leave the row out'),
+        (
+            completion(completion="Natalia sold 3 clips."),
+            "completion: model.path=mini cannot write this text; name the model that wrote it",
+        ),
+        (outcome(length=-1), "length: must be a number of tokens, not -1"),
     ],
 )
-def test_what_is_no_row_is_named_too(text: bytes, said: str) -> None:
-    Path("rows.jsonl").write_bytes(text)
+def test_a_row_that_cannot_be_scored_is_named_and_nothing_is_written(row: Row, said: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Score(input="rows.jsonl").run(job(), context())
-    assert str(caught.value).startswith(said)
+        score([outcome(b_max=float("inf")), completion(), row, outcome()], job())
+    assert str(caught.value) == f"rows.jsonl, line 3: {said}"
+    assert not Path("run/scores.jsonl").exists()
 
 
 def test_a_run_that_is_told_to_stop_stops() -> None:

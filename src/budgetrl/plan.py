@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from budgetrl.config import Config, run_dir
+from budgetrl.data.jsonl import count_rows
 from budgetrl.memory import Memory, completion_room, device_memory, estimate, largest_of, settings_of
 from budgetrl.policy.shape import context_of, is_remote, longest_completion
 from budgetrl.rollout.engine import ServerSpec
@@ -57,17 +57,9 @@ def _run_section(config: Config) -> Plan:
 
 
 def _rows_of_files(config: Config) -> str:
-    """Local JSONL files that are read, with their numbers of rows."""
+    """Local JSONL files that are read, with their numbers of rows; of one that is not there the check has told."""
     reads = [spec.local_file(split) for spec, split in config.stage.reads(config.job()) if spec.source == "jsonl"]
-    return ", ".join(f"{path.name} {_count_rows(path):,}" for path in dict.fromkeys(filter(None, reads)))
-
-
-def _count_rows(path: Path) -> int:
-    """Lines that are not empty; a file that is not there has none, of which the check has told."""
-    if not path.is_file():
-        return 0
-    with path.open("rb") as lines:
-        return sum(bool(line.strip()) for line in lines)
+    return ", ".join(f"{path.name} {count_rows(path):,}" for path in dict.fromkeys(filter(None, reads)))
 
 
 def _crowded(config: Config) -> list[str]:

@@ -1,30 +1,58 @@
-"""Problems from a JSONL file: one JSON object a line, UTF-8; empty lines do not count."""
+"""JSONL files: one JSON object a line, UTF-8; empty lines do not count."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from budgetrl.budget.errors import RequestError
 from budgetrl.data.rows import BadRowError, Row, collect
-from budgetrl.data.spec import DataError, DatasetSpec, Loaded
+from budgetrl.data.spec import DataError, DatasetSpec, Loaded, Split
 
 
 def load(spec: DatasetSpec, path: str, key: str) -> Loaded:
-    """Read a file; `key` is the option that named it. Raises DataError with file and line."""
+    """Read problems from a file; `key` is the option that named it. Raises DataError with file and line."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise DataError(f"dataset.{key}: there is no file {path}")
-    return collect(_rows(file), spec, str(path))
+    rows = (Row(_where(file, n), f"{file.stem}-{n}", partial(_object, line)) for n, line in _numbered(file))
+    return collect(rows, spec, str(path))
 
 
-def _rows(file: Path) -> Iterator[Row]:
-    with file.open("rb") as lines:  # bytes, so that a line that is not UTF-8 is one bad row
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield Row(f"{file}:{number}", f"{file.stem}-{number}", partial(_parse, line))
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file, and where each stands. Raises RequestError, naming file and line, for what is none."""
+    for number, line in _numbered(path):
+        where = _where(path, number)
+        try:
+            row = _object(line)
+        except BadRowError as error:
+            raise RequestError(f"{where}: {error}; each line is one JSON object") from None
+        yield where, row
 
 
-def _parse(line: bytes) -> Mapping[str, object]:
+def rows_of(spec: DatasetSpec, split: Split) -> int | None:
+    """How many rows the file of a split has; None where there is no such file."""
+    path = spec.local_file(split)
+    return count_rows(path) if path and path.is_file() else None
+
+
+def count_rows(path: Path) -> int:
+    """Lines that are not empty; a file that is not there has none."""
+    return sum(1 for _ in _numbered(path)) if path.is_file() else 0
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, as bytes, so that one that is not UTF-8 is one bad row; numbered from 1."""
+    with path.open("rb") as lines:
+        yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _where(path: Path, number: int) -> str:
+    return f"{path}, line {number}"
+
+
+def _object(line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -35,15 +35,19 @@ def load_problems(spec: DatasetSpec, split: Split) -> Loaded:
 
 def count_problems(spec: DatasetSpec, split: Split, limit: int | None = None) -> int | None:
     """The most problems that a split, and `limit`, can come to, without loading them; None where that is not known."""
-    train = split == "train"
-    limits = [spec.limit if train else spec.eval_limit, limit]
-    if spec.source in TASKS:
-        limits += [spec.size if train else spec.eval_size]
-    elif not train and not spec.has_eval_set:
-        limits += [spec.held_out]
-    elif spec.source == "hub":
-        limits += [hub.rows_of(spec, split)]
+    limits = [_most_problems(spec, split), spec.limit if split == "train" else spec.eval_limit, limit]
     return min((n for n in limits if n is not None), default=None)
+
+
+def _most_problems(spec: DatasetSpec, split: Split) -> int | None:
+    """Before any limit; None where that is not known, and where there is none, which loading refuses."""
+    if spec.source in TASKS:
+        return spec.size if split == "train" else spec.eval_size
+    kept_back = 0 if spec.has_eval_set else spec.held_out
+    if split == "eval" and not spec.has_eval_set:
+        return kept_back or None
+    rows = hub.rows_of(spec, split) if spec.source == "hub" else jsonl.rows_of(spec, split)
+    return rows - kept_back if rows and rows > kept_back else None
 
 
 def drop_unreadable(loaded: Loaded, verifier: Verifier) -> Loaded:

@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.budget.errors import RequestError
+from budgetrl.data.jsonl import read_objects
 from budgetrl.data.rows import BadRowError, to_problem
 from budgetrl.data.spec import DatasetSpec, Fields
 
@@ -38,9 +39,8 @@ def logged_completions(path: Path, harness: str, spec: DatasetSpec) -> list[tupl
     completions: list[tuple[str, Row]] = []
     first_use: dict[str, str] = {}
     counted: object = None
-    for n, (where, text) in enumerate(_numbered(path)):
+    for n, (where, logged) in enumerate(_logged_rows(path)):
         try:
-            logged = _mapping(text, "the line")
             counted = logged.get("filter") if n == 0 else counted
             if logged.get("filter") != counted:
                 continue
@@ -56,24 +56,13 @@ def logged_completions(path: Path, harness: str, spec: DatasetSpec) -> list[tupl
     return completions
 
 
-def _numbered(path: Path) -> Iterator[tuple[str, object]]:
-    """The rows of a JSONL or Parquet file, unchecked."""
-    if path.suffix == ".parquet":
-        from pyarrow import parquet
+def _logged_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a JSONL or Parquet file, and where each stands."""
+    if path.suffix != ".parquet":
+        return read_objects(path)
+    from pyarrow import parquet
 
-        yield from ((f"{path}, row {n}", row) for n, row in enumerate(parquet.read_table(path).to_pylist(), start=1))
-        return
-    with path.open("rb") as file:
-        for n, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}, line {n}", _parsed(f"{path}, line {n}", line)
-
-
-def _parsed(where: str, line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise RequestError(f"{where}: not JSON ({error}); each line is one JSON object") from None
+    return ((f"{path}, row {n}", row) for n, row in enumerate(parquet.read_table(path).to_pylist(), start=1))
 
 
 def _of_lm_eval(logged: Mapping[str, Any], spec: DatasetSpec) -> list[Row]:

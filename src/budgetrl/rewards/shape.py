@@ -80,11 +80,22 @@ class Shape(ABC):
         """Size of the n-grams whose repetition the shape reads (`Outcome.repetition`), in tokens; None: not read."""
         return None
 
+    def missing(self) -> list[str]:
+        """What has to be given before anything is rewarded, one line each, beginning with the dotted key.
+
+        Stages that write completions give it themselves (`within`).
+        """
+        if not self._lacks_length:
+            return []
+        return [f"reward.max_length: reward={self.name} reads the longest length allowed; give it, in tokens"]
+
     def within(self, max_length: int) -> Self:
         """This shape for completions of at most `max_length` tokens: fills a `max_length` that was left null."""
-        if getattr(self, "max_length", max_length) is None:
-            return replace(self, max_length=max_length)
-        return self
+        return replace(self, max_length=max_length) if self._lacks_length else self
+
+    @property
+    def _lacks_length(self) -> bool:
+        return getattr(self, "max_length", 0) is None
 
     def controller(self) -> "Controller":
         """What moves this shape's fields during training; of most shapes, nothing."""

@@ -9,7 +9,7 @@ from budgetrl.budget.errors import RequestError
 from budgetrl.budget.metrics import compare
 from budgetrl.report.comparable import HASHES, MUST_AGREE
 from budgetrl.run.folder import read_rows
-from budgetrl.stages.generation import Row, outcomes_by_problem
+from budgetrl.stages.rows import Row, free_rows, outcomes_by_problem
 
 RowsBySet = Mapping[str, Sequence[Row]]
 _EVALUATION = ("result.json", "completions.jsonl", HASHES)
@@ -66,12 +66,3 @@ def changes(before: RowsBySet, after: RowsBySet) -> dict[str, float]:
         for name in after
         for key, value in compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).items()
     }
-
-
-def free_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Those with budgets of the model's own, by data set."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["prefilled"] is None:
-            found.setdefault(row["dataset"], []).append(row)
-    return found

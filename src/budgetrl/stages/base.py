@@ -42,11 +42,19 @@ def chosen_format(name: str, job: Job) -> ResponseFormat:
     return job.model.response_format(job.reward.needs_format or "plain" if name == AUTO else name)
 
 
+def unread_format(name: str, job: Job) -> list[str]:
+    """Why the reward cannot read responses in a stage's format, if it cannot."""
+    needed, reward = job.reward.needs_format, job.reward.name
+    if needed in (None, chosen_format(name, job).name):
+        return []
+    return [f"stage.format: reward={reward} reads the {needed} format; set stage.format={needed}, or auto"]
+
+
 def format_faults(name: str, job: Job) -> list[str]:
     """What cannot work in a stage that asks for this format."""
-    needed, reward, chosen = job.reward.needs_format, job.reward.name, chosen_format(name, job).name
-    if needed and needed != chosen:
-        return [f"stage.format: reward={reward} reads the {needed} format; set stage.format={needed}, or auto"]
+    reward, chosen = job.reward.name, chosen_format(name, job).name
+    if unread := unread_format(name, job):
+        return unread
     if chosen == "prompt_budget" and not job.model.prompt_budget_instruction:
         return ["model.prompt_budget_instruction: must say how a prompt asks for {budget} tokens"]
     if chosen == "prompt_budget" and job.reward.asked_budget(0) is None:

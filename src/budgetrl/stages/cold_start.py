@@ -21,7 +21,6 @@ from budgetrl.rollout.collect import Sample
 from budgetrl.rollout.engine import ServerSpec
 from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
-    Row,
     collector_for,
     open_verifier,
     problems_of,
@@ -29,6 +28,7 @@ from budgetrl.stages.generation import (
     server_collector,
     work_through,
 )
+from budgetrl.stages.rows import Row
 from budgetrl.stages.supervised import Example, Fit, fit
 from budgetrl.training.batching import plan_micro_batches
 from budgetrl.training.optim import Optimiser

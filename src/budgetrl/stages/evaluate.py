@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import ClassVar
 
 from budgetrl.budget.checks import require, require_count, require_option, require_range
@@ -17,21 +16,19 @@ from budgetrl.data.problems import DatasetSpec, count_problems
 from budgetrl.data.spec import Split
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
-from budgetrl.stages.against import Earlier, changes, free_rows
+from budgetrl.stages.against import Earlier, changes
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, token_lines
 from budgetrl.stages.generation import (
-    Row,
     asked_budgets,
-    completion_row,
     load_collector,
     open_verifier,
-    outcomes_by_problem,
     problems_of,
     seeds_for,
     work_through,
 )
 from budgetrl.stages.provenance import Hashes, hashes_of
 from budgetrl.stages.regrade import regrade_faults, regraded
+from budgetrl.stages.rows import Row, completion_row, free_rows, outcomes_by_problem, verification_rates
 
 PARTIAL = "partial"
 """A folder of rows by pass, to resume from; completions.jsonl has them all once the evaluation is done."""
@@ -195,14 +192,6 @@ class Evaluate(Stage):
 def _given(budget: int | None, problems: Sequence[Problem], collector: Collector, job: Job) -> Sequence[int | None]:
     """What each problem's prompt holds: the pass's budget, or where it has none, one that the reward asks for."""
     return asked_budgets(job, collector.fmt, "evaluate", problems) if budget is None else [budget] * len(problems)
-
-
-def verification_rates(rows: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Shares of answers that could not be read, and that could not be checked in time."""
-    return {
-        "verify/unparsed": fmean(not (row["parsed"] or row["timed_out"]) for row in rows),
-        "verify/timeouts": fmean(bool(row["timed_out"]) for row in rows),
-    }
 
 
 def _sets(job: Job) -> Mapping[str, DatasetSpec]:

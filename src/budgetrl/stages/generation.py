@@ -1,34 +1,31 @@
-"""What the stages that write completions share: a collector, resumable work over problems, and rows."""
+"""What the stages that write completions share: a collector, and resumable work over problems."""
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from budgetrl.budget.errors import RequestError
 from budgetrl.budget.format import ResponseFormat
-from budgetrl.budget.records import Outcome, Problem
+from budgetrl.budget.records import Problem
 from budgetrl.budget.seeds import derive_seed
 from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems, overlap
 from budgetrl.data.spec import Split
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_codec, load_policy, resolve_path
-from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.engine import RolloutEngine, Sampling, ServerSpec
 from budgetrl.rollout.factory import make_engine
 from budgetrl.rollout.openai_engine import OpenAIEngine
 from budgetrl.run.folder import read_rows, write_lines
 from budgetrl.run.machine import count_cores
 from budgetrl.stages.base import Context, Job
+from budgetrl.stages.rows import Row
 from budgetrl.verify.pool import Verifier
 
 PROMPTS_PER_CHUNK = 4
 """Work is saved every so many full batches of the rollout engine."""
-
-Row = dict[str, Any]
 
 
 @contextmanager
@@ -147,37 +144,3 @@ def work_through(
             bar.update(len(chunk))
     order = {p.id: i for i, p in enumerate(problems)}
     return sorted(rows, key=lambda row: order[row["problem_id"]])
-
-
-def completion_row(sample: Sample) -> Row:
-    """What completions.jsonl says about a sample."""
-    problem, outcome = sample.problem, asdict(sample.outcome)
-    outcome["b_max"] = None if math.isinf(outcome["b_max"]) else outcome["b_max"]
-    return {
-        "problem_id": problem.id,
-        "problem": problem.problem,
-        "answer": problem.answer,
-        "text": sample.reading.text,
-        **outcome,
-        "parsed": sample.verdict.parsed,
-        "timed_out": sample.verdict.timed_out,
-    }
-
-
-_OUTCOME_FIELDS = [f.name for f in fields(Outcome)]
-
-
-def outcome_of(row: Mapping[str, Any]) -> Outcome:
-    """The inverse of `completion_row`, as far as rewards and metrics go."""
-    values = {name: row[name] for name in _OUTCOME_FIELDS if name in row}
-    if values.get("b_max") is None:
-        values["b_max"] = math.inf
-    return Outcome(**values)
-
-
-def outcomes_by_problem(rows: Sequence[Mapping[str, Any]]) -> list[list[Outcome]]:
-    """Outcomes of rows, grouped by problem in order of first appearance."""
-    groups: dict[str, list[Outcome]] = {}
-    for row in rows:
-        groups.setdefault(row["problem_id"], []).append(outcome_of(row))
-    return list(groups.values())

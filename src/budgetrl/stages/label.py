@@ -17,7 +17,6 @@ from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.run.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
-    Row,
     asked_budgets,
     load_collector,
     open_verifier,
@@ -25,6 +24,7 @@ from budgetrl.stages.generation import (
     seeds_for,
     work_through,
 )
+from budgetrl.stages.rows import Row
 
 LABELS = "labels.jsonl"
 

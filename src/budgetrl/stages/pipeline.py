@@ -11,7 +11,7 @@ from budgetrl.data.problems import load_problems
 from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.report.comparable import HASHES
 from budgetrl.run.folder import read_rows
-from budgetrl.stages.against import changes, free_rows
+from budgetrl.stages.against import changes
 from budgetrl.stages.base import WRITTEN, Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
 from budgetrl.stages.evaluate import Evaluate
@@ -19,6 +19,7 @@ from budgetrl.stages.generation import open_verifier, problems_of
 from budgetrl.stages.grpo import Grpo
 from budgetrl.stages.label import LABELS, Label
 from budgetrl.stages.provenance import grader_hash
+from budgetrl.stages.rows import free_rows
 from budgetrl.stages.shared import shared_part
 from budgetrl.training.checkpoints import clear_states
 

@@ -10,9 +10,9 @@ from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.report.comparable import HASHES
 from budgetrl.report.reading import read_run
 from budgetrl.stages.base import Job
-from budgetrl.stages.generation import Row
 from budgetrl.stages.provenance import Hashes, grader_hash
-from budgetrl.verify.pool import Verdict, Verifier
+from budgetrl.stages.rows import Row, verdict_columns
+from budgetrl.verify.pool import Verifier
 
 if TYPE_CHECKING:
     from budgetrl.stages.evaluate import Evaluate
@@ -62,16 +62,6 @@ def regraded(folder: Path, fmt: ResponseFormat, verifier: Verifier) -> tuple[lis
     """
     rows = list(read_run(folder).completions)
     graded = verifier.grade([(row["answer"], fmt.parse(row["text"]).body(row["text"])) for row in rows])
-    anew = [{**row, **_verdict(row, verdict)} for row, verdict in zip(rows, graded, strict=True)]
+    anew = [{**row, **verdict_columns(verdict, row["truncated"])} for row, verdict in zip(rows, graded, strict=True)]
     hashes: dict[str, Hashes] = json.loads((folder / HASHES).read_text())
     return anew, {name: {**one, "grader": grader_hash()} for name, one in hashes.items()}
-
-
-def _verdict(row: Mapping[str, Any], verdict: Verdict) -> Row:
-    """What the grader decides of a row. A completion that was cut off is never right, whatever its text holds."""
-    return {
-        "correct": verdict.correct and not row["truncated"],
-        "given_answer": verdict.answer,
-        "parsed": verdict.parsed,
-        "timed_out": verdict.timed_out,
-    }

@@ -10,7 +10,7 @@ from budgetrl.budget.metrics import batch_metrics
 from budgetrl.rewards.group import right
 from budgetrl.rewards.shape import Controller, Parts
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.generation import Row, completion_row
+from budgetrl.stages.rows import Row, completion_row, verdict_columns, verification_rates
 from budgetrl.training.advantages import Group, all_equal, equal_share, group_advantages
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import minibatches
@@ -66,7 +66,7 @@ class Rollout:
     def metrics(self) -> dict[str, float]:
         """The rollout's line in metrics.jsonl."""
         samples = [sample for group in self.samples_PG for sample in group]
-        verdicts = [sample.verdict for sample in samples]
+        verdicts = [verdict_columns(sample.verdict, sample.outcome.truncated) for sample in samples]
         parts = {
             f"reward/{name}": fmean(value for parts in self.parts_P for value in parts[name])
             for name in self.parts_P[0]
@@ -78,8 +78,7 @@ class Rollout:
             **self.coefficients,
             "groups_equal": equal_share(self.rewards_PG),
             "b_max_finite": fmean(not math.isinf(group[0].outcome.b_max) for group in self.samples_PG),
-            "verify/timeouts": fmean(verdict.timed_out for verdict in verdicts),
-            "verify/unparsed": fmean(not (verdict.parsed or verdict.timed_out) for verdict in verdicts),
+            **verification_rates(verdicts),
         }
 
     def rows(self, step: int, limit: int) -> list[Row]:

@@ -1,0 +1,152 @@
+"""Responses that exist already: rows of completions or of outcomes, checked before they are scored."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.format import ResponseFormat
+from budgetrl.data.jsonl import read_objects
+from budgetrl.data.samples import HARNESSES, Row, logged_completions
+from budgetrl.data.spec import DatasetSpec
+
+OURS = "budgetrl"
+INPUT_FORMATS = (OURS, *HARNESSES)
+"""Whose rows can be read."""
+MOST_SHOWN = 60
+"""Characters of a wrong value in an error."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the input, and where it stands."""
+
+    where: str
+    """File and line."""
+    row: Row
+
+    @property
+    def to_grade(self) -> bool:
+        """Whether the row holds a completion rather than an outcome."""
+        return "completion" in self.row
+
+    def error(self, key: str, complaint: str) -> RequestError:
+        """What to raise about a key of this row."""
+        return RequestError(f"{self.where}: {key}: {complaint}")
+
+
+def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSpec) -> list[Line]:
+    """The checked rows of a file in the input format `form`, empty lines left out and optional keys filled in.
+
+    Raises:
+        RequestError: naming file, line and key, for a row that holds too little, too much or something else.
+    """
+    rows = list(read_objects(path)) if form == OURS else logged_completions(path, form, dataset)
+    if not rows:
+        raise RequestError(f"{path}: there is no row in it; give a row for each response")
+    return [_line(where, row, fmt) for where, row in rows]
+
+
+def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
+    line = Line(where, {key: _as_whole(key, value) for key, value in row.items() if not is_reward(key)})
+    if fault := next(_faults(line, fmt), None):
+        raise fault
+    absent = {key: value for key, value in _defaults(line).items() if key not in row}
+    # Other graders may find an answer in a text that was cut off; here it has none.
+    verdict = {"correct": False} if row.get("truncated") and not line.to_grade else {}
+    return Line(where, {**line.row, **absent, **verdict, "problem_id": str(row["problem_id"])})
+
+
+def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
+    """What is wrong with a row, the most basic first."""
+    row = line.row
+    required = _required(line, fmt)
+    for key in _MEASURED:
+        if line.to_grade and key in row and key not in required:
+            yield line.error(key, "stands beside a completion, which tells it too; leave out one of the two")
+    for key in required:
+        if key not in row:
+            yield line.error(key, f"is missing; {_WHAT_A_ROW_HOLDS}")
+    for key, (fits, wanted) in _KINDS.items():
+        ours = line.to_grade or key != "answer"  # of an outcome it is handed through
+        if ours and key in row and not fits(row[key]):
+            yield line.error(key, f"must be {wanted}, not {shown(row[key])}")
+    if row.get("well_formed") and row.get("truncated"):
+        yield line.error("truncated", "true in a well-formed response; one that was cut off is malformed")
+    budget = row.get("budget")
+    if row.get("well_formed") and not (fmt.budget_in is None if budget is None else budget >= 1):
+        said = f"{shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
+        yield line.error("budget", said)
+
+
+def _required(line: Line, fmt: ResponseFormat) -> tuple[str, ...]:
+    """A budget is read off a completion, unless it stood in the prompt."""
+    keys = _COMPLETION_KEYS if line.to_grade else _OUTCOME_KEYS
+    has_budget = fmt.budget_in == "prompt" or (fmt.budget_in == "response" and not line.to_grade)
+    return (*keys, "budget") if has_budget else keys
+
+
+def _defaults(line: Line) -> dict[str, Any]:
+    optional: dict[str, Any] = {"b_max": None, "level": None, "truncated": False}
+    told = {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
+    return optional if line.to_grade else {**optional, **told}
+
+
+def is_reward(key: str) -> bool:
+    """Whether a key holds a reward; in the input it is one of an earlier scoring."""
+    return key == "reward" or key.startswith("reward/")
+
+
+def shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+def _as_whole(key: str, value: Any) -> Any:
+    """100.0 as 100 where a whole number is wanted: pandas writes floats once a column has a gap."""
+    return int(value) if key in _WHOLE and isinstance(value, float) and value.is_integer() else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or isinstance(value, float)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 0
+
+
+_COMPLETION_KEYS = ("problem_id", "completion", "answer")
+_OUTCOME_KEYS = ("problem_id", "well_formed", "correct", "length")
+_MEASURED = ("well_formed", "correct", "budget", "length", "thinking_length", "easy", "repetition", "given_answer")
+_WHAT_A_ROW_HOLDS = (
+    "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format "
+    "has one, budget"
+)
+_FLAG = (lambda v: isinstance(v, bool), "true or false")
+_NAME = (lambda v: _is_whole(v) or (isinstance(v, str) and v != ""), "a text or a whole number")
+_ANSWER = (lambda v: _is_number(v) or (isinstance(v, str) and v.strip() != ""), "a text or a number")
+_COUNT_OR_NONE = (lambda v: v is None or _is_count(v), "a number of tokens, or null for none")
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "problem_id": _NAME,
+    "completion": (lambda v: isinstance(v, str), "a text"),
+    "answer": _ANSWER,
+    "well_formed": _FLAG,
+    "correct": _FLAG,
+    "truncated": _FLAG,
+    "length": (_is_count, "a number of tokens"),
+    "budget": _COUNT_OR_NONE,
+    "thinking_length": _COUNT_OR_NONE,
+    "b_max": (lambda v: v is None or (_is_number(v) and v > 0), "a positive number, or null for infinite"),
+    "easy": (lambda v: v is None or isinstance(v, bool), "true, false, or null for no tag"),
+    "given_answer": (lambda v: v is None or isinstance(v, str), "a text, or null for none"),
+    "repetition": (lambda v: _is_number(v) and 0 <= v <= 1, "a share from 0 to 1"),
+    "level": (lambda v: v is None or _is_whole(v), "a whole number, or null for none"),
+}
+"""What each key may hold, where a row has it."""
+_WHOLE = ("problem_id", "length", "budget", "thinking_length", "level")
