@@ -94,11 +94,11 @@ def test_small_numbers_stay_numbers(mapping: Mapping, tmp_path: Path) -> None:
         ("tracking.mode", "onlin", "tracking.mode"),
         ("mode", "dri", "mode: must be run or dry, got 'dri'; did you mean dry?"),
         ("reward.name", "budget_gaus", "reward.name: there is no reward 'budget_gaus'; did you mean budget_gauss"),
-        ("stage.name", "grp", "stage.name: no stage is called 'grp'"),
+        ("stage.name", "grp", "stage.name: there is no stage 'grp'; did you mean grpo?"),
         ("stage.name", None, "stage.name: must be given"),
         ("stage.name", "nope.Stage", "stage.name: cannot import 'nope.Stage': there is no module 'nope'"),
         ("stage.name", "math.pi", "stage.name: math.pi is not a stage: derive it from budgetrl.stages.base.Stage"),
-        ("stage.name", "fake_stage.Missing", "stage.name: fake_stage.Missing is not a stage"),
+        ("stage.name", "fake_stage.Missing", "stage.name: fake_stage has no class 'Missing'"),
     ],
 )
 def test_refusals_are_one_line_that_names_the_key(mapping: Mapping, key: str, value: Any, said: str) -> None:

@@ -3,17 +3,21 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetrl.budget.format import PlainFormat
 from budgetrl.budget.records import Completion, Outcome, Problem
 from budgetrl.policy.codec import Prompt, Reading
+from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
 from budgetrl.rollout.collect import Sample
-from budgetrl.stages.rollouts import Rollout, informative_groups
+from budgetrl.stages.rollouts import Rollout
+from budgetrl.stages.writing import Writer, informative_groups
 from budgetrl.training.advantages import difficulty_weight
 from budgetrl.training.algorithm import Algorithm
+from budgetrl.training.distributed import World
 from budgetrl.verify.pool import Verdict
 
 Group = list[float]
@@ -62,13 +66,34 @@ def test_the_batch_keeps_its_size_and_no_equal_group_stands_where_another_was_wr
     assert effort == {"rollouts": len(asked), "groups_dropped": len(written) - 4}
 
 
-def graded(correct: bool, finished: bool = True) -> Sample:
+def graded(correct: bool, finished: bool = True, length: int = 1) -> Sample:
     """A completion of one token; cut off, it may have the answer by then, and be wrong nevertheless."""
     fmt, verdict = PlainFormat(), Verdict(correct, parsed=True, timed_out=False)
     completion = Completion((5,), (-1.0,), finished)
     reading = Reading("5", fmt.parse("5"), 1, None, (5,))
-    outcome = Outcome(well_formed=finished, correct=correct, length=1, truncated=not finished)
+    outcome = Outcome(well_formed=finished, correct=correct, length=length, truncated=not finished)
     return Sample(Problem("p", "2 3 ?", "5"), Prompt((1,)), completion, reading, verdict, outcome)
+
+
+@pytest.mark.parametrize(("by", "rollouts"), [("none", None), ("reward", 1), ("verdict", 3)])
+def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alone(by: str, rollouts: int) -> None:
+    """Kimi's reward tells the lengths of right answers apart."""
+
+    def collect(problems: list[Problem], seeds: list[list[int]], asked: list[None]) -> list[list[Sample]]:
+        assert len(problems) == len(seeds) == len(asked)
+        return [[graded(True, length=10), graded(True, length=20)] for _ in problems]
+
+    algorithm = Algorithm(drop_equal_groups=by, max_rollouts=3)
+    write = Writer(
+        pool=[Problem(str(n), "2 3 ?", "5") for n in range(5)],
+        collector=SimpleNamespace(fmt=PlainFormat(), collect=collect),  # pyright: ignore[reportArgumentType]
+        how=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
+        job=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
+        ctx=SimpleNamespace(world=World(0, 1, torch.device("cpu"))),  # pyright: ignore[reportArgumentType]
+    )
+    groups, effort = write(0, Kimi(), 1.0)
+    assert len(groups) == 2
+    assert effort.get("rollouts") == rollouts and effort.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
 
 
 def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:

@@ -134,7 +134,7 @@ def test_the_yaml_states_every_default() -> None:
     ("field", "settings"),
     [
         ("advantage_scale", {"per_component": True}),
-        ("max_rollouts", {"drop_equal_groups": True, "max_rollouts": 1}),
+        ("max_rollouts", {"drop_equal_groups": "reward", "max_rollouts": 1}),
         ("dual_clip", {"dual_clip": 3.0, "surrogate": "cispo"}),
         ("dual_clip", {"dual_clip": 1.2}),
         ("dual_clip", {"dual_clip": math.inf}),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from budgetrl.budget.checks import require_range
 from budgetrl.budget.records import Outcome
+from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import Spread, right, right_lengths
 from budgetrl.rewards.shape import Parts, Shape
 
@@ -55,13 +56,8 @@ class Arora(Shape):
         }
 
     def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
-        """Parts of equal weight: wrong answers have the best length, 0, which can outweigh their verdict."""
-        if not per_component or not self.alpha:
-            return []
-        return [
-            "algorithm.per_component: reward=arora takes length off right answers alone, so that by itself this part "
-            "ranks them below wrong ones; set it to false"
-        ]
+        """Parts of equal weight, one of which takes length off right answers alone."""
+        return [undone_verdict(self)] if per_component and self.alpha else []
 
 
 def _sigmoid(z: float) -> float:

@@ -31,3 +31,14 @@ def given_budget(shape: Shape, outcome: Outcome) -> int:
             f"positive number of tokens (response format {shape.needs_format!r})"
         )
     return outcome.budget
+
+
+def undone_verdict(shape: Shape) -> str:
+    """The fault of a shape whose length part is negative for right answers alone, where each part is standardised.
+
+    With one right answer in the group the parts then are opposites: advantages are 0, whoever is right.
+    """
+    return (
+        f"algorithm.per_component: reward={shape.name} takes length off right answers alone, so that by itself this "
+        "part ranks them below wrong ones; set it to false"
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from budgetrl.budget.checks import require, require_option, require_range
 from budgetrl.budget.records import Outcome
-from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.checks import require_finite, undone_verdict
 from budgetrl.rewards.group import right
 from budgetrl.rewards.shape import Parts, Shape
 
@@ -25,6 +25,9 @@ class Laser(Shape):
     variants; the target was swept over 2048, 4096 and 8192 tokens. There (hf_math_verifier.py) a response without
     \\boxed, or without both think tags, such as a truncated one, earns -1 whatever its answer; here it earns `wrong`
     if it is truncated or no right answer is found. Published with GRPO, clipped from 0.8 to 1.28.
+
+    With the variants penalty and hybrid `algorithm.per_component` is refused: standardised by itself, what is taken
+    off right answers alone undoes their verdict.
 
     Limits: one target for easy and hard problems alike (`laser_d` has three), and nothing to gain on either side
     of the step.
@@ -62,6 +65,11 @@ class Laser(Shape):
             "verdict": [self.correct if right(outcome) else self.wrong for outcome in group],
             "length": [self._step(outcome.length) if right(outcome) else 0.0 for outcome in group],
         }
+
+    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
+        """Parts of equal weight, one of which takes length off right answers alone."""
+        cancels = per_component and self.bonus > 0 and self.variant != "bonus"
+        return [undone_verdict(self)] if cancels else []
 
     def _step(self, length: int) -> float:
         if length <= self.target:

@@ -21,6 +21,8 @@ from budgetrl.rollout.collect import Sample
 from budgetrl.rollout.engine import ServerSpec
 from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
+    asked_budgets,
+    collect_on_all_ranks,
     collector_for,
     open_verifier,
     problems_of,
@@ -164,8 +166,8 @@ class ColdStart(Stage):
         policy = load_policy(job.model, taught, ctx.world.device)
         problems = problems_of(job.dataset, "eval", self.check_problems, verifier, ctx)
         collector = collector_for(policy, taught, self, verifier, job)
-        share = ctx.world.share(problems)
-        groups = ctx.world.merge(collector.collect(share, seeds_for(job, "check", share, 1)))
+        asked, seeds = asked_budgets(job, taught, "check", problems), seeds_for(job, "check", problems, 1)
+        groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
         metrics = summarise([[sample.outcome for sample in group] for group in groups])
         return {key: value for key, value in metrics.items() if not key.startswith("level_")}
 

@@ -14,7 +14,7 @@ from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems, 
 from budgetrl.data.spec import Split
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_codec, load_policy, resolve_path
-from budgetrl.rollout.collect import Collector
+from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.rollout.engine import RolloutEngine, Sampling, ServerSpec
 from budgetrl.rollout.factory import make_engine
 from budgetrl.rollout.openai_engine import OpenAIEngine
@@ -22,6 +22,7 @@ from budgetrl.run.folder import read_rows, write_lines
 from budgetrl.run.machine import count_cores
 from budgetrl.stages.base import Context, Job
 from budgetrl.stages.rows import Row
+from budgetrl.training.distributed import World
 from budgetrl.verify.pool import Verifier
 
 PROMPTS_PER_CHUNK = 4
@@ -110,6 +111,17 @@ def say_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Cont
 def seeds_for(job: Job, use: str, problems: Sequence[Problem], samples: int) -> list[list[int]]:
     """[P][n] sampling seeds that depend on the run seed, the use, the problem and the sample alone."""
     return [[derive_seed(job.seed, use, p.id, n) for n in range(samples)] for p in problems]
+
+
+def collect_on_all_ranks(
+    collector: Collector,
+    problems: Sequence[Problem],
+    seeds: Sequence[Sequence[int]],
+    asked: Sequence[int | None],
+    world: World,
+) -> list[list[Sample]]:
+    """What `collector.collect` gives for all problems, on every rank, while each rank writes its share."""
+    return world.merge(collector.collect(world.share(problems), world.share(seeds), world.share(asked)))
 
 
 def work_through(

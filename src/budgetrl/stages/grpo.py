@@ -4,37 +4,26 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from random import Random
-from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.format import FORMAT_NAMES
-from budgetrl.budget.metrics import summarise
-from budgetrl.budget.records import Outcome, Problem
-from budgetrl.budget.seeds import derive_seed
+from budgetrl.budget.records import Problem
 from budgetrl.data.spec import DatasetSpec, Split
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import MINI
 from budgetrl.report.comparable import HASHES
-from budgetrl.rewards.shape import Controller, Shape
-from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults, token_lines
-from budgetrl.stages.generation import (
-    asked_budgets,
-    collector_for,
-    open_verifier,
-    problems_of,
-    say_overlap,
-    seeds_for,
-)
+from budgetrl.stages.examiner import Examiner, Standing
+from budgetrl.stages.generation import Row, collector_for, open_verifier, problems_of, say_overlap
 from budgetrl.stages.label import Label, read_labels
 from budgetrl.stages.loop import Loop, Stopwatch, model_card
 from budgetrl.stages.provenance import hashes_of
-from budgetrl.stages.rollouts import Rollout, Samples, informative_groups
+from budgetrl.stages.rollouts import Rollout
+from budgetrl.stages.writing import Writer
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.optim import Optimiser, learning_rate
@@ -100,14 +89,14 @@ class Grpo(Stage):
             "prompts a step": self.prompts_per_step,
             "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
             "completions a rollout": per_step * updates,
-            **({"rollouts to fill a batch, at most": algorithm.max_rollouts} if algorithm.drop_equal_groups else {}),
+            **({"rollouts to fill a batch, at most": algorithm.max_rollouts} if algorithm.drops_groups else {}),
             "completions in all": per_step * self.steps,
             **token_lines(self._most_written(job), per_step * self.steps * self.max_new_tokens),
         }
 
     def _most_written(self, job: Job) -> int | None:
         """Tokens of rollouts, evaluations and labels, if every completion runs into the limit."""
-        attempts = job.algorithm.max_rollouts if job.algorithm.drop_equal_groups else 1
+        attempts = job.algorithm.max_rollouts if job.algorithm.drops_groups else 1
         rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
         examined = self.eval_problems * sum(self._due(step, self.eval_every) for step in range(1, self.steps + 1))
         asked = job.reward.needs_b_max and not self.labels
@@ -151,52 +140,42 @@ class Grpo(Stage):
             ctx.folder.write_json(HASHES, {job.dataset.name: hashes_of(held_out, collector, samples=1)})
             if job.reward.needs_b_max:
                 collector = replace(collector, b_max=self._b_max(pool, collector, job, ctx))
-            return self._train(policy, pool, held_out, collector, job, ctx)
+            return self._train(policy, Writer(pool, collector, self, job, ctx), held_out, job, ctx)
 
     def _train(
-        self,
-        policy: Policy,
-        pool: Sequence[Problem],
-        held_out: Sequence[Problem],
-        collector: Collector,
-        job: Job,
-        ctx: Context,
+        self, policy: Policy, write: Writer, held_out: Sequence[Problem], job: Job, ctx: Context
     ) -> dict[str, float]:
         """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimiser steps."""
         reference = frozen_copy(policy.model, self.temperature) if job.algorithm.kl_coefficient else None
-        shape = job.reward.within(self.max_new_tokens)
-        controller = shape.controller()
+        shape, collector = job.reward.within(self.max_new_tokens), write.collector
         engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimiser, ctx.world)
-        saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
-        loop, take_step = Loop(ctx, engine, saved, self.steps, self.save_every), PolicyStep(engine, reference)
-        examine = Examiner(held_out, collector, policy, loop, job, shape, controller)
+        saved, controller = Checkpoints(ctx.folder.checkpoints, ctx.world), shape.controller()
+        standing, take_step = Standing(controller), PolicyStep(engine, reference)
+        loop = Loop(ctx, engine, saved, self.steps, self.save_every, standing)
+        examine = Examiner(held_out, collector, policy, loop, shape, standing, job)
         updates, done = job.algorithm.optimiser_steps_per_rollout, loop.resume()
-        if done:
-            controller.load_state_dict(loop.extra["reward"])
         with ctx.progress.track(self.steps, "grpo", done) as bar:
             for first in range(done, self.steps, updates):
-                watch = Stopwatch()
-                with engine.whole_weights():
-                    samples_PG, effort = self._roll_out(pool, first, collector, controller.shape, job, ctx)
+                watch, progress = Stopwatch(), self._progress(first)
+                with engine.whole_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G]
+                    samples_PG, effort = write(first, controller.shape, progress)
                 watch.lap("rollout")
-                rollout = Rollout.of(samples_PG, controller, self._progress(first), job.algorithm, collector)
+                # -> rewards [P, G] -> advantages [P, G]
+                rollout = Rollout.of(samples_PG, controller, progress, job.algorithm, collector)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
                 for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
-                    update = self._update(step - 1, job)
-                    metrics = take_step(rollout.experience[span], update, old[span] if old else None)
+                    # -> micro-batches -> log-probabilities [tokens] -> loss -> optimiser step -> metrics
+                    metrics = take_step(rollout.experience[span], self._update(step - 1, job), old and old[span])
                     metrics |= rollout.metrics | effort | watch.lap("update", rollout.tokens)
                     if self._due(step, self.eval_every):
                         metrics |= examine()
                     if self._due(step, self.log_every):
-                        rows = rollout.rows(step, COMPLETIONS_LOGGED)
-                        ctx.folder.append_completions(rows)
-                        ctx.tracker.log_completions(rows, step)
-                    loop.extra["reward"] = controller.state_dict()
+                        _log_completions(rollout.rows(step, COMPLETIONS_LOGGED), step, ctx)
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
         saved.save_policy("last", policy, engine, model_card(job, collector.fmt, ctx.folder.path.name))
         engine.close()
-        return loop.extra["result"]
+        return standing.result
 
     def _progress(self, step: int) -> float:
         """From 0 at the first step to 1 at the last; `step` counts from 0."""
@@ -227,79 +206,6 @@ class Grpo(Stage):
         fmt = chosen_format(self.format, job).name
         return Label(format=fmt, problems=self.problems, max_new_tokens=self.max_new_tokens)
 
-    def _roll_out(
-        self, pool: Sequence[Problem], step: int, collector: Collector, shape: Shape, job: Job, ctx: Context
-    ) -> tuple[Sequence[Samples], dict[str, float]]:
-        """The completions [P][G] to learn from at this step and the next few, on every rank, and what they took.
-
-        A further attempt reads the endless list of problems as many whole trainings on: where depends
-        on step and attempt alone, so a resumed run draws the same.
-        """
-        algorithm, progress = job.algorithm, self._progress(step)
-        count = algorithm.optimiser_steps_per_rollout * self.prompts_per_step
-
-        def write(attempt: int, missing: int) -> list[list[Sample]]:
-            problems = draw(pool, (attempt * self.steps + step) * self.prompts_per_step, missing, job.seed)
-            return self._write(problems, step, attempt * count, collector, job, ctx)
-
-        def rewards_of(group: Samples) -> list[float]:
-            return shape([sample.outcome for sample in group], progress)
-
-        if not algorithm.drop_equal_groups:
-            return write(0, count), {}
-        return informative_groups(write, rewards_of, count, algorithm.max_rollouts)
-
-    def _write(
-        self, problems: Sequence[Problem], step: int, first: int, collector: Collector, job: Job, ctx: Context
-    ) -> list[list[Sample]]:
-        """All ranks' completions [P][G] of the problems, on every rank; `first` is the place of the first one."""
-        seeds = [
-            [derive_seed(job.seed, "grpo", step, place, p.id, n) for n in range(self.group_size)]
-            for place, p in enumerate(problems, start=first)
-        ]
-        asked = asked_budgets(job, collector.fmt, f"grpo {step}", problems)
-        share = ctx.world.share
-        return ctx.world.merge(collector.collect(share(problems), share(seeds), share(asked)))
-
-
-@dataclass(frozen=True)
-class Examiner:
-    """Measures the policy in training on held-out problems, and keeps the best.
-
-    The reward it goes by is that of the end of training, as configured, so that evaluations compare whatever alpha
-    was then and whatever the reward remembers. The reward's controller learns from what was measured.
-    """
-
-    problems: Sequence[Problem]
-    collector: Collector
-    policy: Policy
-    loop: Loop
-    job: Job
-    shape: Shape
-    controller: Controller
-
-    def __call__(self) -> dict[str, float]:
-        """Metrics under `eval/<data set>/`; writes `checkpoints/best` if the reward is the highest yet."""
-        outcomes = self._outcomes()
-        rewards = [r for group in outcomes for r in self.shape(group, 1.0)]
-        self.controller.validate(outcomes)
-        result = summarise(outcomes) | {"reward": fmean(rewards)}
-        name, extra = self.job.dataset.name, self.loop.extra
-        extra["result"] = {f"{name}/{key}": value for key, value in result.items()}
-        if result["reward"] > extra.get("best", -math.inf):
-            extra["best"] = result["reward"]
-            card = model_card(self.job, self.collector.fmt, self.loop.ctx.folder.path.name)
-            self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)
-        return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
-
-    def _outcomes(self) -> list[list[Outcome]]:
-        world = self.loop.ctx.world
-        share = world.share(self.problems)
-        with self.loop.engine.whole_weights():
-            asked = asked_budgets(self.job, self.collector.fmt, "examine", share)
-            groups = self.collector.collect(share, seeds_for(self.job, "examine", share, 1), asked)
-        return [[sample.outcome for sample in group] for group in world.merge(groups)]
-
 
 def _odd_algorithm(job: Job) -> list[str]:
     algorithm, notes = job.algorithm, []
@@ -320,17 +226,9 @@ COMPLETIONS_LOGGED = 16
 """Completions written to completions.jsonl every `log_every` steps: two groups of eight."""
 
 
-def draw(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
-    """Problems number `start` to `start + count` of an endless list that shuffles the pool anew each time round."""
-    chosen = []
-    for epoch, position in (divmod(i, len(pool)) for i in range(start, start + count)):
-        chosen.append(pool[_order(len(pool), seed, epoch)[position]])
-    return chosen
-
-
-@lru_cache(maxsize=4)
-def _order(size: int, seed: int, epoch: int) -> list[int]:
-    return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)
+def _log_completions(rows: Sequence[Row], step: int, ctx: Context) -> None:
+    ctx.folder.append_completions(rows)
+    ctx.tracker.log_completions(rows, step)
 
 
 def frozen_copy(model: "PreTrainedModel", temperature: float) -> PolicyModule:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from budgetrl.budget.format import ResponseFormat
 from budgetrl.run.folder import read_rows
@@ -11,6 +12,18 @@ from budgetrl.run.stop import Stopped
 from budgetrl.stages.base import Context, Job
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
+
+
+class Memory(Protocol):
+    """What a stage has to remember from step to step besides the engine's state, as plain values (JSON)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state."""
+        ...
 
 
 @dataclass
@@ -22,9 +35,9 @@ class Loop:
     saved: Checkpoints
     steps: int
     save_every: int
+    memory: Memory | None = None
+    """Saved and resumed with the engine; None where there is nothing to remember."""
     health: HealthMonitor = field(default_factory=HealthMonitor)
-    extra: dict = field(default_factory=dict)
-    """Numbers that a resumed run needs besides the engine; saved with it."""
     last_saved: int = 0
 
     def resume(self) -> int:
@@ -34,7 +47,9 @@ class Loop:
         if step is None:
             return 0
         self.last_saved = step
-        self.extra.update(self.saved.load_state(step, self.engine)["extra"])
+        state = self.saved.load_state(step, self.engine)["extra"]
+        if self.memory:
+            self.memory.load_state_dict(state)
         if self.ctx.world.leads:
             rows = read_rows(self.ctx.folder.metrics)
             self.ctx.tracker.replay(rows)
@@ -59,7 +74,7 @@ class Loop:
         stopping = self.ctx.world.any(self.ctx.stop.requested)
         if stopping or step - self.last_saved >= self.save_every or step == self.steps:
             self.last_saved = step
-            self.saved.save_state(step, self.engine, self.extra)
+            self.saved.save_state(step, self.engine, self.memory.state_dict() if self.memory else {})
         if stopping:
             raise Stopped
 

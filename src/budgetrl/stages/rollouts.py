@@ -1,7 +1,7 @@
 """What GRPO makes of a batch of graded completions: rewards, advantages, experience, numbers to log."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -11,7 +11,7 @@ from budgetrl.rewards.group import right
 from budgetrl.rewards.shape import Controller, Parts
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.rows import Row, completion_row, verdict_columns, verification_rates
-from budgetrl.training.advantages import Group, all_equal, equal_share, group_advantages
+from budgetrl.training.advantages import Group, equal_share, group_advantages
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import minibatches
 from budgetrl.training.policy_step import Experience
@@ -94,32 +94,6 @@ class Rollout:
             for n, sample in enumerate(group)
         ]
         return rows[:limit]
-
-
-Samples = Sequence[Sample]
-"""The completions of one prompt."""
-
-
-def informative_groups(
-    write: Callable[[int, int], Sequence[Samples]],
-    rewards_of: Callable[[Samples], Sequence[float]],
-    count: int,
-    most: int,
-) -> tuple[list[Samples], dict[str, float]]:
-    """`count` groups whose rewards differ, and what that took (dynamic sampling, DAPO, arXiv 2503.14476).
-
-    `write(attempt, n)` gives n groups; after the first attempt it is asked for as many as are
-    missing, `most` attempts in all. What is missing then is made up of the first groups of equal
-    rewards, so that the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops what is left over.)
-    """
-    kept: list[Samples] = []
-    equal: list[Samples] = []
-    attempts = 0
-    while len(kept) < count and attempts < most:
-        for group in write(attempts, count - len(kept)):
-            (equal if all_equal(rewards_of(group)) else kept).append(group)
-        attempts += 1
-    return [*kept, *equal][:count], {"rollouts": attempts, "groups_dropped": len(kept) + len(equal) - count}
 
 
 def _group(samples: Sequence[Sample], rewards: Sequence[float], parts: Parts) -> Group:

@@ -10,6 +10,7 @@ BASELINES = ("mean", "leave_one_out")
 ADVANTAGE_SCALES = ("group", "batch", "tokens", "none")
 RATIO_LEVELS = ("token", "sequence")
 SURROGATES = ("clip", "cispo", "sapo")
+EQUALITIES = ("none", "reward", "verdict")
 LOSS_LEVELS = ("token", "sequence", "constant")
 KL_ESTIMATORS = ("k1", "k2", "k3")
 MISMATCHES = ("none", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask")
@@ -36,10 +37,11 @@ class Algorithm:
     """Standardise each part of the reward in its group, then add them up, in place of the reward (GDPO)."""
     difficulty_weighting: bool = False
     """Weigh advantages by how hard the group found its problem (GRPO-LEAD)."""
-    drop_equal_groups: bool = False
-    """Replace groups whose rewards are all equal by those of further prompts (DAPO's dynamic sampling)."""
+    drop_equal_groups: str = "none"
+    """Replace groups in which every reward, or every verdict (DAPO's dynamic sampling), is the same, by those of
+    further prompts: none, reward or verdict."""
     max_rollouts: int = 10
-    """Most rollouts to fill a batch under drop_equal_groups; what is missing then is made up of equal groups."""
+    """Most rollouts to fill a batch where equal groups are dropped; what is missing then is made up of those."""
     mask_truncated: bool = False
     """Leave truncated completions out of the loss (DAPO's overlong filtering). They still count among the
     completions by which loss_level=sequence and constant divide, as in TRL."""
@@ -87,6 +89,7 @@ class Algorithm:
         require_option(self, RATIO_LEVELS, "ratio_level")
         require_option(self, SURROGATES, "surrogate")
         require_option(self, LOSS_LEVELS, "loss_level")
+        require_option(self, EQUALITIES, "drop_equal_groups")
         require_option(self, MISMATCHES, "mismatch")
         require_option(self, KL_ESTIMATORS, "kl_estimator")
         require_range(self, 0, 1, "clip_low", "budget_entropy_end_at")
@@ -101,7 +104,7 @@ class Algorithm:
         require(
             not twice, "advantage_scale", "per_component has scaled each group; choose batch (GDPO), tokens or none"
         )
-        idle = self.drop_equal_groups and self.max_rollouts == 1
+        idle = self.drops_groups and self.max_rollouts == 1
         require(not idle, "max_rollouts", "drop_equal_groups replaces nothing in 1 rollout; allow 2 or more")
         if self.dual_clip is not None:
             require(self.surrogate == "clip", "dual_clip", f"surrogate={self.surrogate} has none; set it to null")
@@ -115,6 +118,11 @@ class Algorithm:
             require(masks, "mismatch_floor", f"only a mask has a floor, not mismatch={self.mismatch}; set it to 0")
         if self.mismatch != "none":
             require(self.mismatch_floor < self.mismatch_cap, "mismatch_cap", "must be above mismatch_floor")
+
+    @property
+    def drops_groups(self) -> bool:
+        """Whether a batch may take several rollouts, up to `max_rollouts`."""
+        return self.drop_equal_groups != "none"
 
     @property
     def scaled_by_group(self) -> bool:

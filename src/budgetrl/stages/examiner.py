@@ -1,0 +1,79 @@
+"""Evaluations during GRPO: what they say of the policy in training, and which policy was the best."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from budgetrl.budget.metrics import summarise
+from budgetrl.budget.records import Outcome, Problem
+from budgetrl.policy.loading import Policy
+from budgetrl.rewards.shape import Controller, Shape
+from budgetrl.rollout.collect import Collector
+from budgetrl.stages.base import Job
+from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks, seeds_for
+from budgetrl.stages.loop import Loop, model_card
+
+
+@dataclass
+class Standing:
+    """What a GRPO run knows besides its engine's weights: saved with each state, and taken back."""
+
+    controller: Controller
+    """Has the reward as it stands."""
+    result: dict[str, float] = field(default_factory=dict)
+    """The newest evaluation, under `<data set>/`."""
+    best: float = -math.inf
+    """The highest reward of an evaluation yet."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """As plain values. Without an evaluation there is nothing of one: JSON has no infinity."""
+        examined = {"result": self.result, "best": self.best} if self.result else {}
+        return {"reward": self.controller.state_dict(), **examined}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.controller.load_state_dict(state["reward"])
+        self.result, self.best = state.get("result", {}), state.get("best", -math.inf)
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Measures the policy in training on held-out problems, and keeps the best.
+
+    The reward it goes by is that of the end of training, as configured, so that evaluations compare whatever alpha
+    was then and whatever the reward remembers. The reward's controller learns from what was measured.
+    """
+
+    problems: Sequence[Problem]
+    collector: Collector
+    policy: Policy
+    loop: Loop
+    shape: Shape
+    standing: Standing
+    job: Job
+
+    def __call__(self) -> dict[str, float]:
+        """Metrics under `eval/<data set>/`. The result goes into `standing`, and the policy into `checkpoints/best`
+        if its reward is the highest yet."""
+        outcomes = self._outcomes()
+        rewards = [r for group in outcomes for r in self.shape(group, 1.0)]
+        result = summarise(outcomes) | {"reward": fmean(rewards)}
+        name, standing = self.job.dataset.name, self.standing
+        standing.controller.validate(outcomes)
+        standing.result = {f"{name}/{key}": value for key, value in result.items()}
+        if result["reward"] > standing.best:
+            standing.best = result["reward"]
+            self._keep()
+        return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
+
+    def _outcomes(self) -> list[list[Outcome]]:
+        seeds = seeds_for(self.job, "examine", self.problems, 1)
+        asked = asked_budgets(self.job, self.collector.fmt, "examine", self.problems)
+        with self.loop.engine.whole_weights():
+            groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.loop.ctx.world)
+        return [[sample.outcome for sample in group] for group in groups]
+
+    def _keep(self) -> None:
+        card = model_card(self.job, self.collector.fmt, self.loop.ctx.folder.path.name)
+        self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)

@@ -1,0 +1,114 @@
+"""The completions that GRPO learns from: which problems a step takes, with which seeds, and how often it asks anew."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import Protocol
+
+from budgetrl.budget.records import Problem
+from budgetrl.budget.seeds import derive_seed
+from budgetrl.rewards.group import right
+from budgetrl.rewards.shape import Shape
+from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.stages.base import Context, Job
+from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks
+from budgetrl.training.advantages import all_equal
+
+Samples = Sequence[Sample]
+"""The completions of one prompt."""
+
+
+class Batches(Protocol):
+    """A stage's own settings for how much is written."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def prompts_per_step(self) -> int: ...
+    @property
+    def group_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the completions [P][G] of a rollout, on every rank.
+
+    Problems and seeds depend on the run's seed, the step, the attempt and the place in the batch alone, so that a
+    resumed run writes the same.
+    """
+
+    pool: Sequence[Problem]
+    collector: Collector
+    how: Batches
+    job: Job
+    ctx: Context
+
+    def __call__(self, step: int, shape: Shape, progress: float) -> tuple[Sequence[Samples], dict[str, float]]:
+        """Those to learn from at this step and the next few, with what they took; `step` counts from 0.
+
+        With dynamic sampling the verdicts, or what `shape` gives at this progress of training, say which are kept.
+        """
+        algorithm, by = self.job.algorithm, self.job.algorithm.drop_equal_groups
+        count = algorithm.optimiser_steps_per_rollout * self.how.prompts_per_step
+
+        def write(attempt: int, missing: int) -> list[list[Sample]]:
+            return self._write(self._problems(step, attempt, missing), step, attempt * count)
+
+        def values(group: Samples) -> Sequence[float]:
+            outcomes = [sample.outcome for sample in group]
+            return [right(o) for o in outcomes] if by == "verdict" else shape(outcomes, progress)
+
+        if not algorithm.drops_groups:
+            return write(0, count), {}
+        return informative_groups(write, values, count, algorithm.max_rollouts)
+
+    def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
+        """A further attempt reads the endless list of problems as many whole trainings on."""
+        start = (attempt * self.how.steps + step) * self.how.prompts_per_step
+        return draw(self.pool, start, count, self.job.seed)
+
+    def _write(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Sample]]:
+        """The completions [P][G] of the problems; `first` is the place of the first one in the rollout."""
+        seeds = [
+            [derive_seed(self.job.seed, "grpo", step, place, p.id, n) for n in range(self.how.group_size)]
+            for place, p in enumerate(problems, start=first)
+        ]
+        asked = asked_budgets(self.job, self.collector.fmt, f"grpo {step}", problems)
+        return collect_on_all_ranks(self.collector, problems, seeds, asked, self.ctx.world)
+
+
+def informative_groups(
+    write: Callable[[int, int], Sequence[Samples]],
+    values: Callable[[Samples], Sequence[float]],
+    count: int,
+    most: int,
+) -> tuple[list[Samples], dict[str, float]]:
+    """`count` groups whose values, rewards or verdicts, differ, and what that took (DAPO's dynamic sampling, arXiv
+    2503.14476).
+
+    `write(attempt, n)` gives n groups; after the first attempt it is asked for as many as are
+    missing, `most` attempts in all. What is missing then is made up of the first groups of equal
+    values, so that the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops what is left over.)
+    """
+    kept: list[Samples] = []
+    equal: list[Samples] = []
+    attempts = 0
+    while len(kept) < count and attempts < most:
+        for group in write(attempts, count - len(kept)):
+            (equal if all_equal(values(group)) else kept).append(group)
+        attempts += 1
+    return [*kept, *equal][:count], {"rollouts": attempts, "groups_dropped": len(kept) + len(equal) - count}
+
+
+def draw(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
+    """Problems number `start` to `start + count` of an endless list that shuffles the pool anew each time round."""
+    chosen = []
+    for epoch, position in (divmod(i, len(pool)) for i in range(start, start + count)):
+        chosen.append(pool[_order(len(pool), seed, epoch)[position]])
+    return chosen
+
+
+@lru_cache(maxsize=4)
+def _order(size: int, seed: int, epoch: int) -> list[int]:
+    return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)

@@ -1,0 +1,98 @@
+"""What GDPO (`per_component`) makes of the rewards: every part weighs as much as the verdict, however small it is."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.arora import Arora
+from budgetrl.rewards.group import right
+from budgetrl.rewards.hapo import Hapo
+from budgetrl.rewards.laser import Laser
+from budgetrl.rewards.lead import Lead
+from budgetrl.rewards.shape import Shape
+from budgetrl.training.advantages import Group, group_advantages
+from budgetrl.training.algorithm import Algorithm
+from test_rewards_shapes import CHANGED, DEFAULT, finished, those
+
+GDPO = Algorithm(per_component=True, advantage_scale="none", std_floor=0.0)
+"""Without the scale of the batch, which is the same for all of a group."""
+SLACK = 1e-6
+
+AS_MUCH = "length counts as much as the verdict, and for all answers or for right ones alone"
+RIGHT_MAY_LOSE = {
+    "aalc": AS_MUCH,
+    "adactrl": "length, tag and overlong penalty each count as much as the verdict",
+    "alp": AS_MUCH,
+    "arora": "only right answers lose by their length: refused",
+    "budget_cosine": "the budget penalty counts as much as adherence, which holds the verdict",
+    "budget_gauss": "the budget penalty counts as much as adherence, which holds the verdict",
+    "hapo": AS_MUCH,
+    "kimi": AS_MUCH,
+    "l1_exact": AS_MUCH,
+    "laser_de": "wrong answers beyond the target earn the same bonus as right ones within it",
+    "lead": AS_MUCH,
+    "overlong": AS_MUCH,
+    "shorterbetter": AS_MUCH,
+    "thinkprune": "only right answers lose beyond the limit",
+}
+"""Shapes in which a right answer's advantage can fall below a wrong one's of its group, and why."""
+
+mixed = st.tuples(finished(20_000), finished(20_000), st.lists(finished(20_000), max_size=6)).map(
+    lambda drawn: [replace(drawn[0], correct=True), replace(drawn[1], correct=False), *drawn[2]]
+)
+
+
+def advantages(shape: Shape, group: Sequence[Outcome]) -> list[float]:
+    parts, lengths = shape.parts(group, 1.0), [1] * len(group)
+    found = Group(shape(group, 1.0), parts, lengths, [right(outcome) for outcome in group])
+    return group_advantages([found], GDPO)[0]
+
+
+def gap(shape: Shape, group: Sequence[Outcome]) -> float:
+    """How far the worst right answer is above the best wrong one."""
+    verdicts = list(zip(advantages(shape, group), group, strict=True))
+    return min(a for a, o in verdicts if o.correct) - max(a for a, o in verdicts if not o.correct)
+
+
+@those(set(DEFAULT) - set(RIGHT_MAY_LOSE))
+@given(group=mixed)
+def test_no_right_answer_falls_below_a_wrong_one(shape: Shape, group: list[Outcome]) -> None:
+    assert gap(shape, group) >= -SLACK
+
+
+@pytest.mark.parametrize("name", RIGHT_MAY_LOSE)
+def test_some_right_answer_does_where_that_is_said(name: str) -> None:
+    shape, random = (DEFAULT | CHANGED)[name], Random(0)
+    assert min(gap(shape, some_group(random)) for _ in range(500)) < -SLACK
+
+
+def some_group(random: Random) -> list[Outcome]:
+    """Eight answers, of which at least one is right and one wrong."""
+    verdicts = [True, False, *(random.random() < 0.6 for _ in range(6))]
+    return [
+        Outcome(
+            True, verdict, random.randint(50, 3000), random.choice([500, 2000]), random.choice([800, 5000]),
+            easy=random.random() < 0.5, problem_id="p",
+        )
+        for verdict in verdicts
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid")])
+def test_parts_that_undo_the_verdict_are_refused(shape: Shape) -> None:
+    """One right answer, which loses by its length: nobody learns that it was right."""
+    group = [Outcome(True, correct, 9000) for correct in (True, False, False, False)]
+    assert advantages(shape, group) == pytest.approx([0.0] * 4, abs=SLACK)
+    (fault,) = shape.faults(True, 1e-4, per_component=True)
+    assert fault.startswith("algorithm.per_component: ")
+    assert not shape.faults(True, 1e-4, per_component=False)
+
+
+@pytest.mark.parametrize("shape", [Arora(alpha=0), Laser(), Laser(variant="penalty", bonus=0), Lead(), Hapo()])
+def test_parts_that_leave_the_verdict_a_say_are_not(shape: Shape) -> None:
+    assert not shape.faults(True, 1e-4, per_component=True)
