@@ -180,13 +180,20 @@ class Evaluate(Stage):
     def _summary(self, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
         """The numbers of one data set. Of a pre-filled budget, accuracy and length are of interest."""
         groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
-        summary = summarise(groups[None]) | verification_rates(passes[None]) | at_cutoffs(groups[None], self.cutoffs)
+        cut = outcomes_by_problem(_alike(passes[None], [passes[budget] for budget in self.budgets]))
+        summary = summarise(groups[None]) | verification_rates(passes[None]) | at_cutoffs(cut, self.cutoffs)
         given = {budget: groups[budget] for budget in self.budgets}
         for budget, controlled in given.items():
             metrics = summarise(controlled)
             keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
             summary |= {f"budget_{budget}/{key}": metrics[key] for key in keys}
         return summary | budget_area(given)
+
+
+def _alike(rows: Sequence[Row], given: Sequence[Sequence[Row]]) -> list[Row]:
+    """Those of the problems that budgets were given for, so that both curves are of the same; all if none were."""
+    problems = {row["problem_id"] for written in given for row in written}
+    return [row for row in rows if not problems or row["problem_id"] in problems]
 
 
 def _given(budget: int | None, problems: Sequence[Problem], collector: Collector, job: Job) -> Sequence[int | None]:
