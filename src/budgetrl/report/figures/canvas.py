@@ -24,11 +24,14 @@ BLACK = "#000000"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("solid", "dashed", "dotted", "dashdot")
 
 COLUMNS = 3
 """Panels beside each other: at the width of a rendered Markdown page more are too small to read."""
 DPI = 130
 PALETTE = 192
+LEGEND_LETTER, LEGEND_HANDLE = 0.07, 0.6
+"""Inches that a letter takes in a legend, and what stands beside a label."""
 _STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -61,6 +64,15 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return styled
 
 
+def look(index: int) -> tuple[str, str]:
+    """Colour and marker of a line or point: both differ from its neighbours', and no pair comes twice in 49.
+
+    >>> look(0), look(7)[1], len({look(index) for index in range(49)})
+    (('#0072B2', 'o'), 's', 49)
+    """
+    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
 def small_multiples(count: int, height: float = 2.35) -> "tuple[Figure, list[Axes]]":
     columns = min(COLUMNS, count)
     return grid(-(-count // columns), columns, width=3.25 * columns, height=height, count=count)
@@ -79,7 +91,7 @@ def error_line(
 ) -> None:
     values = [scale * estimate.value for estimate in estimates]
     errors = [scale * (estimate.error or 0.0) for estimate in estimates]
-    ax.errorbar(at, values, yerr=errors, markersize=4.5, capsize=2, elinewidth=1, **style)
+    ax.errorbar(at, values, yerr=errors, **{"markersize": 4.5, "capsize": 2, "elinewidth": 1, **style})
 
 
 def legend_line(colour: str, style: Any, label: str) -> "Line2D":
@@ -110,7 +122,15 @@ def legend_below(figure: "Figure", ax: "Axes") -> None:
     """Below all panels, with the entries of one of them."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns_that_fit(figure, labels))
+
+
+def columns_that_fit(figure: "Figure", labels: Sequence[str]) -> int:
+    """Columns of a legend as wide as a figure: four at most, fewer where labels are long, all of about one height."""
+    widest = LEGEND_HANDLE + LEGEND_LETTER * max(map(len, labels))
+    most = min(4, len(labels), max(1, int(figure.get_figwidth() / widest)))
+    rows = -(-len(labels) // most)
+    return -(-len(labels) // rows)
 
 
 def plain_log_ticks(ax: "Axes") -> None:

@@ -3,12 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from budgetrl.report.figures.canvas import COLOURS, MARKERS, error_line, grid, legend_below, legend_marker, styled
-from budgetrl.report.reading import Results
+from budgetrl.report.figures.canvas import COLOURS, error_line, grid, legend_below, legend_marker, look, styled
+from budgetrl.report.figures.labels import number_points
+from budgetrl.report.reading import Estimate, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure
+
+
+LONG_LABEL = 30
+"""Letters. A legend with longer labels stands below the panel, since beside it it would leave it no width."""
 
 
 @styled
@@ -22,39 +28,38 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
     found = {name: (x, y) for name, (x, y) in points.items() if x and y}
     if len(found) < 2:
         return None
-    figure, (ax,) = grid(1, 1, width=6.6, height=max(3.6, 0.2 * len(found)))
+    below = max(map(len, found)) > LONG_LABEL
+    figure, (ax,) = grid(1, 1, width=6.6, height=3.8 + 0.2 * len(found) if below else max(3.6, 0.2 * len(found)))
     numbered = len(found) > len(COLOURS)
-    entries = []
-    drawn: list[tuple[float, float]] = []
-    for index, (name, (length, accuracy)) in enumerate(found.items()):
-        colour, marker = _look(index)
-        x, y = length.value, 100 * accuracy.value
-        below = drawn.count((x, y))  # at the same place: one ring around the other
-        drawn.append((x, y))
-        ax.errorbar(
-            x, y, xerr=length.error, yerr=_times(accuracy.error, 100), color=colour, marker=marker,
-            markerfacecolor="none", linestyle="none", markersize=6 + 4 * below,
-            capsize=2, elinewidth=0.7 if numbered else 1,
-        )  # fmt: skip
-        if numbered:
-            ax.annotate(str(index + 1), (x, y), (4, 3), textcoords="offset points", color=colour, fontsize=8)
-        entries.append(legend_marker(marker, f"{index + 1} {name}" if numbered else name, colour, filled=False))
-    front = pareto_front([(x.value, 100 * y.value) for x, y in found.values()])
-    if len(front) > 1:
+    centres = [(length.value, 100 * accuracy.value) for length, accuracy in found.values()]
+    lines = [_draw_point(ax, index, centres, *errors, numbered) for index, errors in enumerate(found.values())]
+    labels = [f"{number} {name}" if numbered else name for number, name in enumerate(found, start=1)]
+    entries = [legend_marker(look(index)[1], label, look(index)[0], filled=False) for index, label in enumerate(labels)]
+    if len(front := pareto_front(centres)) > 1:
         label = "none is better in both"
         entries += ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label=label)
     ax.set(xlabel="mean length, tokens", ylabel="accuracy, %")
-    figure.legend(handles=entries, loc="outside right upper")
+    figure.legend(handles=entries, loc="outside lower left" if below else "outside right upper")
+    if numbered:
+        number_points(figure, ax, lines)
     return figure
 
 
-def _look(index: int) -> tuple[str, str]:
-    """Colour and marker of a point: both differ from its neighbours', and no pair comes twice in 49 points.
-
-    >>> _look(0), _look(7)[1], len({_look(index) for index in range(49)})
-    (('#0072B2', 'o'), 's', 49)
-    """
-    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+def _draw_point(
+    ax: "Axes",
+    index: int,
+    centres: Sequence[tuple[float, float]],
+    length: Estimate,
+    accuracy: Estimate,
+    thin: bool,
+) -> "ErrorbarContainer":
+    """With its bars; of several at the same place one is a ring around the other."""
+    colour, marker = look(index)
+    return ax.errorbar(
+        *centres[index], xerr=length.error, yerr=_times(accuracy.error, 100), color=colour, marker=marker,
+        markerfacecolor="none", linestyle="none", markersize=6 + 4 * centres[:index].count(centres[index]),
+        capsize=2, elinewidth=0.7 if thin else 1,
+    )  # fmt: skip
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -77,8 +82,8 @@ def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) 
     for ax, (metric, title, scale) in zip(axes, _AGAINST_COEFFICIENT, strict=True):
         for index, (label, by_value) in enumerate(lines.items()):
             found = {x: estimate for x, results in sorted(by_value.items()) if (estimate := results.get(metric))}
-            style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "label": label}
-            error_line(ax, list(found), list(found.values()), scale, **style)
+            colour, marker = look(index)
+            error_line(ax, list(found), list(found.values()), scale, color=colour, marker=marker, label=label)
         ax.set(title=title, xlabel=key)
         _ticks_at(ax, sorted({x for by_value in lines.values() for x in by_value}))
     axes[1].set_ylim(bottom=0)

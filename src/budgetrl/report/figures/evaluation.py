@@ -1,6 +1,6 @@
 """What an evaluation found: levels, budgets kept, lengths controlled, cut-offs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,12 +8,12 @@ import numpy as np
 from budgetrl.report.figures.canvas import (
     BLACK,
     BLUE,
-    COLOURS,
     MARKERS,
     RED,
     error_line,
     grid,
     legend_below,
+    look,
     plain_log_axis,
     plain_log_ticks,
     small_multiples,
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 HEXAGONS = 34
 """Across the budget-length plane."""
+APART = 0.012
+"""By what share of a budget the lines of two levels are moved apart at it, so that their bars can be seen."""
+LIGHTEST = 0.7
+"""Where the ramp of levels ends in its colour map, the rest of which is too light for lines on white."""
 
 
 @styled
@@ -71,17 +75,21 @@ def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
 
 @styled
 def length_control(rows: Sequence[Row]) -> "Figure | None":
-    """Length obtained against the budget the user pre-filled, a line for each level."""
+    """Length obtained against the budget the user pre-filled, a line for each level, its points moved a little."""
     cells = _lengths_by_level_and_budget(rows)
     if not cells:
         return None
     figure, (ax,) = grid(1, 1, width=5.2, height=4.0)
     budgets = sorted({budget for by_budget in cells.values() for budget in by_budget})
     ax.plot(budgets, budgets, color=BLACK, linestyle="--", linewidth=1, zorder=5, label="as asked")
-    for (level, by_budget), colour in zip(sorted(cells.items(), key=_level_order), _ramp(len(cells)), strict=True):
-        label = "all problems" if level is None else f"level {level}"
+    for index, (level, by_budget) in enumerate(sorted(cells.items(), key=_level_order)):
         estimates = {budget: _mean(by_problem) for budget, by_problem in sorted(by_budget.items())}
-        error_line(ax, list(estimates), list(estimates.values()), color=colour, marker="o", label=label)
+        moved = (1 + APART) ** (index - (len(cells) - 1) / 2)
+        label = "all problems" if level is None else f"level {level}"
+        style = {"color": _ramp(len(cells))[index], "marker": MARKERS[index % len(MARKERS)], "label": label}
+        # A white edge sets a marker apart from the lines that it lies on.
+        style |= {"markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.7}
+        error_line(ax, [moved * budget for budget in estimates], list(estimates.values()), **style)
     ax.set(xscale="log", yscale="log", xlabel="budget pre-filled, tokens", ylabel="mean length obtained, tokens")
     plain_log_ticks(ax)
     figure.legend(loc="outside right upper")
@@ -90,41 +98,58 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
 
 @styled
 def against_limit(models: Mapping[str, Results]) -> "Figure | None":
-    """Accuracy over the limit, and over the length that comes of it: cut-offs solid, given budgets dashed."""
-    kinds = {"cut off": ("cutoff", Results.cutoffs, "solid"), "budget given": ("budget", Results.budgets, "dashed")}
+    """Accuracy over the limit, and over the length that comes of it, a colour and marker for each model.
+
+    Cut-offs are solid and filled, given budgets dashed and hollow.
+    """
     figure, axes = grid(1, 2, width=8.0, height=3.2)
     for index, (model, results) in enumerate(models.items()):
-        for kind, (key, limits_of, linestyle) in kinds.items():
-            limits = [limit for limit in limits_of(results) if results.get(f"{key}_{limit}/accuracy")]
-            accuracies, lengths = (
-                [found for limit in limits if (found := results.get(f"{key}_{limit}/{metric}"))]
-                for metric in ("accuracy", "length")
-            )
-            style: dict[str, Any] = {"color": _model_colour(index, len(models)), "linestyle": linestyle}
-            style |= {"marker": MARKERS[index % len(MARKERS)], "label": f"{model} model, {kind}" if model else kind}
-            if limits:
-                error_line(axes[0], limits, accuracies, 100, **style)
-                error_line(axes[1], [length.value for length in lengths], accuracies, 100, **style)
+        _draw_limits(axes, model, results, _model_look(index, len(models)))
     if not axes[0].containers:
         return None
-    for ax, xlabel in zip(axes, ("limit, tokens", "mean length obtained, tokens"), strict=True):
-        ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy, %")
+    for ax, (title, xlabel) in zip(axes, _AGAINST_LIMIT.items(), strict=True):
+        ax.set(xscale="log", title=title, xlabel=xlabel, ylabel="accuracy, %")
         plain_log_axis(ax.xaxis)
     legend_below(figure, axes[0])
     return figure
 
 
-def _model_colour(index: int, count: int) -> str:
+def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, look: Mapping[str, Any]) -> None:
+    for kind, (key, limits_of, style) in _LIMITS.items():
+        limits = [limit for limit in limits_of(results) if results.get(f"{key}_{limit}/accuracy")]
+        accuracies, lengths = (
+            [found for limit in limits if (found := results.get(f"{key}_{limit}/{metric}"))]
+            for metric in ("accuracy", "length")
+        )
+        drawn = {**look, **style, "label": f"{model} model, {kind}" if model else kind}
+        if limits:
+            error_line(axes[0], limits, accuracies, 100, **drawn)
+            error_line(axes[1], [length.value for length in lengths], accuracies, 100, **drawn)
+
+
+_LIMITS: dict[str, tuple[str, Callable[[Results], list[int]], dict[str, Any]]] = {
+    "cut off": ("cutoff", Results.cutoffs, {"linestyle": "solid"}),
+    "budget given": ("budget", Results.budgets, {"linestyle": "dashed", "markerfacecolor": "white"}),
+}
+_AGAINST_LIMIT = {
+    "Accuracy against the limit": "cut-off or budget given, tokens",
+    "Accuracy against the length obtained": "mean length obtained, tokens",
+}
+
+
+def _model_look(index: int, count: int) -> dict[str, Any]:
     """The initial model red, the trained one blue, as is a model by itself; of more models each its own."""
-    return COLOURS[index % len(COLOURS)] if count > 2 else (RED, BLUE)[index - count]
+    colour, marker = look(index)
+    return {"color": colour if count > 2 else (RED, BLUE)[index - count], "marker": marker}
 
 
 def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels: Sequence[int]) -> None:
     """Levels stand at equal distances; models are moved apart a little so that their bars do not overlap."""
+    apart = min(0.08, 0.6 / len(models))
     for index, (model, results) in enumerate(models.items()):
         found = _over_levels(results, metric)
-        at = [levels.index(level) + 0.08 * (index - (len(models) - 1) / 2) for level in found]
-        style = {"color": _model_colour(index, len(models)), "marker": MARKERS[index % len(MARKERS)], "label": model}
+        at = [levels.index(level) + apart * (index - (len(models) - 1) / 2) for level in found]
+        style = {**_model_look(index, len(models)), "label": model}
         error_line(ax, at, list(found.values()), 100 if metric == "accuracy" else 1, **style)
     ax.set_xticks(range(len(levels)), [str(level) for level in levels])
     ax.set_xlabel("level")
@@ -168,4 +193,4 @@ def _ramp(count: int) -> list[Any]:
     """Colours in order from dark to light, for levels."""
     from matplotlib import colormaps
 
-    return [colormaps["viridis"](x) for x in np.linspace(0, 0.9, count)]
+    return [colormaps["plasma"](x) for x in np.linspace(0, LIGHTEST, count)]

@@ -50,6 +50,9 @@ def reward_shape(shape: Shape, longest: int) -> "Figure":
 def reward_grid(shapes: Sequence[Shape], longest: int) -> "Figure":
     """Several rewards at the end of training beside each other: a panel each, a line for each verdict."""
     figure, axes = small_multiples(len(shapes))
+    handles = [
+        legend_line(colour, style, name) for (name, style), colour in zip(_VERDICT_LINES.items(), COLOURS, strict=False)
+    ]
     lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
     for ax, shape in zip(axes, shapes, strict=True):
         scene = _Scene(shape.within(longest), longest)
@@ -59,9 +62,8 @@ def reward_grid(shapes: Sequence[Shape], longest: int) -> "Figure":
             ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
         ax.set(title=shape.name, xlim=(0, longest), xlabel="length, tokens", ylabel="reward")
         ax.xaxis.set_major_formatter("{x:,.0f}")
-    handles = [
-        legend_line(colour, style, name) for (name, style), colour in zip(_VERDICT_LINES.items(), COLOURS, strict=False)
-    ]
+    if any(_Scene(shape, longest).budget for shape in shapes):
+        handles.append(legend_line("#999999", "solid", "budget"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 

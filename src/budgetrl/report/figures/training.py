@@ -8,6 +8,7 @@ import numpy as np
 
 from budgetrl.report.figures.canvas import (
     COLOURS,
+    LINES,
     MARKERS,
     error_line,
     grid,
@@ -64,7 +65,7 @@ PANELS = (
             Curve("truncated", "cut off", 100),
         ),
     ),
-    Panel("KL to the reference, nats per token", (Curve("kl", "KL"),)),
+    Panel("KL to reference, nats per token", (Curve("kl", "KL"),)),
     Panel("Loss", (Curve("loss", "loss"),)),
 )
 """In reading order. Left out: panels without a logged metric, and the loss where there is a reward."""
@@ -97,10 +98,11 @@ def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
         return None
     figure, axes = grid(1, 2, width=8.0, height=3.0)
     for ax, (title, curve) in zip(axes, panels.items(), strict=True):
-        for (model, rows), colour in zip(drawn.items(), COLOURS, strict=False):
+        for index, (model, rows) in enumerate(drawn.items()):
             steps, values = _mean_series(rows, curve)
+            colour, style = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
             ax.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
-            ax.plot(steps, _running_mean(values), color=colour, label=model)
+            ax.plot(steps, _running_mean(values), color=colour, linestyle=style, label=model)
         ax.set(title=title, xlabel="step")
         ax.set_ylim(bottom=0)
     legend_below(figure, axes[0])

@@ -1,0 +1,105 @@
+"""Numbers beside points: none upon another, or upon a point, wherever there is room."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure
+
+SIZE = 8.0
+"""Of the font, in points, as are all lengths here."""
+DIGIT, HEIGHT = 0.64 * SIZE, 1.2 * SIZE
+"""A digit's width, and a line's height with what sets it apart from the next."""
+NEAR, *FAR = 0.5, 5.0, 12.0, 20.0, 30.0, 42.0, 56.0
+"""From a marker to the edges of its number. What does not stand near has a line that leads to it."""
+SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
+"""In the order in which they are tried."""
+HIDDEN, ASTRAY, CROSSED = 1000.0, 15.0, 6.0
+"""The price, in points of distance, of a number upon another or upon a point, nearer to another point, upon a bar."""
+
+
+def number_points(figure: "Figure", ax: "Axes", bars: Sequence["ErrorbarContainer"]) -> None:
+    """Write 1, 2, ... beside the points of `bars`, a point each.
+
+    The last thing to draw: numbers stand where all the rest leaves room.
+    """
+    figure.draw_without_rendering()  # the layout decides how far points are from each other
+    markers = [bar.lines[0] for bar in bars]
+    centres = np.array([np.asarray(marker.get_xydata())[0] for marker in markers])
+    segments = [segment for bar in bars for line in bar.lines[2] for segment in line.get_segments()]
+    radii = [marker.get_markersize() / 2 + 1 for marker in markers]
+    placed = place(
+        _in_points(ax, centres),
+        np.array(radii),
+        np.array([DIGIT * len(str(number + 1)) for number in range(len(bars))]),
+        np.array([_box(_in_points(ax, segment)) for segment in segments]).reshape(-1, 4),
+        _box(ax.get_window_extent().get_points() * 72 / figure.dpi),
+    )
+    for number, (centre, radius, (offset, far)) in enumerate(zip(centres, radii, placed, strict=True), start=1):
+        colour = darker(markers[number - 1].get_color())
+        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius}
+        label = ax.annotate(
+            str(number), tuple(centre), offset, textcoords="offset points", ha="center", va="center", color=colour,
+            fontsize=SIZE, arrowprops=lead if far else None, zorder=4,
+        )  # fmt: skip
+        label.set_in_layout(False)  # or the layout would move the points
+
+
+def _in_points(ax: "Axes", positions: Any) -> np.ndarray:
+    return ax.transData.transform(positions) * 72 / ax.figure.dpi
+
+
+def place(
+    points: np.ndarray, radii: np.ndarray, widths: np.ndarray, bars: np.ndarray, frame: np.ndarray
+) -> list[tuple[tuple[float, float], bool]]:
+    """The offset of each point's label from it, and whether it is far; one after the other, each where it costs least.
+
+    `bars` (N, 4) and `frame` (4,) are boxes: left, bottom, right, top. All in points.
+    """
+    taken = np.hstack([points - radii[:, None], points + radii[:, None]])
+    placed = []
+    for point, radius, width in zip(points, radii, widths, strict=True):
+        size = np.array([width, HEIGHT])
+        centres = point + [side * (size / 2 + radius + gap) for side, gap in _PLACES]
+        boxes = np.hstack([centres - size / 2, centres + size / 2])
+        outside = np.any(boxes[:, :2] < frame[:2], axis=1) | np.any(boxes[:, 2:] > frame[2:], axis=1)
+        costs = HIDDEN * (_overlaps(boxes, taken) + outside) + CROSSED * _overlaps(boxes, bars)
+        costs += ASTRAY * _are_astray(centres, point, points) + [gap for _, gap in _PLACES]
+        best = int(np.argmin(costs))
+        taken = np.vstack([taken, boxes[best]])
+        x, y = centres[best] - point
+        placed.append(((float(x), float(y)), _PLACES[best][1] > NEAR))
+    return placed
+
+
+_PLACES = [(np.array(side), gap) for gap in (NEAR, *FAR) for side in SIDES]
+
+
+def darker(colour: Any) -> tuple[float, float, float]:
+    """The same hue, dark enough to read small letters in it on white."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (0.7 * part for part in to_rgb(colour))
+    return red, green, blue
+
+
+def _box(ends: np.ndarray) -> np.ndarray:
+    """Around the two ends of a line: left, bottom, right, top."""
+    return np.concatenate([ends.min(axis=0), ends.max(axis=0)])
+
+
+def _are_astray(centres: np.ndarray, point: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Whether labels at `centres` (N, 2) look like those of other points than `point`."""
+    nearest = np.linalg.norm(centres[:, None] - points, axis=2).min(axis=1)
+    return np.linalg.norm(centres - point, axis=1) > nearest
+
+
+def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How many of `others` (M, 4) each of `boxes` (N, 4) touches."""
+    apart = np.any(boxes[:, None, :2] > others[None, :, 2:], axis=2)
+    apart |= np.any(others[None, :, :2] > boxes[:, None, 2:], axis=2)
+    return np.sum(~apart, axis=1)
