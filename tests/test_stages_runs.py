@@ -19,7 +19,7 @@ from budgetrl.budget.format import BudgetFormat, PlainFormat
 from budgetrl.policy.loading import make_codec
 from budgetrl.policy.mini import budget_grid
 from budgetrl.policy.spec import ModelSpec
-from many_runs import Start, call_entrypoint, finish_all, prepare, read_rows, without_times
+from many_runs import Start, call_entrypoint, finish_all, log_of, prepare, read_rows, without_times
 
 pytestmark = pytest.mark.slow
 
@@ -127,6 +127,8 @@ def test_cold_start_learns_from_its_own_right_answers(runs: Path) -> None:
     assert result["sampled"] == 56
     assert result["kept"] == len(kept) / 56
     assert result.keys() >= EVALUATION - {"budget"}
+    told = f"{100 * result['format']:.0f} % of the answers to held-out problems keep the budget format"
+    assert f"{told}. GRPO learns little" in log_of(folder)  # three steps teach no format
     assert [row["step"] for row in metrics_of(folder)] == [1, 2, 3]
 
 

@@ -19,6 +19,7 @@ from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
 from budgetrl.rollout.engine import ServerSpec
+from budgetrl.run.health import FORMAT
 from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
     asked_budgets,
@@ -169,7 +170,14 @@ class ColdStart(Stage):
         asked, seeds = asked_budgets(job, taught, "check", problems), seeds_for(job, "check", problems, 1)
         groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
         metrics = summarise([[sample.outcome for sample in group] for group in groups])
+        ctx.say(_told(metrics["format"], taught))
         return {key: value for key, value in metrics.items() if not key.startswith("level_")}
+
+
+def _told(share: float, taught: ResponseFormat) -> str:
+    told = f"{100 * share:.0f} % of the answers to held-out problems keep the {taught.name} format"
+    advice = "" if share >= FORMAT else ". GRPO learns little from the others: take more problems, or more epochs"
+    return told + advice
 
 
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
