@@ -23,6 +23,8 @@ from budgetrl.report.formats import Line, Table, better, to_csv, to_latex, to_ma
 from budgetrl.report.groups import group_runs, pool, telling_keys
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
+from budgetrl.report.report import write_report
+from budgetrl.run.folder import write_json
 from budgetrl.stages.report import Report
 from budgetrl.stages.rows import verification_rates
 
@@ -217,6 +219,40 @@ def test_the_stage_takes_a_folder_of_runs_or_a_glob_and_no_report(tmp_path: Path
     for runs in (sweep, sweep / "*"):
         assert [path.name for path in Report(runs=str(runs)).folders()] == names
     assert [path.name for path in Report(runs=str(sweep / names[0])).folders()] == names[:1]
+
+
+@pytest.fixture
+def pipelines(tmp_path: Path) -> Path:
+    """Two, whose evaluations left no more than results; `initial` is shared, so a link."""
+    for name in ("one", "two"):
+        for part in (tmp_path / "shared" / "initial-1", tmp_path / name / "trained", tmp_path / name / "label"):
+            write_json(part / "result.json", {"mini/accuracy": 0.5, "mini/length": 9.0})
+        (tmp_path / name / "initial").symlink_to("../shared/initial-1")
+        stage = "{name: pipeline, evaluate: {name: evaluate, format: auto, budgets: [14]}}"
+        (tmp_path / name / "config.yaml").write_text(f"stage: {stage}\nmodel: {{path: base, revision: main}}\n")
+    return tmp_path
+
+
+def test_the_evaluations_of_a_pipeline_are_runs_as_if_made_by_themselves(pipelines: Path) -> None:
+    plain = {"name": "evaluate", "format": "plain", "budgets": []}
+    initial, trained = (read_run(pipelines / "one" / name).config for name in ("initial", "trained"))
+    assert initial == {"stage": plain, "model": {"path": "base", "revision": "main"}}
+    assert trained["stage"] == plain | {"format": "auto", "budgets": [14]}
+    assert trained["model"] == {"path": str(pipelines / "one" / "grpo" / "checkpoints" / "last"), "revision": None}
+    assert read_run(pipelines / "one" / "label").config == read_run(pipelines / "trained").config == {}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_stage_takes_the_evaluations_of_a_pipeline(pipelines: Path) -> None:
+    for name in ("initial", "trained"):
+        (folder,) = Report(runs=str(pipelines / "one" / name)).folders()
+        assert folder == pipelines / "one" / name
+        assert "## Results" in write_report(folder, out=pipelines / "out").read_text()
+    folders = Report(runs=str(pipelines / "*" / "*")).folders()
+    assert folders == [pipelines / run / part for run in ("one", "two") for part in ("initial", "trained")]
+    said = write_comparison(folders, pipelines / "out", by=["stage.format"]).read_text()
+    assert "| one/initial |" in said and "| two/trained |" in said and "no results" not in said
+    assert not Report(runs=str(pipelines / "one" / "label")).folders()
 
 
 def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:

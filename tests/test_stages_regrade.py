@@ -14,6 +14,7 @@ from budgetrl.stages.pipeline import Pipeline
 from budgetrl.stages.regrade import regraded
 from budgetrl.verify.pool import Verifier
 from many_runs import QUIET, Start, call_entrypoint, finish_all, prepare, read_rows
+from test_stages_shared import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +58,33 @@ def test_completions_of_other_settings_are_refused(root: Path, capfd: pytest.Cap
     assert "was written with model.length=body, not response" in refused(of_written, "model.length=response")
     assert "was written with dataset=" in refused(of_written, "dataset.eval_size=14")
     assert "name the folder of a finished stage=evaluate" in refused(f"stage.regrade={root}")
+
+
+def test_the_evaluations_of_a_pipeline_are_graded_anew(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`initial` is a link to what several runs share."""
+    run = tmp_path / "run"
+    prepare(run, *TINY, "stage.evaluate.budgets=[20]", f"stage.shared={tmp_path / 'shared'}")
+    finish_all([Start(str(run))], tmp_path)
+    trained = ["stage.budgets=[20]", f"model.path={run / 'grpo' / 'checkpoints' / 'last'}"]
+    data = ["stage=evaluate", "dataset.size=14", "dataset.eval_size=7"]
+    settings = {"initial": ["stage.format=plain"], "trained": trained}
+    for name, own in settings.items():
+        prepare(tmp_path / name, *data, *own, f"stage.regrade={run / name}")
+    finish_all([Start(str(tmp_path / name)) for name in settings], tmp_path)
+    for path in (f"{name}/{file}" for name in settings for file in (COMPLETIONS, RESULT, HASHES)):
+        assert (tmp_path / path).read_text() == (run / path).read_text(), path
+
+    def refused(folder: Path) -> str:
+        assert call_entrypoint(*QUIET, "mode=dry", f"run.dir={tmp_path / 'no'}", *data, f"stage.regrade={folder}") == 2
+        return capfd.readouterr().err
+
+    assert "was written with stage.format=plain, not auto;" in refused(run / "initial")
+    assert f"stage.budgets=[20], not [], and {trained[1]}, not mini;" in refused(run / "trained")
+    advice = (
+        "config.yaml; name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
+    )
+    assert advice in refused(run / "grpo")
+    assert advice in refused((run / "initial").resolve())
 
 
 def test_a_pipeline_does_not_grade_anew() -> None:

@@ -1,5 +1,6 @@
 """One report over several runs, from their folders alone: tables, curves over a coefficient, the front."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_comparison(
     `before` are sections to begin with. `differences` says how the runs' configurations differ, which is long where
     they are of several stages. Returns the path of the Markdown.
     """
-    runs = {short: read_run(path) for short, path in _short_names(run_dirs).items()}
+    runs = {short: read_run(path) for short, path in short_names(run_dirs).items()}
     finished = {short: run for short, run in runs.items() if measured_on(run)}
     groups = group_runs([*finished.values()], by) if finished else []
     built = _tables(groups, paper)
@@ -148,8 +149,8 @@ def _differences(runs: Mapping[str, Run]) -> Part:
     return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
 
 
-def _short_names(run_dirs: Iterable[Path]) -> dict[str, Path]:
-    """Folder names, with the folder above where two are the same."""
-    paths = [path.resolve() for path in run_dirs]
+def short_names(run_dirs: Iterable[Path]) -> dict[str, Path]:
+    """Folder names, with the folder above where two are the same. Links stay: one may be the part of a pipeline."""
+    paths = [Path(os.path.abspath(path)) for path in run_dirs]
     names = [path.name for path in paths]
     return {p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}": p for p in paths}

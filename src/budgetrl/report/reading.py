@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from budgetrl.run.folder import RunFolder, read_rows
 
 Row = Mapping[str, Any]
+EVALUATIONS = ("initial", "trained")
+"""The parts of a pipeline that are evaluations, each in a folder of its own inside the pipeline's."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def read_run(path: Path, result: Mapping[str, float] | None = None) -> Run:
         result = json.loads(folder.result.read_text()) if folder.result.exists() else {}
     return Run(
         path=path,
-        config=_read_config(folder.config),
+        config=read_configuration(path),
         result=Results(result or {}),
         metrics=read_rows(folder.metrics) if folder.metrics.exists() else [],
         completions=read_rows(folder.completions) if folder.completions.exists() else [],
@@ -126,10 +128,32 @@ def read_run(path: Path, result: Mapping[str, float] | None = None) -> Run:
 
 def read_stage(path: Path) -> str:
     """The name of a run folder's stage, without reading the rest; empty where there is no configuration."""
-    return str(_read_config(path / "config.yaml").get("stage", {}).get("name", ""))
+    return str(read_configuration(path).get("stage", {}).get("name", ""))
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_configuration(path: Path) -> dict[str, Any]:
+    """The configuration of a run folder; empty where there is none.
+
+    `initial` and `trained` inside a pipeline's folder have no file of their own: theirs is that of a stage=evaluate
+    that would have done the same, and follows from the pipeline's.
+    """
+    own = _load(path / "config.yaml")
+    return _evaluation_in(_load(path.parent / "config.yaml"), path) if not own and path.name in EVALUATIONS else own
+
+
+def _evaluation_in(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The configuration of the evaluation `path` in the pipeline that `config` is of; empty if it is of none."""
+    stage, model = config.get("stage", {}), config.get("model", {})
+    if stage.get("name") != "pipeline":
+        return {}
+    evaluate = stage.get("evaluate", {})
+    if path.name == "initial":
+        return {**config, "stage": {**evaluate, "format": "plain", "budgets": []}}
+    trained = {**model, "path": str(path.parent / "grpo" / "checkpoints" / "last"), "revision": None}
+    return {**config, "stage": evaluate, "model": trained}
+
+
+def _load(path: Path) -> dict[str, Any]:
     """Plain dictionaries. Not read with PyYAML alone, for which 1e-5 is a string."""
     if not path.exists():
         return {}

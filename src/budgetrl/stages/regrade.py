@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.report.comparable import HASHES
-from budgetrl.report.reading import read_run
-from budgetrl.stages.base import Job
+from budgetrl.report.reading import read_configuration, read_run
+from budgetrl.stages.base import Job, chosen_format
 from budgetrl.stages.provenance import Hashes, grader_hash
 from budgetrl.stages.rows import Row, verdict_columns
 from budgetrl.verify.pool import Verifier
@@ -17,36 +17,46 @@ from budgetrl.verify.pool import Verifier
 if TYPE_CHECKING:
     from budgetrl.stages.evaluate import Evaluate
 
-WRITTEN_BY = (
-    *("format", "datasets", "problems", "samples", "temperature", "max_new_tokens", "budgets", "budget_problems"),
-)
+WRITTEN_BY = ("format", "datasets", "problems", "samples", "temperature", "max_new_tokens")
 """Keys of the stage that decide what is written; the others only say what is made of it."""
+GIVEN_BY = ("budgets", "budget_problems")
+"""The same where the format has a budget to give. A pipeline ignores them where it has none."""
 
 
 def regrade_faults(stage: "Evaluate", job: Job) -> list[str]:
     """Why the completions in the folder `stage.regrade` are not those that the other settings describe."""
     folder = Path(str(stage.regrade))
-    for name in ("config.yaml", "completions.jsonl", HASHES):
-        if not (folder / name).exists():
-            return [f"stage.regrade: there is no {folder / name}; name the folder of a finished stage=evaluate"]
-    then, now = _said(read_run(folder).config, stage), _said(_mapping(stage, job), stage)
-    changed = next((key for key in now if then.get(key) != now[key]), None)
-    if changed is None:
+    if missing := _missing(folder):
+        return [
+            f"stage.regrade: there is no {folder / missing}; name the folder of a finished stage=evaluate, or "
+            "initial or trained inside that of a pipeline"
+        ]
+    then, now = (_said(config, stage, job) for config in (read_configuration(folder), _mapping(stage, job)))
+    changed = [f"{key}={then.get(key)}, not {now[key]}" for key in now if then.get(key) != now[key]]
+    if not changed:
         return []
     return [
-        f"stage.regrade: {folder} was written with {changed}={then.get(changed)}, not {now[changed]}; "
-        "give the command of that run, and stage.regrade with it"
+        f"stage.regrade: {folder} was written with {', and '.join(changed)}; "
+        "give the settings of that run, and stage.regrade with them"
     ]
+
+
+def _missing(folder: Path) -> str | None:
+    """What a finished evaluation has and this folder has not, if anything."""
+    if not read_configuration(folder):
+        return "config.yaml"
+    return next((name for name in ("completions.jsonl", HASHES) if not (folder / name).exists()), None)
 
 
 def _mapping(stage: "Evaluate", job: Job) -> Mapping[str, Any]:
     return json.loads(json.dumps({**asdict(job), "stage": asdict(stage)}))
 
 
-def _said(config: Mapping[str, Any], stage: "Evaluate") -> dict[str, Any]:
+def _said(config: Mapping[str, Any], stage: "Evaluate", job: Job) -> dict[str, Any]:
     """The settings that decide what is written, by dotted key."""
     said: dict[str, Any] = {"seed": config.get("seed")}
-    said |= {f"stage.{key}": config.get("stage", {}).get(key) for key in WRITTEN_BY}
+    keys = WRITTEN_BY if chosen_format(stage.format, job).budget_in is None else (*WRITTEN_BY, *GIVEN_BY)
+    said |= {f"stage.{key}": config.get("stage", {}).get(key) for key in keys}
     said |= {f"model.{key}": value for key, value in config.get("model", {}).items()}
     sets = "eval_datasets" if config.get("eval_datasets") else "dataset"
     said[sets] = config.get(sets)

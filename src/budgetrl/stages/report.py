@@ -10,8 +10,8 @@ from budgetrl.budget.checks import require_count
 from budgetrl.budget.errors import RequestError
 from budgetrl.data.samples import as_lm_eval
 from budgetrl.report import figures
-from budgetrl.report.comparison import write_comparison
-from budgetrl.report.reading import Run, read_run, read_stage
+from budgetrl.report.comparison import short_names, write_comparison
+from budgetrl.report.reading import EVALUATIONS, Run, read_run, read_stage
 from budgetrl.report.report import write_report
 from budgetrl.run.folder import write_lines
 from budgetrl.stages.base import Context, Job, Stage, length_faults
@@ -23,7 +23,8 @@ class Report(Stage):
 
     name: str = "report"
     runs: str = "runs/*"
-    """A run folder, a folder of run folders such as a sweep's, or a glob of either; unfinished runs are left out."""
+    """A run folder, a folder of run folders such as a sweep's, a pipeline's `initial` or `trained`, or a glob of these;
+    unfinished runs are left out."""
     by: tuple[str, ...] = ()
     """Of several runs: keys of their configuration, a row for each choice of values; seeds and what else is not named
     are averaged. Empty: whatever tells the runs apart, but for the seed. `folder`: the folder's name less -s<seed>."""
@@ -54,7 +55,10 @@ class Report(Stage):
             return self._draw(job, ctx, self.draw_reward)
         folders = self.folders()
         if not folders:
-            raise RequestError(f"stage.runs: no finished run lies under {self.runs!r}")
+            raise RequestError(
+                f"stage.runs: no finished run lies under {self.runs!r}; name a run folder, a folder of them, or "
+                "initial or trained inside that of a pipeline"
+            )
         if ctx.world.leads:
             write = self._write_samples if self.samples else self._write
             ctx.say(f"{'samples' if self.samples else 'report'}: {write(folders, ctx.folder.path)}")
@@ -67,11 +71,9 @@ class Report(Stage):
 
     def _write_samples(self, folders: Sequence[Path], out: Path) -> Path:
         """A folder for each model that was evaluated, with a file for each pass over a data set."""
-        for folder in folders:
-            run = read_run(folder)
-            parts = ("initial", "trained") if run.stage == "pipeline" else (".",)
-            for part in parts:
-                _write_passes(read_run(folder / part), run, out / folder.name / part)
+        for name, folder in short_names(folders).items():
+            for part in EVALUATIONS if read_stage(folder) == "pipeline" else (".",):
+                _write_passes(read_run(folder / part), out / name / part)
         return out
 
     def _draw(self, job: Job, ctx: Context, longest: int) -> dict[str, float]:
@@ -83,22 +85,27 @@ class Report(Stage):
     def folders(self) -> list[Path]:
         """The finished runs that `runs` stands for, by name; reports are not among them."""
         found = [Path(path) for path in sorted(glob(self.runs))]
-        inside = [[path] if (path / "config.yaml").exists() else sorted(path.glob("*/")) for path in found]
+        inside = [[path] if _is_run(path) else sorted(path.glob("*/")) for path in found]
         return [path for paths in inside for path in paths if _is_result(path)]
 
 
-def _write_passes(evaluation: Run, run: Run, out: Path) -> None:
-    stage = run.config["stage"]
-    how = stage.get("evaluate", stage)
+def _write_passes(evaluation: Run, out: Path) -> None:
+    how = evaluation.config["stage"]
     sampling = {"max_gen_toks": how.get("max_new_tokens"), "temperature": how.get("temperature")}
     passes: dict[str, list[Mapping[str, Any]]] = {}
     for row in evaluation.completions:
         if "dataset" not in row:
-            raise RequestError(f"stage.runs: {run.path} is no evaluation; name those of stage=evaluate or pipeline")
+            raise RequestError(
+                f"stage.runs: {evaluation.path} is no evaluation; name those of stage=evaluate or pipeline"
+            )
         given = "" if row["prefilled"] is None else f"_budget_{row['prefilled']}"
         passes.setdefault(f"{row['dataset']}{given}".replace("/", "_"), []).append(row)
     for name, rows in passes.items():
         write_lines(out / f"samples_{name}.jsonl", as_lm_eval(rows, sampling))
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.yaml").exists() or bool(read_stage(path))  # of many runs, reading takes time
 
 
 def _is_result(path: Path) -> bool:
