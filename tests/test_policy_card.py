@@ -2,8 +2,8 @@
 
 import pytest
 
-from budgetrl.config import load_config
-from budgetrl.stages.loop import model_card
+from budgetrl.policy.card import model_card
+from budgetrl.policy.spec import ModelSpec
 
 INSTRUCTIONS = {
     "instruction": "Reason.",
@@ -23,14 +23,16 @@ INSTRUCTIONS = {
     ],
 )
 def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: str | None) -> None:
-    parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}, "model": INSTRUCTIONS}
-    job = load_config(parts).job()
-    card = model_card(job, job.model.response_format(fmt), "a-run")
+    model = ModelSpec("small", "own/small", **INSTRUCTIONS)
+    card = model_card(model, model.response_format(fmt), "gsm8k", 7, "a-run")
+    assert "# small, stage a-run\n" in card
+    assert "from `own/small` on `gsm8k` with seed 7." in card
     assert f"~~~text\n{asked}\n~~~" in card
     assert start is None or start in card
     assert ("ends the prompt with `<think>`, take that off" in card) is (fmt in ("budget", "difficulty"))
 
 
 def test_a_model_without_an_instruction_is_asked_the_question_alone() -> None:
-    job = load_config({"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}).job()
-    assert "The prompt is the question alone." in model_card(job, job.model.response_format("budget"), "a-run")
+    model = ModelSpec()
+    card = model_card(model, model.response_format("budget"), "mini", 0, "a-run")
+    assert "The prompt is the question alone." in card
