@@ -76,6 +76,6 @@ class Examiner:
         return [[sample.outcome for sample in group] for group in groups]
 
     def _keep(self) -> None:
-        job, run = self.job, self.loop.ctx.folder.path.name
-        card = model_card(job.model, self.collector.fmt, job.dataset.name, job.seed, run)
-        self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)
+        job, fmt, run = self.job, self.collector.fmt, self.loop.ctx.folder.path.name
+        card = model_card(job.model, fmt, job.dataset.name, job.seed, run)
+        self.loop.saved.save_policy("best", self.policy, self.loop.engine, fmt, card)

@@ -175,7 +175,7 @@ class Grpo(Stage):
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
         card = model_card(job.model, collector.fmt, job.dataset.name, job.seed, ctx.folder.path.name)
-        saved.save_policy("last", policy, engine, card)
+        saved.save_policy("last", policy, engine, collector.fmt, card)
         engine.close()
         return standing.result
 

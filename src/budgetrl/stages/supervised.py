@@ -49,7 +49,7 @@ class Fit:
     tokens_per_device: int
     save_every: int
     fmt: ResponseFormat
-    """The format that is learnt, which the model card tells."""
+    """The format that is learnt, in which the checkpoint is to be asked."""
 
 
 def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, job: Job, ctx: Context) -> Path:
@@ -73,7 +73,7 @@ def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fi
             loop.finish_step(step + 1, metrics)
             bar.update(1, **metrics)
     card = model_card(job.model, how.fmt, job.dataset.name, job.seed, ctx.folder.path.name)
-    last = saved.save_policy("last", policy, engine, card)
+    last = saved.save_policy("last", policy, engine, how.fmt, card)
     engine.close()
     return last
 
