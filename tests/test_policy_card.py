@@ -17,9 +17,13 @@ INSTRUCTIONS = {
     ("fmt", "asked", "start"),
     [
         ("plain", "Reason.", None),
-        ("budget", "Write <budget>n</budget> first.", "`<budget>b</budget><solution>...</solution>`"),
+        (
+            "budget",
+            "Write <budget>n</budget> first.",
+            "<solution>...</solution>`: the budget comes before any thinking",
+        ),
         ("prompt_budget", "Use {budget} tokens.", "where the instruction says {budget}"),
-        ("difficulty", "Call it [Easy] or [Hard].", "begins with `[Easy]` or `[Hard]`"),
+        ("difficulty", "Call it [Easy] or [Hard].", "begins with `[Easy]` or `[Hard]`, before any thinking"),
     ],
 )
 def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: str | None) -> None:
@@ -29,7 +33,6 @@ def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: 
     assert "from `own/small` on `gsm8k` with seed 7." in card
     assert f"~~~text\n{asked}\n~~~" in card
     assert start is None or start in card
-    assert ("ends the prompt with `<think>`, take that off" in card) is (fmt in ("budget", "difficulty"))
 
 
 def test_a_model_without_an_instruction_is_asked_the_question_alone() -> None:

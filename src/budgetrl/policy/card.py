@@ -34,15 +34,13 @@ _INSTRUCTED = """The prompt is the question, and below it, after a blank line:
 ~~~
 """
 
-_THINK = "If the chat template ends the prompt with `<think>`, take that off:"
-
 _STARTS = {
-    "budget": f"""
-The response is `<budget>b</budget><solution>...</solution>`. {_THINK} the budget comes before any thinking.
+    "budget": """
+The response is `<budget>b</budget><solution>...</solution>`: the budget comes before any thinking.
 To set the length yourself, let the response begin with `<budget>b</budget>`, b in tokens.
 """,
-    "difficulty": f"""
-The response begins with {{tags}}. {_THINK} the tag comes before any thinking.
+    "difficulty": """
+The response begins with {tags}, before any thinking.
 """,
     "prompt_budget": """
 Put the number of tokens that it may use where the instruction says {{budget}}.

@@ -17,11 +17,19 @@ def serving(run: Run) -> Part:
     if checkpoint is None:
         return Gap(title, "there is no checkpoint")
     fmt = _trained_format(run.config)
-    wish = run.config.get("model", {}).get(_WISHES[fmt]) or ""
-    question = repr("...\n\n" + wish if wish else "...")
-    easy, _ = run.config.get("model", {}).get("difficulty_tags") or ("[Easy]", "[Hard]")
+    model = run.config.get("model", {})
+    easy, _ = model.get("difficulty_tags") or ("[Easy]", "[Hard]")
     start = _STARTS.get(fmt, "").replace("[Easy]", easy)
-    return Section(title, _SERVING.format(checkpoint=checkpoint, question=question, start=start))
+    return Section(title, _SERVING.format(checkpoint=checkpoint, question=_question(model, fmt), start=start))
+
+
+def _question(model: Mapping[str, Any], fmt: str) -> str:
+    """What a user says, as Python."""
+    wish = model.get(_WISHES[fmt])
+    if not wish:
+        return repr("...")
+    budget = '.replace("{budget}", "200")' if fmt == "prompt_budget" else ""
+    return repr(f"...\n\n{wish}") + budget
 
 
 def _trained_format(config: Mapping[str, Any]) -> str:
@@ -45,15 +53,8 @@ _WISHES = {
     "difficulty": "difficulty_instruction",
 }
 _STARTS = {
-    "budget": """\
-prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the budget comes before any thinking
-# prompt += "<budget>200</budget>"  # to set the budget yourself
-""",
-    "difficulty": """\
-prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the tag comes before any thinking
-# prompt += "[Easy]"  # for a brief answer
-""",
-    "prompt_budget": 'prompt = prompt.replace("{budget}", "200")  # tokens to use\n',
+    "budget": '# prompt += "<budget>200</budget>"  # to set the budget yourself\n',
+    "difficulty": '# prompt += "[Easy]"  # for a brief answer\n',
 }
 _SERVING = """\
 `{checkpoint}` is an ordinary Hugging Face folder:
@@ -70,4 +71,5 @@ output = model.generate(**inputs, max_new_tokens=4096)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
 ```
 
-To serve it: `vllm serve {checkpoint}`, then send prompts made as above to `/v1/completions`."""
+To serve it: `vllm serve {checkpoint}`, then send
+`question` to `/v1/chat/completions` or `prompt` to `/v1/completions`."""
