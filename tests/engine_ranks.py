@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
+from budgetrl.budget.format import BudgetFormat
 from budgetrl.policy import module
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.mini import make_model, make_tokenizer
@@ -119,7 +120,7 @@ def train(folder: Path) -> None:
         metrics = training.run(0, SAVED_AFTER)
         training.saved.save_state(SAVED_AFTER, training.engine, {"best": stage})
         metrics += training.run(SAVED_AFTER, STEPS)
-        training.saved.save_policy("last", training.policy, training.engine, "card")
+        training.saved.save_policy("last", training.policy, training.engine, BudgetFormat(), "card")
         found: dict[str, Any] = {"metrics": metrics, "logprobs": training.logprobs()}
         training.engine.close()
         resumed = Training(stage, folder / f"stage{stage}", world)

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from budgetrl.budget.format import BudgetFormat, PlainFormat
-from budgetrl.policy.loading import make_codec
+from budgetrl.policy.loading import load_tokenizer, make_codec
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import ModelSpec
 from budgetrl.training.batching import collate
@@ -177,9 +177,11 @@ def test_the_trained_model_is_an_ordinary_hugging_face_folder(root: Path, models
     assert (model.config.model_type, model.config.use_cache) == ("qwen2", True)
     assert (model.config.vocab_size, model.dtype) == (ROWS_OF_EMBEDDINGS, torch.float32)
     before, after = (AutoTokenizer.from_pretrained(path) for path in (models / "taught", folder))
-    assert after.chat_template == before.chat_template
     assert (after.eos_token_id, after.bos_token_id) == (before.eos_token_id, before.bos_token_id)
-    codecs = [make_codec(tokenizer, ModelSpec("own", "own")) for tokenizer in (before, after)]
+    codecs = [make_codec(load_tokenizer(str(path)), ModelSpec("own", "own")) for path in (models / "taught", folder)]
     for fmt, budget in ((PlainFormat(), None), (BudgetFormat(), 131)):
         first, second = (codec.prompt("What is 2 + 3?", fmt, budget) for codec in codecs)
         assert first == second
+    chat = [{"role": "user", "content": "What is 2 + 3?"}]
+    asked = after.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    assert tuple(asked) == codecs[0].prompt("What is 2 + 3?", BudgetFormat()).all_ids

@@ -1,12 +1,18 @@
-"""States to resume from, without an engine: what is on disk before an older one goes."""
+"""What is on disk, without an engine: states to resume from, and policies to be asked."""
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from budgetrl.budget.format import BudgetFormat, PlainFormat, ResponseFormat
+from budgetrl.policy.loading import Policy, make_codec
+from budgetrl.policy.mini import make_model, make_tokenizer
+from budgetrl.policy.spec import ModelSpec
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.distributed import World
 
@@ -33,3 +39,17 @@ def test_a_state_is_on_disk_before_the_older_one_goes(tmp_path: Path, monkeypatc
     saved.save_state(2, engine, {"best": 0.5})
     assert sorted(synced) == ["rank0.pt", "state.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["state-2"]
+
+
+@pytest.mark.parametrize(("fmt", "asked"), [(BudgetFormat(), "a 4 ?"), (PlainFormat(), "a 4 ?<think>")])
+def test_a_policy_is_asked_in_the_format_that_it_learnt(tmp_path: Path, fmt: ResponseFormat, asked: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>{% endif %}"
+    model = make_model(len(tokenizer), seed=0)
+    engine: Any = SimpleNamespace(weights=model.state_dict)
+    saved = Checkpoints(tmp_path, World(0, 1, torch.device("cpu")))
+    folder = saved.save_policy("last", Policy(model, make_codec(tokenizer, ModelSpec())), engine, fmt, "# A card")
+    chat = [{"role": "user", "content": "a 4 ?"}]
+    served = AutoTokenizer.from_pretrained(folder)
+    assert served.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == asked
+    assert (folder / "README.md").read_text() == "# A card"

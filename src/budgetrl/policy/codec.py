@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from budgetrl.budget.format import BudgetFormat, DifficultyFormat, Parsed, ResponseFormat
 from budgetrl.policy.mini import writable_budget
 from budgetrl.policy.spec import ModelSpec
+from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
 
-_THINK_PREFILL = re.compile(r"<think>\s*\Z")
 _THINK_END = "</think>"
 
 
@@ -68,7 +68,7 @@ class TextCodec:
             raise ValueError(f"the {fmt.name} format has no budget to pre-fill")
         written = None if budget is None else self.writable(budget)
         text = self._render(problem, fmt, written)
-        think = _THINK_PREFILL.search(text)
+        think = THINK_PREFILL.search(text)
         turn = text[: think.start()] if think else text
         if isinstance(fmt, BudgetFormat):
             given = fmt.prefill(written) if written is not None else ""
@@ -94,6 +94,12 @@ class TextCodec:
     def writable(self, tokens: int, at_least: bool = False) -> int:
         """The nearest budget that the tokenizer can write; `at_least`: the nearest that is not smaller."""
         return writable_budget(self.tokenizer, max(1, tokens), at_least)
+
+    def tokenizer_to_save(self, fmt: ResponseFormat) -> PreTrainedTokenizerBase:
+        """The tokenizer for a checkpoint that learnt a format: by itself its chat template gives the prompts of
+        `prompt`, without a `<think>` in formats that a tag of their own comes first in."""
+        begun = fmt.taught and THINK_PREFILL.search(self._render("", fmt, None))
+        return rewritten(self.tokenizer, without_think) if begun else self.tokenizer
 
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of tokens, special ones included."""

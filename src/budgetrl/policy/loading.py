@@ -12,6 +12,7 @@ from budgetrl.budget.format import ResponseFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.mini import CHECKPOINTS
 from budgetrl.policy.spec import MINI, ModelSpec
+from budgetrl.policy.template import rewritten, with_think
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
@@ -62,7 +63,9 @@ def load_codec(spec: ModelSpec, fmt: ResponseFormat) -> TextCodec:
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(path, revision=revision)
+    """With the base model's chat template, for a checkpoint of ours too: in formats without a tag of their own it is
+    asked as the base model is."""
+    return rewritten(AutoTokenizer.from_pretrained(path, revision=revision), with_think)
 
 
 def make_codec(

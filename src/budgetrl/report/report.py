@@ -8,6 +8,7 @@ from budgetrl.report import sections, tables
 from budgetrl.report.headlines import headline
 from budgetrl.report.reading import Run, read_run
 from budgetrl.report.sections import Gap, Part, Section
+from budgetrl.report.serving import serving
 
 
 def write_report(run_dir: Path, result: Mapping[str, float] | None = None, out: Path | None = None) -> Path:
@@ -74,7 +75,7 @@ _KINDS: dict[str, Callable[[Run], Iterator[Part]]] = {
 def _ending(run: Run) -> Iterator[Part]:
     yield sections.settings(run)
     if run.stage != "evaluate":
-        yield sections.serving(run)
+        yield serving(run)
     yield sections.again(run)
 
 

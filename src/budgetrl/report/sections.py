@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from budgetrl.budget.format import AUTO
 from budgetrl.report import figures, tables
 from budgetrl.report.reading import Results, Row, Run, read_run
-from budgetrl.rewards.registry import shape_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -226,69 +224,6 @@ def _setting_rows(group: str, value: Any) -> Iterator[list[str]]:
     for key, item in given.items():
         if isinstance(item, Mapping):
             yield from _setting_rows(f"{group}.{key}", item)
-
-
-def serving(run: Run) -> Part:
-    """How to load, prompt and serve the trained model."""
-    title = "Use the model"
-    checkpoint = _checkpoint(run)
-    if checkpoint is None:
-        return Gap(title, "there is no checkpoint")
-    fmt = _trained_format(run.config)
-    wish = run.config.get("model", {}).get(_WISHES[fmt]) or ""
-    question = repr("...\n\n" + wish if wish else "...")
-    easy, _ = run.config.get("model", {}).get("difficulty_tags") or ("[Easy]", "[Hard]")
-    start = _STARTS.get(fmt, "").replace("[Easy]", easy)
-    return Section(title, _SERVING.format(checkpoint=checkpoint, question=question, start=start))
-
-
-def _trained_format(config: Mapping[str, Any]) -> str:
-    """The response format that GRPO asked for."""
-    stage = config.get("stage", {})
-    asked = stage.get("grpo", stage).get("format", AUTO)
-    reward = config.get("reward", {}).get("name", "budget_cosine")
-    return shape_class(reward).needs_format or "plain" if asked == AUTO else asked
-
-
-def _checkpoint(run: Run) -> Path | None:
-    """The policy at the end of training, which is the one that was measured."""
-    folders = [run.path / stage / "checkpoints" / "last" for stage in ("grpo", "")]
-    return next((folder for folder in folders if folder.is_dir()), None)
-
-
-_WISHES = {
-    "plain": "instruction",
-    "budget": "budget_instruction",
-    "prompt_budget": "prompt_budget_instruction",
-    "difficulty": "difficulty_instruction",
-}
-_STARTS = {
-    "budget": """\
-prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the budget comes before any thinking
-# prompt += "<budget>200</budget>"  # to set the budget yourself
-""",
-    "difficulty": """\
-prompt = prompt.removesuffix("\\n").removesuffix("<think>")  # the tag comes before any thinking
-# prompt += "[Easy]"  # for a brief answer
-""",
-    "prompt_budget": 'prompt = prompt.replace("{budget}", "200")  # tokens to use\n',
-}
-_SERVING = """\
-`{checkpoint}` is an ordinary Hugging Face folder:
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-path = "{checkpoint}"
-tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModelForCausalLM.from_pretrained(path)
-question = [{{"role": "user", "content": {question}}}]
-prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
-{start}inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-output = model.generate(**inputs, max_new_tokens=4096)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
-```
-
-To serve it: `vllm serve {checkpoint}`, then send prompts made as above to `/v1/completions`."""
 
 
 def again(run: Run) -> Part:

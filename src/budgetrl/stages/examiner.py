@@ -8,12 +8,13 @@ from typing import Any
 
 from budgetrl.budget.metrics import summarise
 from budgetrl.budget.records import Outcome, Problem
+from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.rewards.shape import Controller, Shape
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Job
 from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks, seeds_for
-from budgetrl.stages.loop import Loop, model_card
+from budgetrl.stages.loop import Loop
 
 
 @dataclass
@@ -75,5 +76,6 @@ class Examiner:
         return [[sample.outcome for sample in group] for group in groups]
 
     def _keep(self) -> None:
-        card = model_card(self.job, self.collector.fmt, self.loop.ctx.folder.path.name)
-        self.loop.saved.save_policy("best", self.policy, self.loop.engine, card)
+        job, fmt, run = self.job, self.collector.fmt, self.loop.ctx.folder.path.name
+        card = model_card(job.model, fmt, job.dataset.name, job.seed, run)
+        self.loop.saved.save_policy("best", self.policy, self.loop.engine, fmt, card)

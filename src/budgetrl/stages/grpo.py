@@ -11,6 +11,7 @@ from budgetrl.budget.checks import require_count, require_option, require_range
 from budgetrl.budget.format import FORMAT_NAMES
 from budgetrl.budget.records import Problem
 from budgetrl.data.spec import DatasetSpec, Split
+from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.policy.spec import MINI
@@ -20,7 +21,7 @@ from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faul
 from budgetrl.stages.examiner import Examiner, Standing
 from budgetrl.stages.generation import Row, collector_for, open_verifier, problems_of, say_overlap
 from budgetrl.stages.label import Label, read_labels
-from budgetrl.stages.loop import Loop, Stopwatch, model_card
+from budgetrl.stages.loop import Loop, Stopwatch
 from budgetrl.stages.provenance import hashes_of
 from budgetrl.stages.rollouts import Rollout
 from budgetrl.stages.writing import Writer
@@ -173,7 +174,8 @@ class Grpo(Stage):
                         _log_completions(rollout.rows(step, COMPLETIONS_LOGGED), step, ctx)
                     loop.finish_step(step, metrics, may_save=step in (first + updates, self.steps))
                     bar.update(1, **metrics)
-        saved.save_policy("last", policy, engine, model_card(job, collector.fmt, ctx.folder.path.name))
+        card = model_card(job.model, collector.fmt, job.dataset.name, job.seed, ctx.folder.path.name)
+        saved.save_policy("last", policy, engine, collector.fmt, card)
         engine.close()
         return standing.result
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from budgetrl.budget.format import ResponseFormat
 from budgetrl.run.folder import read_rows
 from budgetrl.run.health import HealthMonitor
 from budgetrl.run.stop import Stopped
-from budgetrl.stages.base import Context, Job
+from budgetrl.stages.base import Context
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
 
@@ -93,50 +92,3 @@ class Stopwatch:
         self._last = now
         speed = {"time/tokens_per_second": tokens / sum(self._laps.values())} if tokens else {}
         return {f"time/{name}": seconds for name, seconds in self._laps.items()} | speed
-
-
-def model_card(job: Job, fmt: ResponseFormat, run: str) -> str:
-    """README.md of a checkpoint: where it comes from, and how it was asked in the format that it learnt."""
-    made = {"model": job.model.name, "source": job.model.path, "dataset": job.dataset.name, "run": run}
-    asked = job.model.instructions(fmt)
-    prompt = _INSTRUCTED.format(asked=asked.strip()) if asked else "The prompt is the question alone."
-    starts = _STARTS.get(fmt.name, "").format(tags=" or ".join(f"`{tag}`" for tag in job.model.difficulty_tags))
-    return _CARD.format(**made, seed=job.seed, prompt=prompt, starts=starts)
-
-
-_CARD = """---
-library_name: transformers
-tags: [budgetrl]
----
-# {model}, stage {run}
-
-Made by budgetrl from `{source}` on `{dataset}` with seed {seed}. `config.yaml` and `launch.sh` of the run
-folder say exactly how.
-
-## Asking it
-
-{prompt}
-{starts}"""
-
-_INSTRUCTED = """The prompt is the question, and below it, after a blank line:
-
-~~~text
-{asked}
-~~~
-"""
-
-_THINK = "If the chat template ends the prompt with `<think>`, take that off:"
-
-_STARTS = {
-    "budget": f"""
-The response is `<budget>b</budget><solution>...</solution>`. {_THINK} the budget comes before any thinking.
-To set the length yourself, let the response begin with `<budget>b</budget>`, b in tokens.
-""",
-    "difficulty": f"""
-The response begins with {{tags}}. {_THINK} the tag comes before any thinking.
-""",
-    "prompt_budget": """
-Put the number of tokens that it may use where the instruction says {{budget}}.
-""",
-}
-"""What there is to know about the start of a response, by format."""

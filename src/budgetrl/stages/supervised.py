@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from budgetrl.budget.format import ResponseFormat
+from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.stages.base import Context, Job
-from budgetrl.stages.loop import Loop, model_card
+from budgetrl.stages.loop import Loop
 from budgetrl.training.batching import Batch, collate, plan_ranks
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.distributed import World
@@ -48,7 +49,7 @@ class Fit:
     tokens_per_device: int
     save_every: int
     fmt: ResponseFormat
-    """The format that is learnt, which the model card tells."""
+    """The format that is learnt, in which the checkpoint is to be asked."""
 
 
 def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, job: Job, ctx: Context) -> Path:
@@ -71,7 +72,8 @@ def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fi
             metrics = {"loss": loss, "lr": lr, "grad_norm": norm, "time/tokens_per_second": speed}
             loop.finish_step(step + 1, metrics)
             bar.update(1, **metrics)
-    last = saved.save_policy("last", policy, engine, model_card(job, how.fmt, ctx.folder.path.name))
+    card = model_card(job.model, how.fmt, job.dataset.name, job.seed, ctx.folder.path.name)
+    last = saved.save_policy("last", policy, engine, how.fmt, card)
     engine.close()
     return last
 

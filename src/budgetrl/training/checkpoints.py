@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from budgetrl.budget.errors import RequestError
+from budgetrl.budget.format import ResponseFormat
 from budgetrl.policy.loading import Policy, save_pretrained
 from budgetrl.training.distributed import World
 from budgetrl.training.engine import ZeroEngine
@@ -60,15 +61,15 @@ class Checkpoints:
         engine.load_state(folder)
         return state
 
-    def save_policy(self, name: str, policy: Policy, engine: ZeroEngine, card: str) -> Path:
-        """Write the weights as they are now to `checkpoints/<name>`. Call on every rank."""
+    def save_policy(self, name: str, policy: Policy, engine: ZeroEngine, fmt: ResponseFormat, card: str) -> Path:
+        """Write the weights as they are now to `checkpoints/<name>`, to be asked in the format. Call on every rank."""
         weights = engine.weights()
         target = self.folder / name
         if self._world.leads:
             fresh = self.folder / f"partial-{name}"
             if fresh.exists():  # a kill left it
                 shutil.rmtree(fresh)
-            save_pretrained(fresh, policy.model, policy.codec.tokenizer, weights, card)
+            save_pretrained(fresh, policy.model, policy.codec.tokenizer_to_save(fmt), weights, card)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)
         self._world.barrier()

@@ -1,0 +1,41 @@
+"""What a checkpoint says about itself."""
+
+import pytest
+
+from budgetrl.policy.card import model_card
+from budgetrl.policy.spec import ModelSpec
+
+INSTRUCTIONS = {
+    "instruction": "Reason.",
+    "budget_instruction": "Write <budget>n</budget> first.",
+    "prompt_budget_instruction": "Use {budget} tokens.",
+    "difficulty_instruction": "Call it [Easy] or [Hard].",
+}
+
+
+@pytest.mark.parametrize(
+    ("fmt", "asked", "start"),
+    [
+        ("plain", "Reason.", None),
+        (
+            "budget",
+            "Write <budget>n</budget> first.",
+            "<solution>...</solution>`: the budget comes before any thinking",
+        ),
+        ("prompt_budget", "Use {budget} tokens.", "where the instruction says {budget}"),
+        ("difficulty", "Call it [Easy] or [Hard].", "begins with `[Easy]` or `[Hard]`, before any thinking"),
+    ],
+)
+def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: str | None) -> None:
+    model = ModelSpec("small", "own/small", **INSTRUCTIONS)
+    card = model_card(model, model.response_format(fmt), "gsm8k", 7, "a-run")
+    assert "# small, stage a-run\n" in card
+    assert "from `own/small` on `gsm8k` with seed 7." in card
+    assert f"~~~text\n{asked}\n~~~" in card
+    assert start is None or start in card
+
+
+def test_a_model_without_an_instruction_is_asked_the_question_alone() -> None:
+    model = ModelSpec()
+    card = model_card(model, model.response_format("budget"), "mini", 0, "a-run")
+    assert "The prompt is the question alone." in card
