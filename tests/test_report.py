@@ -260,6 +260,30 @@ def test_a_change_has_its_interval_behind_it() -> None:
     assert "| 60.0 % shorter (55.0 to 65.0) |" in table
 
 
+def test_no_error_is_shown_where_all_were_alike() -> None:
+    alike = {"format": 1.0, "format_se": 0.0, "length": 37.0, "length_se": 1e-17}
+    unchanged = {"compression": 0.0, "compression_se": 0.0, "compression_low": -1e-8, "compression_high": 1e-8}
+    unchanged |= {"accuracy_change": 0.0, "accuracy_change_se": 0.0} | dict.fromkeys(
+        ("accuracy_change_low", "accuracy_change_high"), 0.0
+    )
+    assert "| well formed | 100.0 % |" in tables.evaluation({"mini": Results(alike)})
+    table = tables.before_after(Results(alike | {"accuracy": 0.9}), Results(alike), Results(unchanged))
+    assert "| accuracy | 90.0 % | - | +0.0 points |" in table
+    assert "| length, tokens | 37.0 | 37.0 | 0.0 % shorter |" in table
+    assert "| mini | +0.0 points | 0.0 % |" in tables.gains({"mini": Results(unchanged)})
+    little = Results({"format": 0.9996, "format_se": 0.0004})
+    assert "| well formed | 100.0 ± 0.0 % |" in tables.evaluation({"mini": little})
+
+
+def test_a_headline_has_no_error_where_nothing_changed() -> None:
+    numbers = {"initial/mini/length": 9.0, "trained/mini/length": 9.0, "trained/mini/accuracy": 1.0}
+    numbers |= {
+        f"mini/{key}": 0.0 for key in ("compression", "compression_se", "accuracy_change", "accuracy_change_se")
+    }
+    said = headline(Run(Path("run"), {"stage": {"name": "pipeline"}}, Results(numbers), [], []))
+    assert said == "9 tokens instead of 9 (0 % shorter) at 100.0 % accuracy (+0.0 points)."
+
+
 def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
     keys = ("accuracy", "pass_at_2", "pass_at_8", "maj_at_8", "cutoff_64/accuracy", "cutoff_128/accuracy")
     results = Results(dict.fromkeys(keys, 0.5) | {"tokens_per_correct": 81.25, "cutoff_area": 0.4})

@@ -166,6 +166,13 @@ def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
     ]
 
 
+def test_an_error_of_nothing_stands_in_the_csv_alone() -> None:
+    table = Table("mini", ("reward",), (Line(("a",), Results({"format": 1.0, "format_se": 0.0}), 3),))
+    assert "| a | 3 | 100.0 |" in to_markdown(table)
+    assert r"a & 3 & 100.0 \\" in to_latex(table)
+    assert to_csv([table]) == "dataset,reward,runs,format,format_se\nmini,a,3,1,0\n"
+
+
 def test_signs_and_errors_are_typeset() -> None:
     results = Results({"accuracy": 0.9, "accuracy_se": 0.01, "accuracy_change": -0.02})
     latex = to_latex(Table("mini", ("r_b",), (Line(("-0.4",), results, 1),)))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 READ_AS = (
     "± is one standard error: of the mean over a row's runs, with the problems the same in all, or where that is "
-    "one run, of the mean over its problems. A number that not all of a row's runs have is left out."
+    "one run, of the mean over its problems; none where all of these were alike. A number that not all of a row's "
+    "runs have is left out."
 )
 _RANKED = " Bold: best of a column; underlined: second best."
 _PAPER_READ_AS = " Numbers of the paper are as certain as they say, those without a remark highly so."

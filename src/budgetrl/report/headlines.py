@@ -44,7 +44,7 @@ def _points(estimate: Estimate | None) -> str:
 
 
 def _se(estimate: Estimate) -> str:
-    return "" if estimate.error is None else f", SE {100 * estimate.error:.1f}"
+    return "" if estimate.stated is None else f", SE {100 * estimate.stated:.1f}"
 
 
 def _evaluation_headline(run: Run, dataset: str) -> str:

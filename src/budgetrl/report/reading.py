@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from budgetrl.run.folder import RunFolder, read_rows
 
 Row = Mapping[str, Any]
+NOISE = 1e-7
+"""What is smaller than this comes of floating point: lengths that are all alike may have an error of 1e-17."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,11 @@ class Estimate:
 
     value: float
     error: float | None = None
+
+    @property
+    def stated(self) -> float | None:
+        """The error to show. None where it is 0: what was drawn was all alike, and that is no certainty."""
+        return self.error if self.error and self.error > NOISE else None
 
 
 @dataclass(frozen=True)

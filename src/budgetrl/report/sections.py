@@ -66,7 +66,7 @@ def _basis(rows: Sequence[Row]) -> str:
     return f"{ERRORS} {len(rows):,} completions of {problems:,} problems."
 
 
-ERRORS = "± is one standard error; samples of one problem count as one draw."
+ERRORS = "± is one standard error; samples of one problem count as one draw. None where all completions were alike."
 
 
 def levels(run: Run, dataset: str, models: Mapping[str, Results], suffix: str) -> Part:

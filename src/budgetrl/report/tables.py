@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from budgetrl.report.reading import Estimate, Results
+from budgetrl.report.reading import NOISE, Estimate, Results
 
 NAMES = {
     "accuracy": "accuracy",
@@ -44,6 +44,8 @@ def quantity(metric: str, estimate: Estimate | None) -> str:
 
     >>> quantity("accuracy", Estimate(0.9613, 0.0061)), quantity("length", Estimate(38.04, 0.42))
     ('96.1 ± 0.6 %', '38.0 ± 0.4')
+    >>> quantity("accuracy", Estimate(1.0, 0.0))  # an error of 0 is no certainty
+    '100.0 %'
     >>> quantity("budget_level_rho", Estimate(0.887)), quantity("budget", None)
     ('0.89', '-')
     """
@@ -51,7 +53,7 @@ def quantity(metric: str, estimate: Estimate | None) -> str:
         return ABSENT
     scale, digits, unit = _style(metric)
     value = f"{scale * estimate.value:.{digits}f}"
-    error = "" if estimate.error is None else f" ± {scale * estimate.error:.{digits}f}"
+    error = "" if estimate.stated is None else f" ± {scale * estimate.stated:.{digits}f}"
     return f"{value}{error}{unit}"
 
 
@@ -65,7 +67,7 @@ def change(metric: str, estimate: Estimate | None) -> str:
         return ABSENT
     scale, digits, unit = _style(metric)
     value = f"{scale * estimate.value:+.{digits}f}"
-    error = "" if estimate.error is None else f" ± {scale * estimate.error:.{digits}f}"
+    error = "" if estimate.stated is None else f" ± {scale * estimate.stated:.{digits}f}"
     return f"{value}{error}{' points' if unit else ''}"
 
 
@@ -76,12 +78,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool
 
 
 def interval(metric: str, ends: tuple[float, float] | None, sign: str = "+") -> str:
-    """The ends of a difference's 95 % interval, behind the difference; empty where there is none.
+    """The ends of a difference's 95 % interval, behind the difference; empty where there is none, or all were alike.
 
     >>> interval("accuracy", (-0.011, 0.013)), interval("compression", (0.5, 0.6), sign="-"), interval("length", None)
     (' (-1.1 to +1.3)', ' (50.0 to 60.0)', '')
     """
-    if ends is None:
+    if ends is None or ends[1] - ends[0] < NOISE:
         return ""
     scale, digits, _ = _style(metric)
     low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
