@@ -16,6 +16,7 @@ import synthetic_run
 from budgetrl.budget.records import Outcome
 from budgetrl.report import figures, tables
 from budgetrl.report.headlines import headline
+from budgetrl.report.metrics import quantity
 from budgetrl.report.reading import Estimate, Results, Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.rewards.budget_gauss import BudgetGauss
@@ -133,7 +134,7 @@ def test_an_evaluations_report_has_a_table_and_figures(tmp_path: Path) -> None:
     synthetic_run.evaluate_run(tmp_path / "run", problems=14)
     write_report(tmp_path / "run")
     accuracy = read_run(tmp_path / "run").result.get("mini/accuracy")
-    assert f"| accuracy | {tables.quantity('accuracy', accuracy)} |" in _text(tmp_path / "run")
+    assert f"| accuracy | {quantity('accuracy', accuracy)} |" in _text(tmp_path / "run")
     assert [path.stem for path in _pictures(tmp_path / "run")] == [
         "by_level",
         "budget_length",

@@ -19,8 +19,9 @@ from budgetrl.budget.records import Outcome
 from budgetrl.report import figures
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.comparison import write_comparison
-from budgetrl.report.formats import Line, Table, better, to_csv, to_latex, to_markdown
+from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import group_runs, pool, telling_keys
+from budgetrl.report.metrics import find
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.stages.report import Report
@@ -350,10 +351,10 @@ def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     written |= budget_area({64: before, 128: after}) | {"budget_64/accuracy": 0.5, "budget_64/length": 60.0}
     metrics = {key for key in written if not key.endswith(("_se", "_low", "_high"))}
     assert {"pass_at_4", "maj_at_2", "tokens_per_correct", "cutoff_area", "budget_area", "level_2/budget"} <= metrics
-    assert {better(metric) for metric in metrics} == {-1, 0, 1}
-    assert [better(key) for key in ("maj_at_2", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
+    assert {find(metric).better for metric in metrics} == {-1, 0, 1}
+    assert [find(key).better for key in ("maj_at_2", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
     with pytest.raises(KeyError):
-        better("temperature")
+        find("temperature")
 
 
 def test_tables_have_the_price_and_the_most_samples_and_the_csv_has_more() -> None:

@@ -9,6 +9,7 @@ from budgetrl.report import figures, tables
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import Group, group_runs, is_number, measured_on, settings, text
+from budgetrl.report.metrics import ABSENT
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_parts
@@ -145,7 +146,7 @@ def _differences(runs: Mapping[str, Run]) -> Part:
     title = "What differs"
     if not varying:
         return Gap(title, "the configurations are the same, or missing")
-    rows = [[name, *(str(values.get(key, tables.ABSENT)) for key in varying)] for name, values in flat.items()]
+    rows = [[name, *(str(values.get(key, ABSENT)) for key in varying)] for name, values in flat.items()]
     return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
 
 

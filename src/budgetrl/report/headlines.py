@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from budgetrl.report import tables
+from budgetrl.report.metrics import quantity
 from budgetrl.report.reading import Estimate, Row, Run
 
 ENDS = 10
@@ -49,8 +49,8 @@ def _se(estimate: Estimate) -> str:
 
 def _evaluation_headline(run: Run, dataset: str) -> str:
     results = run.result.below(dataset)
-    accuracy = tables.quantity("accuracy", results.get("accuracy"))
-    return f"{dataset}: {accuracy} right, in {tables.quantity('length', results.get('length'))} tokens."
+    accuracy = quantity("accuracy", results.get("accuracy"))
+    return f"{dataset}: {accuracy} right, in {quantity('length', results.get('length'))} tokens."
 
 
 def _training_headline(run: Run) -> str:

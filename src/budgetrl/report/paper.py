@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from budgetrl.budget.errors import RequestError
-from budgetrl.report.formats import METRICS, Line, is_share
+from budgetrl.report.formats import Line
+from budgetrl.report.metrics import SEVERAL, find
 from budgetrl.report.reading import Results
 
+_METRICS = [metric.key for metric in SEVERAL]
 COLUMNS = ("model", "dataset", "metric", "value", "certainty")
 CERTAINTIES = ("high", "medium", "low")
 
@@ -48,11 +50,11 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
             raise RequestError(f"{path}, line 1: has no column {missing[0]}; needs {','.join(COLUMNS)}")
         for row in reader:
             at = f"{path}, line {reader.line_num}"
-            if row["metric"] not in METRICS:
-                raise RequestError(f"{at}: {row['metric']!r} is no metric; there are {', '.join(METRICS)}")
+            if row["metric"] not in _METRICS:
+                raise RequestError(f"{at}: {row['metric']!r} is no metric; there are {', '.join(_METRICS)}")
             if row["certainty"] not in CERTAINTIES:
                 raise RequestError(f"{at}: certainty is {row['certainty']!r}, not {', '.join(CERTAINTIES)}")
-            value = _number(row["value"], at) / (100 if is_share(row["metric"]) else 1)
+            value = _number(row["value"], at) / find(row["metric"]).kind.scale
             yield row["dataset"], row["model"], row["metric"], _Number(value, row["value"].strip(), row["certainty"])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from budgetrl.budget.format import AUTO
 from budgetrl.report import figures, tables
+from budgetrl.report.metrics import quantity
 from budgetrl.report.reading import Results, Row, Run, read_run
 from budgetrl.rewards.registry import shape_class
 
@@ -148,7 +149,7 @@ def on_the_way(run: Run) -> Part:
     title = "On the way"
     cold_start, label = (read_run(run.path / name).result for name in ("cold_start", "label"))
     said = [
-        words.format(tables.quantity(metric, results.get(metric)))
+        words.format(quantity(metric, results.get(metric)))
         for results, metric, words in (
             (
                 cold_start,
