@@ -13,12 +13,12 @@ def headline(run: Run) -> str:
     if run.stage == "pipeline":
         return " ".join(_pipeline_headlines(run))
     if run.stage == "evaluate":
-        return " ".join(_evaluation_headline(run, dataset) for dataset in run.result.datasets())
+        return " ".join(_evaluation_headline(run, dataset) for dataset in run.datasets())
     return _training_headline(run)
 
 
 def _pipeline_headlines(run: Run) -> Iterator[str]:
-    datasets = run.result.below("trained").datasets()
+    datasets = run.datasets()
     for dataset in datasets:
         numbers = run.result.numbers
         before, after = numbers.get(f"initial/{dataset}/length"), numbers.get(f"trained/{dataset}/length")

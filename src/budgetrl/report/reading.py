@@ -102,6 +102,17 @@ class Run:
         """The stage's name; empty where there is no configuration."""
         return str(self.config.get("stage", {}).get("name", ""))
 
+    def datasets(self) -> list[str]:
+        """What it was measured on; of a pipeline, what its trained model was."""
+        return (self.result.below("trained") if self.stage == "pipeline" else self.result).datasets()
+
+    def final(self, dataset: str) -> Results:
+        """What it is judged by: a pipeline's trained model, and what that changed against the initial one."""
+        if self.stage != "pipeline":
+            return self.result.below(dataset)
+        changes, trained = self.result.below(dataset), self.result.below(f"trained/{dataset}")
+        return Results({**changes.numbers, **trained.numbers})
+
     def free(self, dataset: str) -> list[Row]:
         """Completions on a data set in which the model chose the budget."""
         return [row for row in self._on(dataset) if row.get("prefilled") is None]
