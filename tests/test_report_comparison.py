@@ -190,6 +190,17 @@ def test_the_papers_numbers_stand_below_ours_with_their_certainty(tmp_path: Path
     assert "## Results: gsm8k\n\n|  | runs | accuracy, % |\n| --- | ---: | ---: |\n| paper: R1_Distill |" in report
 
 
+def test_what_is_said_of_a_papers_number_stands_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_text(
+        "model,dataset,metric,value,certainty,remark\n"
+        "A,mini,match_50,65.35,medium,at most\n"
+        "A,mini,compression,74.47,high,up to 10 % more_or_less\n"
+    )
+    table = Table("mini", ("",), (*read_paper(tmp_path / "paper.csv")["mini"].values(),))
+    assert "| 74.47 (up to 10 % more_or_less) | 65.35 (at most; medium) |" in to_markdown(table)
+    assert r"& 74.47 (up to 10 \% more\_or\_less) & 65.35 (at most; medium) \\" in to_latex(table)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -25,7 +25,7 @@ READ_AS = (
     "runs have is left out."
 )
 _RANKED = " Bold: best of a column; underlined: second best."
-_PAPER_READ_AS = " Numbers of the paper are as certain as they say, those without a remark highly so."
+_PAPER_READ_AS = " Numbers of the paper are as certain as they say, and highly so where they say nothing of it."
 
 
 def write_comparison(

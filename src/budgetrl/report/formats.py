@@ -7,7 +7,7 @@ round to the same are equally good. The paper's numbers are not ranked among our
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from budgetrl.report import tables
@@ -60,7 +60,7 @@ class Table:
 def to_markdown(table: Table) -> str:
     """Best in bold, second best underlined."""
     marks = ("{}", "**{}**", "<u>{}</u>")
-    rows = [[*line.labels, _count(line), *_cells(table, line, marks)] for line in table.lines]
+    rows = [[*line.labels, _count(line), *_cells(table, line, marks, str)] for line in table.lines]
     return tables.markdown(_header(table), rows)
 
 
@@ -69,7 +69,7 @@ def to_latex(table: Table) -> str:
     columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
     marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
     blocks = [
-        "\n".join(_latex_row([*line.labels, _count(line)], _cells(table, line, marks)) for line in lines)
+        "\n".join(_latex_row([*line.labels, _count(line)], _cells(table, line, marks, _latex_text)) for line in lines)
         for lines in (table.ours(), table.papers())
         if lines
     ]
@@ -128,14 +128,17 @@ def _header(table: Table) -> list[str]:
     return [*table.keys, "runs", *(f"{name},{unit}" if unit else name for name, unit in units)]
 
 
-def _cells(table: Table, line: Line, marks: Sequence[str]) -> list[str]:
-    """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number."""
+def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str], str]) -> list[str]:
+    """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number.
+
+    `quoted` makes a remark fit to be printed.
+    """
     cells = []
     for metric in table.metrics():
         cell = line.printed.get(metric) or number(metric, line.results.get(metric))
         marked = table.ranked and line.runs is not None
         mark = ranks(table.ours(), metric).get(table.ours().index(line), 0) if marked else 0
-        remark = f" ({line.remarks[metric]})" if metric in line.remarks else ""
+        remark = f" ({quoted(line.remarks[metric])})" if metric in line.remarks else ""
         cells.append(f"{marks[mark].format(cell)}{remark}")
     return cells
 
@@ -144,7 +147,11 @@ def _count(line: Line) -> str:
     return "" if line.runs is None else str(line.runs)
 
 
+def _latex_text(text: str) -> str:
+    return text.translate(_SPECIAL)
+
+
 def _latex_row(texts: Sequence[str], numbers: Sequence[str]) -> str:
-    cells = [*(text.translate(_SPECIAL) for text in texts), *(number.replace("±", r"$\pm$") for number in numbers)]
+    cells = [*map(_latex_text, texts), *(number.replace("±", r"$\pm$") for number in numbers)]
     cells = [re.sub(r"^-(?=\d)|(?<={)-(?=\d)", "$-$", cell) for cell in cells]
     return f"{' & '.join(cells)} \\\\"
