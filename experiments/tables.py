@@ -23,10 +23,10 @@ from run import DRY, Experiment, is_finished, read_experiment, run_rows
 from budgetrl.budget.errors import RequestError
 from budgetrl.plan import Plan
 from budgetrl.report import figures
-from budgetrl.report.comparison import picture, write_comparison
-from budgetrl.report.groups import FOLDER, Group, group_runs, measured_on
+from budgetrl.report.comparison import write_comparison
+from budgetrl.report.groups import FOLDER, RunGroup, group_runs
 from budgetrl.report.reading import Row, Run, read_run
-from budgetrl.report.sections import Gap, Section
+from budgetrl.report.sections import Gap, Section, picture
 from budgetrl.stages.base import LEARNT, WRITTEN
 
 if TYPE_CHECKING:
@@ -84,30 +84,30 @@ def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
     groups = group_runs([read_run(folder) for folder in folders], (FOLDER,)) if folders else []
     draw, caption = FIGURES[table.figure or ""]
     sections = []
-    for dataset in dict.fromkeys(dataset for group in groups for run in group.runs for dataset in measured_on(run)):
+    for dataset in dict.fromkeys(dataset for group in groups for run in group.runs for dataset in run.datasets()):
         if (figure := draw(groups, dataset)) is not None:
-            shown = picture(figure, out, f"{table.name}_{dataset}", f"{table.title}: {dataset}")
+            shown = picture(figure, out, f"{table.name}_{dataset}", f"{table.title}: {dataset}", pdf=True)
             sections.append(Section(f"Figure: {dataset}", f"{shown}\n\n{caption}"))
     return sections
 
 
-def _by_level(groups: Sequence[Group], dataset: str) -> "Figure | None":
+def _by_level(groups: Sequence[RunGroup], dataset: str) -> "Figure | None":
     return figures.by_level({group.label: group.on(dataset) for group in groups})
 
 
-def _budget_against_length(groups: Sequence[Group], dataset: str) -> "Figure | None":
+def _budget_against_length(groups: Sequence[RunGroup], dataset: str) -> "Figure | None":
     return figures.budget_against_length([row for run in _evaluated(groups) for row in run.free(dataset)])
 
 
-def _length_control(groups: Sequence[Group], dataset: str) -> "Figure | None":
+def _length_control(groups: Sequence[RunGroup], dataset: str) -> "Figure | None":
     return figures.length_control([row for run in _evaluated(groups) for row in run.controlled(dataset)])
 
 
-def _inflation(groups: Sequence[Group], _: str) -> "Figure | None":
+def _inflation(groups: Sequence[RunGroup], _: str) -> "Figure | None":
     return figures.budgets_in_training({group.label: _training(group) for group in groups})
 
 
-FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]] = {
+FIGURES: dict[str, tuple[Callable[[Sequence[RunGroup], str], "Figure | None"], str]] = {
     "by_level": (_by_level, "Means over runs; bars are as in the table."),
     "budget_against_length": (_budget_against_length, "Completions of all runs; the table has the slope."),
     "length_control": (
@@ -118,13 +118,13 @@ FIGURES: dict[str, tuple[Callable[[Sequence[Group], str], "Figure | None"], str]
 }
 
 
-def _evaluated(groups: Sequence[Group]) -> list[Run]:
+def _evaluated(groups: Sequence[RunGroup]) -> list[Run]:
     """The evaluations that runs are judged by."""
     runs = [run for group in groups for run in group.runs]
     return [read_run(run.path / "trained") if run.stage == "pipeline" else run for run in runs]
 
 
-def _training(group: Group) -> list[Row]:
+def _training(group: RunGroup) -> list[Row]:
     """The steps of all runs."""
     return [row for run in group.runs for row in read_run(run.path / "grpo").metrics]
 

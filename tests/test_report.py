@@ -16,6 +16,7 @@ import synthetic_run
 from budgetrl.budget.records import Outcome
 from budgetrl.report import figures, tables
 from budgetrl.report.headlines import headline
+from budgetrl.report.metrics import quantity
 from budgetrl.report.reading import Estimate, Results, Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.rewards.budget_gauss import BudgetGauss
@@ -133,7 +134,7 @@ def test_an_evaluations_report_has_a_table_and_figures(tmp_path: Path) -> None:
     synthetic_run.evaluate_run(tmp_path / "run", problems=14)
     write_report(tmp_path / "run")
     accuracy = read_run(tmp_path / "run").result.get("mini/accuracy")
-    assert f"| accuracy | {tables.quantity('accuracy', accuracy)} |" in _text(tmp_path / "run")
+    assert f"| accuracy | {quantity('accuracy', accuracy)} |" in _text(tmp_path / "run")
     assert [path.stem for path in _pictures(tmp_path / "run")] == [
         "by_level",
         "budget_length",
@@ -258,6 +259,30 @@ def test_a_change_has_its_interval_behind_it() -> None:
     table = tables.before_after(before, after, Results(changes))
     assert "| -1.0 ± 0.4 points (-1.8 to -0.2) |" in table
     assert "| 60.0 % shorter (55.0 to 65.0) |" in table
+
+
+def test_no_error_is_shown_where_all_were_alike() -> None:
+    alike = {"format": 1.0, "format_se": 0.0, "length": 37.0, "length_se": 1e-17}
+    unchanged = {"compression": 0.0, "compression_se": 0.0, "compression_low": -1e-8, "compression_high": 1e-8}
+    unchanged |= {"accuracy_change": 0.0, "accuracy_change_se": 0.0} | dict.fromkeys(
+        ("accuracy_change_low", "accuracy_change_high"), 0.0
+    )
+    assert "| well formed | 100.0 % |" in tables.evaluation({"mini": Results(alike)})
+    table = tables.before_after(Results(alike | {"accuracy": 0.9}), Results(alike), Results(unchanged))
+    assert "| accuracy | 90.0 % | - | +0.0 points |" in table
+    assert "| length, tokens | 37.0 | 37.0 | 0.0 % shorter |" in table
+    assert "| mini | +0.0 points | 0.0 % |" in tables.gains({"mini": Results(unchanged)})
+    little = Results({"format": 0.9996, "format_se": 0.0004})
+    assert "| well formed | 100.0 ± 0.0 % |" in tables.evaluation({"mini": little})
+
+
+def test_a_headline_has_no_error_where_nothing_changed() -> None:
+    numbers = {"initial/mini/length": 9.0, "trained/mini/length": 9.0, "trained/mini/accuracy": 1.0}
+    numbers |= {
+        f"mini/{key}": 0.0 for key in ("compression", "compression_se", "accuracy_change", "accuracy_change_se")
+    }
+    said = headline(Run(Path("run"), {"stage": {"name": "pipeline"}}, Results(numbers), [], []))
+    assert said == "9 tokens instead of 9 (0 % shorter) at 100.0 % accuracy (+0.0 points)."
 
 
 def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:

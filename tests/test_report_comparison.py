@@ -19,8 +19,9 @@ from budgetrl.budget.records import Outcome
 from budgetrl.report import figures
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.comparison import write_comparison
-from budgetrl.report.formats import Line, Table, better, to_csv, to_latex, to_markdown
+from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import group_runs, pool, telling_keys
+from budgetrl.report.metrics import find
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_report
@@ -168,6 +169,13 @@ def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
     ]
 
 
+def test_an_error_of_nothing_stands_in_the_csv_alone() -> None:
+    table = Table("mini", ("reward",), (Line(("a",), Results({"format": 1.0, "format_se": 0.0}), 3),))
+    assert "| a | 3 | 100.0 |" in to_markdown(table)
+    assert r"a & 3 & 100.0 \\" in to_latex(table)
+    assert to_csv([table]) == "dataset,reward,runs,format,format_se\nmini,a,3,1,0\n"
+
+
 def test_signs_and_errors_are_typeset() -> None:
     results = Results({"accuracy": 0.9, "accuracy_se": 0.01, "accuracy_change": -0.02})
     latex = to_latex(Table("mini", ("r_b",), (Line(("-0.4",), results, 1),)))
@@ -182,6 +190,17 @@ def test_the_papers_numbers_stand_below_ours_with_their_certainty(tmp_path: Path
     assert "## Results: mini" in report
     assert "| all runs | 1 | 87.0 ± 2.0 | 61.0 |\n| paper: SelfBudgeter-1.5B |  | 84.10 | 1231.79 (medium) |" in report
     assert "## Results: gsm8k\n\n|  | runs | accuracy, % |\n| --- | ---: | ---: |\n| paper: R1_Distill |" in report
+
+
+def test_what_is_said_of_a_papers_number_stands_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_text(
+        "model,dataset,metric,value,certainty,remark\n"
+        "A,mini,match_50,65.35,medium,at most\n"
+        "A,mini,compression,74.47,high,up to 10 % more_or_less\n"
+    )
+    table = Table("mini", ("",), (*read_paper(tmp_path / "paper.csv")["mini"].values(),))
+    assert "| 74.47 (up to 10 % more_or_less) | 65.35 (at most; medium) |" in to_markdown(table)
+    assert r"& 74.47 (up to 10 \% more\_or\_less) & 65.35 (at most; medium) \\" in to_latex(table)
 
 
 @pytest.mark.parametrize(
@@ -379,10 +398,10 @@ def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     written |= budget_area({64: before, 128: after}) | {"budget_64/accuracy": 0.5, "budget_64/length": 60.0}
     metrics = {key for key in written if not key.endswith(("_se", "_low", "_high"))}
     assert {"pass_at_4", "maj_at_2", "tokens_per_correct", "cutoff_area", "budget_area", "level_2/budget"} <= metrics
-    assert {better(metric) for metric in metrics} == {-1, 0, 1}
-    assert [better(key) for key in ("maj_at_2", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
+    assert {find(metric).better for metric in metrics} == {-1, 0, 1}
+    assert [find(key).better for key in ("maj_at_2", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
     with pytest.raises(KeyError):
-        better("temperature")
+        find("temperature")
 
 
 def test_tables_have_the_price_and_the_most_samples_and_the_csv_has_more() -> None:

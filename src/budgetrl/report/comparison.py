@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from budgetrl.report import figures, tables
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
-from budgetrl.report.groups import Group, group_runs, is_number, measured_on, settings, text
+from budgetrl.report.groups import RunGroup, group_runs, is_number, settings, text
+from budgetrl.report.metrics import ABSENT
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_parts
-from budgetrl.report.sections import Gap, Part, Section
+from budgetrl.report.sections import Gap, Part, Section, picture
 from budgetrl.run.folder import write_atomically
 
 if TYPE_CHECKING:
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 READ_AS = (
     "± is one standard error: of the mean over a row's runs, with the problems the same in all, or where that is "
-    "one run, of the mean over its problems. A number that not all of a row's runs have is left out."
+    "one run, of the mean over its problems; none where all of these were alike. A number that not all of a row's "
+    "runs have is left out."
 )
 _RANKED = " Bold: best of a column; underlined: second best."
-_PAPER_READ_AS = " Numbers of the paper are as certain as they say, those without a remark highly so."
+_PAPER_READ_AS = " Numbers of the paper are as certain as they say, and highly so where they say nothing of it."
 
 
 def write_comparison(
@@ -44,12 +46,12 @@ def write_comparison(
     they are of several stages. Returns the path of the Markdown.
     """
     runs = {short: read_run(path) for short, path in short_names(run_dirs).items()}
-    finished = {short: run for short, run in runs.items() if measured_on(run)}
+    finished = {short: run for short, run in runs.items() if run.datasets()}
     groups = group_runs([*finished.values()], by) if finished else []
     built = _tables(groups, paper)
     parts = [*before]
     for table in built:
-        measured = {short: run for short, run in finished.items() if table.dataset in measured_on(run)}
+        measured = {short: run for short, run in finished.items() if table.dataset in run.datasets()}
         note = caution(measured, table.dataset) if len(measured) > 1 else ""
         parts.append(_results(table, groups, out_dir, len(built) > 1, note))
     parts += [_differences(finished)] if differences and len(finished) > 1 else []
@@ -60,10 +62,10 @@ def write_comparison(
     return write_parts(out_dir / f"{name}.md", title or counted, "", parts)
 
 
-def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:
+def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
     """One for each data set; the paper's lines stand below ours."""
     papers = read_paper(paper) if paper else {}
-    measured = dict.fromkeys(dataset for group in groups for run in group.runs for dataset in measured_on(run))
+    measured = dict.fromkeys(dataset for group in groups for run in group.runs for dataset in run.datasets())
     keys = tuple(groups[0].values) if groups else ()
     width = max(1, len(keys))
     return [
@@ -74,15 +76,15 @@ def _tables(groups: Sequence[Group], paper: Path | None) -> list[Table]:
                 *(_line(group, dataset) for group in groups if group.on(dataset).numbers),
                 *(_widened(line, width) for line in papers.get(dataset, {}).values()),
             ),
-            ranked=alike([run for group in groups for run in group.runs if dataset in measured_on(run)], dataset),
+            ranked=alike([run for group in groups for run in group.runs if dataset in run.datasets()], dataset),
         )
         for dataset in {**measured, **dict.fromkeys(papers)}
     ]
 
 
-def _line(group: Group, dataset: str) -> Line:
+def _line(group: RunGroup, dataset: str) -> Line:
     labels = tuple(map(text, group.values.values())) or (group.label,)
-    counted = [run for run in group.runs if dataset in measured_on(run)]
+    counted = [run for run in group.runs if dataset in run.datasets()]
     return Line(labels, group.on(dataset), runs=len(counted))
 
 
@@ -90,14 +92,14 @@ def _widened(line: Line, width: int) -> Line:
     return replace(line, labels=(*line.labels, *[""] * (width - 1)))
 
 
-def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool, note: str) -> Part:
+def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: bool, note: str) -> Part:
     measured = [(group, results) for group in groups if (results := group.on(table.dataset)).get("accuracy")]
     drawn = {
         "coefficient": ("Accuracy and length against the coefficient", _curves(measured)),
         "accuracy_length": ("Accuracy against length", _front(measured)),
     }
     shown = [
-        picture(figure, out_dir, f"{stem}_{table.dataset}" if several else stem, alt)
+        picture(figure, out_dir, f"{stem}_{table.dataset}" if several else stem, alt, pdf=True)
         for stem, (alt, figure) in drawn.items()
         if figure is not None
     ]
@@ -107,7 +109,7 @@ def _results(table: Table, groups: Sequence[Group], out_dir: Path, several: bool
     return Section(title, "\n\n".join([*shown, to_markdown(table), reading, *([note] if note else [])]))
 
 
-def _curves(measured: Sequence[tuple[Group, Results]]) -> "Figure | None":
+def _curves(measured: Sequence[tuple[RunGroup, Results]]) -> "Figure | None":
     """Over the first key that has several numbers as values: a line for each choice of the other keys."""
     keys = list(measured[0][0].values) if measured else []
     axis = next((key for key in keys if len({_number(group, key) for group, _ in measured} - {None}) > 1), None)
@@ -116,26 +118,18 @@ def _curves(measured: Sequence[tuple[Group, Results]]) -> "Figure | None":
     lines: dict[str, dict[float, Results]] = {}
     for group, results in measured:
         if (x := _number(group, axis)) is not None:
-            others = Group({key: value for key, value in group.values.items() if key != axis}, ())
+            others = RunGroup({key: value for key, value in group.values.items() if key != axis}, ())
             lines.setdefault(others.label if len(keys) > 1 else "", {})[x] = results
     return figures.against_coefficient(axis, lines)
 
 
-def _front(measured: Sequence[tuple[Group, Results]]) -> "Figure | None":
+def _front(measured: Sequence[tuple[RunGroup, Results]]) -> "Figure | None":
     return figures.accuracy_against_length({group.label: results for group, results in measured})
 
 
-def _number(group: Group, key: str) -> float | None:
+def _number(group: RunGroup, key: str) -> float | None:
     value = group.values[key]
     return value if is_number(value) else None
-
-
-def picture(figure: "Figure", out_dir: Path, stem: str, alt: str) -> str:
-    """A PNG to look at and a PDF for a paper; returns the Markdown that shows it."""
-    stem = stem.replace("/", "_")
-    figures.save(figure, out_dir / "figures" / f"{stem}.png")
-    figures.save_pdf(figure, out_dir / "figures" / f"{stem}.pdf")
-    return f"![{alt}](figures/{stem}.png)"
 
 
 def _differences(runs: Mapping[str, Run]) -> Part:
@@ -145,7 +139,7 @@ def _differences(runs: Mapping[str, Run]) -> Part:
     title = "What differs"
     if not varying:
         return Gap(title, "the configurations are the same, or missing")
-    rows = [[name, *(str(values.get(key, tables.ABSENT)) for key in varying)] for name, values in flat.items()]
+    rows = [[name, *(str(values.get(key, ABSENT)) for key in varying)] for name, values in flat.items()]
     return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
 
 

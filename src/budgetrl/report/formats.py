@@ -7,35 +7,13 @@ round to the same are equally good. The paper's numbers are not ranked among our
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from budgetrl.report import tables
+from budgetrl.report.metrics import EITHER, SEVERAL, find, names, number
 from budgetrl.report.reading import Estimate, Results
 
-METRICS = {
-    "accuracy": tables.NAMES["accuracy"],
-    "accuracy_change": "accuracy gained",
-    "length": tables.NAMES["length"],
-    "compression": "shorter by",
-    **tables.NAMES,
-    "length_budget_slope": "slope of length over budget",
-    **tables.PRICE,
-}
-"""The columns, in order, as far as there are numbers; pass@k and maj@k of the largest k come after them."""
-_MORE_IS_BETTER = (
-    *("accuracy", "accuracy_change", "compression", "format", "match_50", "match_25", "match_10", "pass_at", "maj_at"),
-    *("budget_level_rho", "length_budget_rho", "budget_area", "cutoff_area"),
-)
-_LESS_IS_BETTER = (
-    *("length", "length_change", "thinking_length", "truncated", "tokens_per_correct", "tokens_per_correct_change"),
-    *("budget_use_sd", "tokens_beyond_budget", "accuracy_beyond_budget", "verify/unparsed", "verify/timeouts"),
-)
-NEITHER = ("budget", "budget_use", "length_budget_slope")
-"""Metrics that are to be near something, such as a length, rather than large or small."""
-_BETTER = {**dict.fromkeys(_MORE_IS_BETTER, 1), **dict.fromkeys(_LESS_IS_BETTER, -1), **dict.fromkeys(NEITHER, 0)}
-_PART = re.compile(r"(?:level|budget|cutoff)_\d+/")
-_OF_K = re.compile(r"(?<=_at)_\d+$")
 _SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "%&#$_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
 )
@@ -68,7 +46,7 @@ class Table:
 
     def metrics(self) -> dict[str, str]:
         """Those of which there is a number, with their names."""
-        return _numbered(METRICS, self.lines)
+        return names(SEVERAL, [line.results for line in self.lines])
 
     def ours(self) -> list[Line]:
         """The lines of our runs."""
@@ -82,7 +60,7 @@ class Table:
 def to_markdown(table: Table) -> str:
     """Best in bold, second best underlined."""
     marks = ("{}", "**{}**", "<u>{}</u>")
-    rows = [[*line.labels, _count(line), *_cells(table, line, marks)] for line in table.lines]
+    rows = [[*line.labels, _count(line), *_cells(table, line, marks, str)] for line in table.lines]
     return tables.markdown(_header(table), rows)
 
 
@@ -91,7 +69,7 @@ def to_latex(table: Table) -> str:
     columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
     marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
     blocks = [
-        "\n".join(_latex_row([*line.labels, _count(line)], _cells(table, line, marks)) for line in lines)
+        "\n".join(_latex_row([*line.labels, _count(line)], _cells(table, line, marks, _latex_text)) for line in lines)
         for lines in (table.ours(), table.papers())
         if lines
     ]
@@ -120,7 +98,7 @@ def to_csv(several: Sequence[Table]) -> str:
 def _csv_columns(lines: Sequence[Line]) -> list[str]:
     """Each metric with its standard error and, for what has intervals, the ends of the 95 % interval."""
     columns = []
-    for metric in _numbered({**METRICS, **tables.FURTHER}, lines):
+    for metric in names(EITHER, [line.results for line in lines]):
         ends = ("_low", "_high") if any(line.results.interval(metric) for line in lines) else ()
         columns += [f"{metric}{end}" for end in ("", "_se", *ends)]
     return columns
@@ -134,57 +112,33 @@ def ranks(lines: Sequence[Line], metric: str) -> dict[int, int]:
     ({0: 1, 1: 1, 3: 2}, {})
     """
     shown = {i: _shown(metric, found) for i, line in enumerate(lines) if (found := line.results.get(metric))}
-    best = sorted({*shown.values()}, reverse=better(metric) > 0)
-    if len(best) < 2 or not better(metric):  # all alike: nothing is best
+    better = find(metric).better
+    best = sorted({*shown.values()}, reverse=better > 0)
+    if len(best) < 2 or not better:  # all alike: nothing is best
         return {}
     return {i: best.index(value) + 1 for i, value in shown.items() if value in best[:2]}
 
 
-def better(metric: str) -> int:
-    """1 where more is better, -1 where less is, 0 where neither is. KeyError for what evaluations do not write.
-
-    >>> better("pass_at_4"), better("level_3/length"), better("budget")
-    (1, -1, 0)
-    """
-    return _BETTER[_OF_K.sub("", _PART.sub("", metric))]
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is shown in percent."""
-    return tables.quantity(metric, Estimate(0.0)).endswith("%")
-
-
-def _numbered(names: Mapping[str, str], lines: Iterable[Line]) -> dict[str, str]:
-    """Those of the metrics, and of pass@k and maj@k of the largest k, of which a line has a number."""
-    results = [line.results for line in lines]
-    every = {**names, **tables.of_samples(results)}
-    return {metric: name for metric, name in every.items() if any(one.get(metric) for one in results)}
-
-
 def _shown(metric: str, estimate: Estimate) -> float:
-    return float(tables.quantity(metric, Estimate(estimate.value)).removesuffix(" %"))
+    return float(number(metric, Estimate(estimate.value)))
 
 
 def _header(table: Table) -> list[str]:
-    names = [f"{name}{_unit(metric)}" for metric, name in table.metrics().items()]
-    return [*table.keys, "runs", *names]
+    units = [(name, find(metric).kind.unit) for metric, name in table.metrics().items()]
+    return [*table.keys, "runs", *(f"{name},{unit}" if unit else name for name, unit in units)]
 
 
-def _unit(metric: str) -> str:
-    """A difference of shares is in percentage points."""
-    if not is_share(metric):
-        return ""
-    return ", points" if metric.endswith("_change") else ", %"
+def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str], str]) -> list[str]:
+    """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number.
 
-
-def _cells(table: Table, line: Line, marks: Sequence[str]) -> list[str]:
-    """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number."""
+    `quoted` makes a remark fit to be printed.
+    """
     cells = []
     for metric in table.metrics():
-        cell = line.printed.get(metric) or tables.quantity(metric, line.results.get(metric)).removesuffix(" %")
+        cell = line.printed.get(metric) or number(metric, line.results.get(metric))
         marked = table.ranked and line.runs is not None
         mark = ranks(table.ours(), metric).get(table.ours().index(line), 0) if marked else 0
-        remark = f" ({line.remarks[metric]})" if metric in line.remarks else ""
+        remark = f" ({quoted(line.remarks[metric])})" if metric in line.remarks else ""
         cells.append(f"{marks[mark].format(cell)}{remark}")
     return cells
 
@@ -193,7 +147,11 @@ def _count(line: Line) -> str:
     return "" if line.runs is None else str(line.runs)
 
 
+def _latex_text(text: str) -> str:
+    return text.translate(_SPECIAL)
+
+
 def _latex_row(texts: Sequence[str], numbers: Sequence[str]) -> str:
-    cells = [*(text.translate(_SPECIAL) for text in texts), *(number.replace("±", r"$\pm$") for number in numbers)]
+    cells = [*map(_latex_text, texts), *(number.replace("±", r"$\pm$") for number in numbers)]
     cells = [re.sub(r"^-(?=\d)|(?<={)-(?=\d)", "$-$", cell) for cell in cells]
     return f"{' & '.join(cells)} \\\\"

@@ -19,7 +19,7 @@ _ABOUT_ANOTHER = ("_se", "_low", "_high")
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs with the same values of some keys."""
 
     values: Mapping[str, Any]
@@ -33,20 +33,7 @@ class Group:
 
     def on(self, dataset: str) -> Results:
         """The numbers of one data set, over the runs."""
-        return pool([numbers for run in self.runs if (numbers := final(run, dataset)).get("accuracy")])
-
-
-def final(run: Run, dataset: str) -> Results:
-    """What a run is judged by: a pipeline's trained model, and what it changed against the initial one."""
-    if run.stage != "pipeline":
-        return run.result.below(dataset)
-    changes, trained = run.result.below(dataset), run.result.below(f"trained/{dataset}")
-    return Results({**changes.numbers, **trained.numbers})
-
-
-def measured_on(run: Run) -> list[str]:
-    """The data sets of a run; of a pipeline, those of its trained model."""
-    return (run.result.below("trained") if run.stage == "pipeline" else run.result).datasets()
+        return pool([numbers for run in self.runs if (numbers := run.final(dataset)).get("accuracy")])
 
 
 def pool(several: Sequence[Results]) -> Results:
@@ -73,7 +60,7 @@ def pool(several: Sequence[Results]) -> Results:
     return Results(pooled)
 
 
-def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
+def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
     """Groups by the values of `by`, in their order, folders in that of `runs`.
 
     Without `by`, by what tells the runs apart but for the seed.
@@ -87,7 +74,7 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     folders = list(dict.fromkeys(map(_folder, runs)))
     for run in sorted(runs, key=lambda run: [_order(_value(run, key), key, folders) for key in keys]):
         members.setdefault(tuple(text(_value(run, key)) for key in keys), []).append(run)
-    return [Group({key: _value(group[0], key) for key in keys}, group) for group in members.values()]
+    return [RunGroup({key: _value(group[0], key) for key in keys}, group) for group in members.values()]
 
 
 def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:

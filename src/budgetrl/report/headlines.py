@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from budgetrl.report import tables
+from budgetrl.report.metrics import quantity
 from budgetrl.report.reading import Estimate, Row, Run
 
 ENDS = 10
@@ -13,12 +13,12 @@ def headline(run: Run) -> str:
     if run.stage == "pipeline":
         return " ".join(_pipeline_headlines(run))
     if run.stage == "evaluate":
-        return " ".join(_evaluation_headline(run, dataset) for dataset in run.result.datasets())
+        return " ".join(_evaluation_headline(run, dataset) for dataset in run.datasets())
     return _training_headline(run)
 
 
 def _pipeline_headlines(run: Run) -> Iterator[str]:
-    datasets = run.result.below("trained").datasets()
+    datasets = run.datasets()
     for dataset in datasets:
         numbers = run.result.numbers
         before, after = numbers.get(f"initial/{dataset}/length"), numbers.get(f"trained/{dataset}/length")
@@ -44,13 +44,13 @@ def _points(estimate: Estimate | None) -> str:
 
 
 def _se(estimate: Estimate) -> str:
-    return "" if estimate.error is None else f", SE {100 * estimate.error:.1f}"
+    return "" if estimate.stated is None else f", SE {100 * estimate.stated:.1f}"
 
 
 def _evaluation_headline(run: Run, dataset: str) -> str:
     results = run.result.below(dataset)
-    accuracy = tables.quantity("accuracy", results.get("accuracy"))
-    return f"{dataset}: {accuracy} right, in {tables.quantity('length', results.get('length'))} tokens."
+    accuracy = quantity("accuracy", results.get("accuracy"))
+    return f"{dataset}: {accuracy} right, in {quantity('length', results.get('length'))} tokens."
 
 
 def _training_headline(run: Run) -> str:

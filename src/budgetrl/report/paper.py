@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from budgetrl.budget.errors import RequestError
-from budgetrl.report.formats import METRICS, Line, is_share
+from budgetrl.report.formats import Line
+from budgetrl.report.metrics import SEVERAL, find
 from budgetrl.report.reading import Results
 
+_METRICS = [metric.key for metric in SEVERAL]
 COLUMNS = ("model", "dataset", "metric", "value", "certainty")
 CERTAINTIES = ("high", "medium", "low")
 
@@ -16,8 +18,8 @@ CERTAINTIES = ("high", "medium", "low")
 def read_paper(path: Path) -> dict[str, dict[str, Line]]:
     """Lines by data set and model, with one label: `paper: <model>`. Shares are in percent, as papers print them.
 
-    Numbers are shown as the file has them. One of less than high certainty carries that as a remark. Columns besides
-    COLUMNS are for the reader.
+    Numbers are shown as the file has them, with what a column `remark` says of them and, where it is less than high,
+    their certainty: "at most; medium". Further columns are for the reader.
     Raises RequestError, naming file and line.
     """
     found: dict[str, dict[str, dict[str, _Number]]] = {}
@@ -29,13 +31,13 @@ def read_paper(path: Path) -> dict[str, dict[str, Line]]:
 class _Number(NamedTuple):
     value: float
     printed: str
-    certainty: str
+    remark: str
 
 
 def _line(model: str, numbers: dict[str, _Number]) -> Line:
     results = Results({metric: number.value for metric, number in numbers.items()})
     printed = {metric: number.printed for metric, number in numbers.items()}
-    remarks = {metric: number.certainty for metric, number in numbers.items() if number.certainty != "high"}
+    remarks = {metric: number.remark for metric, number in numbers.items() if number.remark}
     return Line((f"paper: {model}",), results, remarks=remarks, printed=printed)
 
 
@@ -48,12 +50,14 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
             raise RequestError(f"{path}, line 1: has no column {missing[0]}; needs {','.join(COLUMNS)}")
         for row in reader:
             at = f"{path}, line {reader.line_num}"
-            if row["metric"] not in METRICS:
-                raise RequestError(f"{at}: {row['metric']!r} is no metric; there are {', '.join(METRICS)}")
+            if row["metric"] not in _METRICS:
+                raise RequestError(f"{at}: {row['metric']!r} is no metric; there are {', '.join(_METRICS)}")
             if row["certainty"] not in CERTAINTIES:
                 raise RequestError(f"{at}: certainty is {row['certainty']!r}, not {', '.join(CERTAINTIES)}")
-            value = _number(row["value"], at) / (100 if is_share(row["metric"]) else 1)
-            yield row["dataset"], row["model"], row["metric"], _Number(value, row["value"].strip(), row["certainty"])
+            value = _number(row["value"], at) / find(row["metric"]).kind.scale
+            said = (row.get("remark"), row["certainty"].replace("high", ""))
+            number = _Number(value, row["value"].strip(), "; ".join(filter(None, said)))
+            yield row["dataset"], row["model"], row["metric"], number
 
 
 def _number(text: str, at: str) -> float:

@@ -13,6 +13,8 @@ from budgetrl.run.folder import RunFolder, read_rows
 Row = Mapping[str, Any]
 EVALUATIONS = ("initial", "trained")
 """The parts of a pipeline that are evaluations, each in a folder of its own inside the pipeline's."""
+NOISE = 1e-7
+"""What is smaller than this comes of floating point: lengths that are all alike may have an error of 1e-17."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class Estimate:
 
     value: float
     error: float | None = None
+
+    @property
+    def stated(self) -> float | None:
+        """The error to show. None where it is 0: what was drawn was all alike, and that is no certainty."""
+        return self.error if self.error and self.error > NOISE else None
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,17 @@ class Run:
     def stage(self) -> str:
         """The stage's name; empty where there is no configuration."""
         return str(self.config.get("stage", {}).get("name", ""))
+
+    def datasets(self) -> list[str]:
+        """What it was measured on; of a pipeline, what its trained model was."""
+        return (self.result.below("trained") if self.stage == "pipeline" else self.result).datasets()
+
+    def final(self, dataset: str) -> Results:
+        """What it is judged by: a pipeline's trained model, and what that changed against the initial one."""
+        if self.stage != "pipeline":
+            return self.result.below(dataset)
+        changes, trained = self.result.below(dataset), self.result.below(f"trained/{dataset}")
+        return Results({**changes.numbers, **trained.numbers})
 
     def free(self, dataset: str) -> list[Row]:
         """Completions on a data set in which the model chose the budget."""

@@ -26,23 +26,23 @@ def write_report(run_dir: Path, result: Mapping[str, float] | None = None, out: 
 
 def _pipeline_run(run: Run) -> Iterator[Part]:
     initial, trained, grpo = (read_run(run.path / name) for name in ("initial", "trained", "grpo"))
-    datasets = run.result.below("trained").datasets()
+    datasets = run.datasets()
     if not datasets:
         yield Gap("Before and after", "result.json has no results of the trained model")
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
         models = {name: run.result.below(f"{name}/{dataset}") for name in ("initial", "trained")}
         yield Section(f"Before and after{suffix}", sections.before_after(run, trained, dataset, models))
-        yield sections.levels(run, dataset, models, suffix)
+        yield sections.levels(run, models, suffix)
         yield from sections.budget_figures(run, trained, dataset, suffix)
-        yield from sections.cut_off(run, models, dataset, suffix)
+        yield from sections.cut_off(run, models, suffix)
     yield sections.curves(run, grpo)
     yield sections.on_the_way(run)
     yield sections.example(initial, trained)
 
 
 def _evaluation_run(run: Run) -> Iterator[Part]:
-    datasets = run.result.datasets()
+    datasets = run.datasets()
     if not datasets:
         yield Gap("Results", "result.json has no results")
         return
@@ -50,19 +50,19 @@ def _evaluation_run(run: Run) -> Iterator[Part]:
     yield from sections.against(run, datasets)
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
-        yield sections.levels(run, dataset, {"": run.result.below(dataset)}, suffix)
+        yield sections.levels(run, {"": run.result.below(dataset)}, suffix)
         yield from sections.budget_figures(run, run, dataset, suffix)
-        yield from sections.cut_off(run, {"": run.result.below(dataset)}, dataset, suffix)
+        yield from sections.cut_off(run, {"": run.result.below(dataset)}, suffix)
 
 
 def _training_run(run: Run) -> Iterator[Part]:
     yield sections.curves(run, run)
-    if datasets := run.result.datasets():
+    if datasets := run.datasets():
         table = tables.evaluation({dataset: run.result.below(dataset) for dataset in datasets})
         yield Section("Results at the end", f"{table}\n\n{sections.ERRORS}")
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
-        yield sections.levels(run, dataset, {"": run.result.below(dataset)}, suffix)
+        yield sections.levels(run, {"": run.result.below(dataset)}, suffix)
     yield sections.late_samples(run)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from budgetrl.report import figures, tables
+from budgetrl.report.metrics import quantity
 from budgetrl.report.reading import Results, Row, Run, read_run
 
 if TYPE_CHECKING:
@@ -64,17 +65,17 @@ def _basis(rows: Sequence[Row]) -> str:
     return f"{ERRORS} {len(rows):,} completions of {problems:,} problems."
 
 
-ERRORS = "± is one standard error; samples of one problem count as one draw."
+ERRORS = "± is one standard error; samples of one problem count as one draw. None where all completions were alike."
 
 
-def levels(run: Run, dataset: str, models: Mapping[str, Results], suffix: str) -> Part:
+def levels(run: Run, models: Mapping[str, Results], suffix: str) -> Part:
     """Figure and table by level of one data set, for each of `models`. `suffix` tells data sets apart."""
     title = f"By level{suffix}"
     figure = figures.by_level(models)
     if figure is None:
         return Gap(title, "the problems have no levels")
-    picture = show(figure, run.out, "by_level", dataset, suffix, "Accuracy, length and budget by level")
-    return Section(title, f"{picture}\n\n{tables.by_level(models)}")
+    shown = picture(figure, run.out, f"by_level{suffix}", "Accuracy, length and budget by level")
+    return Section(title, f"{shown}\n\n{tables.by_level(models)}")
 
 
 def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Iterator[Part]:
@@ -84,34 +85,34 @@ def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Itera
     if figure is None:
         yield Gap(title, "no completion has a budget of its own")
     else:
-        picture = show(figure, run.out, "budget_length", dataset, suffix, "Length against budget")
-        yield Section(title, f"{picture}\n\n{_KEPT}")
+        shown = picture(figure, run.out, f"budget_length{suffix}", "Length against budget")
+        yield Section(title, f"{shown}\n\n{_KEPT}")
     title = f"Does a budget of yours control the length?{suffix}"
     figure = figures.length_control(evaluated.controlled(dataset))
     if figure is None:
         yield Gap(title, "no completion began with a user's budget")
     else:
         alt = "Length obtained against budget pre-filled"
-        picture = show(figure, run.out, "length_control", dataset, suffix, alt)
-        yield Section(title, f"{picture}\n\n{_CONTROLLED}")
+        shown = picture(figure, run.out, f"length_control{suffix}", alt)
+        yield Section(title, f"{shown}\n\n{_CONTROLLED}")
 
 
 _KEPT = "Each cell is coloured by the completions in it; on the dashed line the length is what was announced."
 _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
 
 
-def cut_off(run: Run, models: Mapping[str, Results], dataset: str, suffix: str) -> Iterator[Part]:
+def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[Part]:
     """What hard cut-offs leave of a data set's accuracy, for each model that has them, and what given budgets do."""
     cut = {model: results for model, results in models.items() if results.cutoffs()}
     figure = figures.against_limit(models) if cut else None
     if figure is None:
         return
     alt = "Accuracy against cut-offs and given budgets"
-    picture = show(figure, run.out, "cut_off", dataset, suffix, alt)
-    shown = [
+    shown = picture(figure, run.out, f"cut_off{suffix}", alt)
+    each = [
         f"{model} model:\n\n{tables.cutoffs(results)}".removeprefix(" model:\n\n") for model, results in cut.items()
     ]
-    yield Section(f"Cut off{suffix}", "\n\n".join([picture, _CUT_OFF, *shown]))
+    yield Section(f"Cut off{suffix}", "\n\n".join([shown, _CUT_OFF, *each]))
 
 
 _CUT_OFF = (
@@ -126,8 +127,8 @@ def curves(run: Run, trained: Run) -> Part:
     figure = figures.training_curves(trained.metrics)
     if figure is None:
         return Gap(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to draw")
-    picture = show(figure, run.out, "training", "", "", "Training curves")
-    return Section(title, f"{picture}\n\nThin: each step. Bold: running mean.")
+    shown = picture(figure, run.out, "training", "Training curves")
+    return Section(title, f"{shown}\n\nThin: each step. Bold: running mean.")
 
 
 def late_samples(run: Run) -> Part:
@@ -137,8 +138,8 @@ def late_samples(run: Run) -> Part:
     figure = figures.budget_against_length(rows)
     if figure is None:
         return Gap(title, "completions.jsonl is missing or has no budgets")
-    picture = show(figure, run.out, "budget_length", "", "", "Length against budget")
-    return Section(title, f"{picture}\n\n{_KEPT}")
+    shown = picture(figure, run.out, "budget_length", "Length against budget")
+    return Section(title, f"{shown}\n\n{_KEPT}")
 
 
 def on_the_way(run: Run) -> Part:
@@ -146,7 +147,7 @@ def on_the_way(run: Run) -> Part:
     title = "On the way"
     cold_start, label = (read_run(run.path / name).result for name in ("cold_start", "label"))
     said = [
-        words.format(tables.quantity(metric, results.get(metric)))
+        words.format(quantity(metric, results.get(metric)))
         for results, metric, words in (
             (
                 cold_start,
@@ -234,10 +235,15 @@ def again(run: Run) -> Part:
     return Section(title, f"`sh {run.path / 'launch.sh'}` starts this run with the same configuration.")
 
 
-def show(figure: "Figure", folder: Path, name: str, dataset: str, suffix: str, alt: str) -> str:
-    """Save a figure; returns the Markdown that shows it. `suffix`: its name says the data set, too."""
-    stem = f"{name}_{dataset}".replace("/", "_") if suffix else name
+def picture(figure: "Figure", folder: Path, stem: str, alt: str, pdf: bool = False) -> str:
+    """Save a figure as a PNG to look at and perhaps as a PDF for a paper; returns the Markdown that shows it.
+
+    Its file is named by `stem`: `by_level: gsm8k` is `by_level_gsm8k`.
+    """
+    stem = stem.replace(": ", "_").replace("/", "_")
     figures.save(figure, folder / "figures" / f"{stem}.png")
+    if pdf:
+        figures.save_pdf(figure, folder / "figures" / f"{stem}.pdf")
     return f"![{alt}](figures/{stem}.png)"
 
 
