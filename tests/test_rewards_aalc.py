@@ -105,7 +105,15 @@ def test_an_algorithm_that_drowns_the_length_is_refused(
     weight: float, by_group: bool, floor: float, works: bool
 ) -> None:
     """A weight of 0 asks for no length, and gets none."""
-    assert (Aalc(length_weight=weight).faults(by_group, floor, per_component=False) == []) == works
+    how = Algorithm(advantage_scale="group" if by_group else "none", std_floor=floor)
+    assert (Aalc(length_weight=weight).faults(how) == []) == works
+
+
+def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
+    how = Algorithm(std_floor=1e-6, drop_equal_groups="verdict", per_component=False)
+    (fault,) = Aalc().faults(how)
+    assert fault.startswith("reward.length_weight: 1e-06 counts where all are right alone")
+    assert not Aalc(length_weight=0.1).faults(how) and not Aalc(length_weight=0.0).faults(how)
 
 
 @pytest.mark.parametrize(("floor", "worth"), [(1e-6, 0.2929), (1e-5, 0.0467), (1e-4, 0.0050), (0.01, 0.00005)])

@@ -15,6 +15,7 @@ from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.laser import Laser
 from budgetrl.rewards.lead import Lead
 from budgetrl.rewards.shape import Shape
+from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.training.advantages import Group, group_advantages
 from budgetrl.training.algorithm import Algorithm
 from test_rewards_shapes import CHANGED, DEFAULT, finished, those
@@ -38,7 +39,7 @@ RIGHT_MAY_LOSE = {
     "lead": AS_MUCH,
     "overlong": AS_MUCH,
     "shorterbetter": AS_MUCH,
-    "thinkprune": "only right answers lose beyond the limit",
+    "thinkprune": "only right answers lose, beyond the limit: refused",
 }
 """Shapes in which a right answer's advantage can fall below a wrong one's of its group, and why."""
 
@@ -83,16 +84,16 @@ def some_group(random: Random) -> list[Outcome]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid")])
+@pytest.mark.parametrize("shape", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid"), ThinkPrune()])
 def test_parts_that_undo_the_verdict_are_refused(shape: Shape) -> None:
     """One right answer, which loses by its length: nobody learns that it was right."""
     group = [Outcome(True, correct, 9000) for correct in (True, False, False, False)]
     assert advantages(shape, group) == pytest.approx([0.0] * 4, abs=SLACK)
-    (fault,) = shape.faults(True, 1e-4, per_component=True)
+    (fault,) = shape.faults(GDPO)
     assert fault.startswith("algorithm.per_component: ")
-    assert not shape.faults(True, 1e-4, per_component=False)
+    assert not shape.faults(Algorithm())
 
 
 @pytest.mark.parametrize("shape", [Arora(alpha=0), Laser(), Laser(variant="penalty", bonus=0), Lead(), Hapo()])
 def test_parts_that_leave_the_verdict_a_say_are_not(shape: Shape) -> None:
-    assert not shape.faults(True, 1e-4, per_component=True)
+    assert not shape.faults(GDPO)

@@ -14,7 +14,7 @@ from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
 from budgetrl.rollout.collect import Sample
 from budgetrl.stages.rollouts import Rollout
-from budgetrl.stages.writing import Writer, informative_groups
+from budgetrl.stages.writing import Writer, Written, informative_groups
 from budgetrl.training.advantages import difficulty_weight
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.distributed import World
@@ -32,8 +32,11 @@ def fill(attempts: list[list[Group]], count: int) -> tuple[list[Group], dict[str
         asked.append(missing)
         return attempts[attempt][:missing]
 
-    groups, effort = informative_groups(write, lambda group: group, count, len(attempts))  # pyright: ignore
-    return groups, effort, asked  # pyright: ignore[reportReturnType]
+    written = informative_groups(write, lambda group: group, count, len(attempts))  # pyright: ignore
+    made_up = written.effort.pop("groups_made_up")
+    assert written.informative == count - made_up
+    assert all(max(group) > min(group) for group in written.samples_PG[: written.informative])  # pyright: ignore
+    return written.samples_PG, written.effort, asked  # pyright: ignore[reportReturnType]
 
 
 def test_a_full_batch_is_left_alone() -> None:
@@ -91,9 +94,13 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
         job=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
         ctx=SimpleNamespace(world=World(0, 1, torch.device("cpu"))),  # pyright: ignore[reportArgumentType]
     )
-    groups, effort = write(0, Kimi(), 1.0)
-    assert len(groups) == 2
-    assert effort.get("rollouts") == rollouts and effort.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
+    written, shape = write(0, Kimi(), 1.0), Kimi()
+    assert len(written.samples_PG) == 2
+    assert written.effort.get("rollouts") == rollouts
+    assert written.effort.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
+    rollout = Rollout.of(written, shape.controller(), 1.0, algorithm, write.collector)
+    assert any(e.advantage for e in rollout.experience) == (by != "verdict")  # what only fills teaches nothing
+    assert rollout.metrics["groups_equal"] == 0
 
 
 def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:
@@ -101,6 +108,6 @@ def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:
     group = [graded(True), *[graded(True, finished=False)] * 3]
     algorithm = Algorithm(advantage_scale="none", difficulty_weighting=True)
     collector = SimpleNamespace(fmt=PlainFormat())
-    rollout = Rollout.of([group], Lead().controller(), 0.0, algorithm, collector)  # pyright: ignore[reportArgumentType]
+    rollout = Rollout.of(Written([group], 1, {}), Lead().controller(), 0.0, algorithm, collector)  # pyright: ignore[reportArgumentType]
     up, down = difficulty_weight(1 / 4), difficulty_weight(3 / 4)
     assert [e.advantage for e in rollout.experience] == pytest.approx([1.5 * up, *[-0.5 * down] * 3])

@@ -9,7 +9,7 @@ from budgetrl.budget.checks import require, require_option, require_range
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import right, solve_rate
-from budgetrl.rewards.shape import Controller, Parts, Shape
+from budgetrl.rewards.shape import Controller, Learning, Parts, Shape
 
 TARGET_SCHEDULES = ("constant", "decay")
 DECAY = 0.9
@@ -90,12 +90,18 @@ class Aalc(Shape):
     def schedule(self, progress: float) -> dict[str, float]:
         return {"target_attained": self.attained(), "target_accuracy": self.target_accuracy}
 
-    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
-        """A length term that nothing blows up, or that a floor far above it keeps from being blown up."""
+    def faults(self, how: Learning) -> list[str]:
+        """A length term that nothing blows up, or that a floor far above it keeps from being blown up, or that would
+        count in those groups alone that are dropped."""
         weight = self.length_weight
-        if not weight or weight >= (std_floor / DROWNED if scaled_by_group else SEEN):
+        if 0 < weight < SEEN and how.drop_equal_groups == "verdict":
+            return [
+                f"reward.length_weight: {weight:g} counts where all are right alone, and algorithm.drop_equal_groups="
+                "verdict drops these; set that to none, or a length_weight of the size of the verdict, such as 0.1"
+            ]
+        if not weight or weight >= (how.std_floor / DROWNED if how.scaled_by_group else SEEN):
             return []
-        scale = "" if scaled_by_group else "algorithm.advantage_scale=group and "
+        scale = "" if how.scaled_by_group else "algorithm.advantage_scale=group and "
         return [
             f"reward.length_weight: {weight:g} is too small for length to count with this algorithm; set "
             f"{scale}algorithm.std_floor={weight:g}, or a length_weight of the size of the verdict, such as 0.1"

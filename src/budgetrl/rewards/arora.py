@@ -8,7 +8,7 @@ from budgetrl.budget.checks import require_range
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import Spread, right, right_lengths
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.shape import Learning, Parts, Shape
 
 EPSILON = 1e-7
 
@@ -55,9 +55,9 @@ class Arora(Shape):
             ],
         }
 
-    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
+    def faults(self, how: Learning) -> list[str]:
         """Parts of equal weight, one of which takes length off right answers alone."""
-        return [undone_verdict(self)] if per_component and self.alpha else []
+        return [undone_verdict(self)] if how.per_component and self.alpha else []
 
 
 def _sigmoid(z: float) -> float:

@@ -7,7 +7,7 @@ from budgetrl.budget.checks import require, require_option, require_range
 from budgetrl.budget.records import Outcome
 from budgetrl.rewards.checks import require_finite, undone_verdict
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.shape import Learning, Parts, Shape
 
 VARIANTS = ("bonus", "penalty", "hybrid")
 
@@ -66,9 +66,9 @@ class Laser(Shape):
             "length": [self._step(outcome.length) if right(outcome) else 0.0 for outcome in group],
         }
 
-    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
+    def faults(self, how: Learning) -> list[str]:
         """Parts of equal weight, one of which takes length off right answers alone."""
-        cancels = per_component and self.bonus > 0 and self.variant != "bonus"
+        cancels = how.per_component and self.bonus > 0 and self.variant != "bonus"
         return [undone_verdict(self)] if cancels else []
 
     def _step(self, length: int) -> float:

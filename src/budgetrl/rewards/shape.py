@@ -4,14 +4,40 @@ A shape is pure. What it has to remember from step to step, such as the accuracy
 a field of it too, and its controller replaces the shape by one with another value there.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
+from budgetrl.budget.errors import RequestError
 from budgetrl.budget.records import Outcome
 
 Parts = dict[str, list[float]]
+
+
+class Learning(Protocol):
+    """What a shape may ask about how its rewards become advantages: `training.algorithm.Algorithm` answers."""
+
+    @property
+    def scaled_by_group(self) -> bool:
+        """Whether the reward, or each of its parts, is divided by its std in the group: small terms grow."""
+        ...
+
+    @property
+    def std_floor(self) -> float:
+        """Added to that std."""
+        ...
+
+    @property
+    def per_component(self) -> bool:
+        """Whether that is each part: all parts then weigh the same, however small they are."""
+        ...
+
+    @property
+    def drop_equal_groups(self) -> str:
+        """none, or by what groups are dropped in which it is the same: reward or verdict."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,21 +67,21 @@ class Shape(ABC):
         """
 
     def __call__(self, group: Sequence[Outcome], progress: float) -> list[float]:
-        """The G rewards of a group: the sum of its parts."""
-        columns = self.parts(group, progress).values()
-        return [sum(row) for row in zip(*columns, strict=True)]
+        """The G rewards of a group: the sum of its parts.
+
+        RequestError if these are not G finite numbers each, as those of a shape of the user's own may be.
+        """
+        parts = self.parts(group, progress)
+        if fault := _fault(parts, group):
+            raise RequestError(f"reward.name: parts() of {self.name or type(self).__name__} {fault}")
+        return [sum(row) for row in zip(*parts.values(), strict=True)]
 
     def schedule(self, progress: float) -> dict[str, float]:
         """Coefficients that move during training, for the log (such as alpha)."""
         return {}
 
-    def faults(self, scaled_by_group: bool, std_floor: float, per_component: bool) -> list[str]:
-        """What cannot be learned from this reward, one line each, beginning with the dotted key.
-
-        `scaled_by_group` says whether what is learned from (the reward, or each of its parts) is divided by its
-        std in the group, plus `std_floor`; if not, small terms stay as small as they are. `per_component` says
-        whether that is each part: all parts then weigh the same, however small they are.
-        """
+    def faults(self, how: Learning) -> list[str]:
+        """What cannot be learned from this reward that way, one line each, beginning with the dotted key."""
         return []
 
     def odd(self) -> list[str]:
@@ -100,6 +126,18 @@ class Shape(ABC):
     def controller(self) -> "Controller":
         """What moves this shape's fields during training; of most shapes, nothing."""
         return Controller(self)
+
+
+def _fault(parts: Parts, group: Sequence[Outcome]) -> str | None:
+    if not parts:
+        return "gave none"
+    for name, values in parts.items():
+        if len(values) != len(group):
+            return f"gave {len(values)} numbers in {name!r} for a group of {len(group)}"
+        for value, outcome in zip(values, group, strict=True):
+            if not math.isfinite(value):
+                return f"gave {value} in {name!r} for {outcome}"
+    return None
 
 
 def _numbers(value: object) -> list[float]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from budgetrl.budget.checks import require
 from budgetrl.budget.records import Outcome
+from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.shape import Learning, Parts, Shape
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ThinkPrune(Shape):
     rewards for more tokens. Set that to the first limit. The paper's system prompt states the limit;
     ours does not.
 
-    Published with GRPO and a KL penalty (k3, 0.001).
+    Published with GRPO and a KL penalty (k3, 0.001). `algorithm.per_component` is refused: standardised by itself,
+    what is taken back from right answers beyond the limit puts them below wrong ones.
 
     Limits: within the limit no length is preferred. A limit far below what the model writes leaves groups
     in which nothing is rewarded.
@@ -51,6 +53,10 @@ class ThinkPrune(Shape):
             "verdict": [float(right(outcome)) for outcome in group],
             "over_limit": [-1.0 if right(outcome) and outcome.length > limit else 0.0 for outcome in group],
         }
+
+    def faults(self, how: Learning) -> list[str]:
+        """Parts of equal weight, one of which takes back what right answers earn."""
+        return [undone_verdict(self)] if how.per_component else []
 
     def schedule(self, progress: float) -> dict[str, float]:
         return {"limit": float(self.limit(progress))}

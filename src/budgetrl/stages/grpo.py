@@ -109,8 +109,7 @@ class Grpo(Stage):
 
     def check(self, job: Job) -> list[str]:
         faults = format_faults(self.format, job) + length_faults("stage.max_new_tokens", self.max_new_tokens, job)
-        algorithm = job.algorithm
-        faults += job.reward.faults(algorithm.scaled_by_group, algorithm.std_floor, algorithm.per_component)
+        faults += job.reward.faults(job.algorithm)
         if job.reward.needs_validation and not self.eval_every:
             faults += [f"stage.eval_every: reward={job.reward.name} learns from evaluations; set it to 1 or more"]
         if self.labels and not Path(self.labels).is_file():
@@ -159,15 +158,15 @@ class Grpo(Stage):
             for first in range(done, self.steps, updates):
                 watch, progress = Stopwatch(), self._progress(first)
                 with engine.whole_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G]
-                    samples_PG, effort = write(first, controller.shape, progress)
+                    written = write(first, controller.shape, progress)
                 watch.lap("rollout")
                 # -> rewards [P, G] -> advantages [P, G]
-                rollout = Rollout.of(samples_PG, controller, progress, job.algorithm, collector)
+                rollout = Rollout.of(written, controller, progress, job.algorithm, collector)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
                 for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
                     # -> micro-batches -> log-probabilities [tokens] -> loss -> optimiser step -> metrics
                     metrics = take_step(rollout.experience[span], self._update(step - 1, job), old and old[span])
-                    metrics |= rollout.metrics | effort | watch.lap("update", rollout.tokens)
+                    metrics |= rollout.metrics | written.effort | watch.lap("update", rollout.tokens)
                     if self._due(step, self.eval_every):
                         metrics |= examine()
                     if self._due(step, self.log_every):

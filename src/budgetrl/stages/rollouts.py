@@ -11,6 +11,7 @@ from budgetrl.rewards.group import right
 from budgetrl.rewards.shape import Controller, Parts
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.rows import Row, completion_row, verdict_columns, verification_rates
+from budgetrl.stages.writing import Written
 from budgetrl.training.advantages import Group, equal_share, group_advantages
 from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import minibatches
@@ -31,19 +32,21 @@ class Rollout:
 
     @staticmethod
     def of(
-        samples_PG: Sequence[Sequence[Sample]],
+        written: Written,
         controller: Controller,
         progress: float,
         algorithm: Algorithm,
         collector: Collector,
     ) -> "Rollout":
-        """Reward every group, let the reward's controller learn from them, and turn rewards into advantages."""
-        shape = controller.shape
+        """Reward every group, let the reward's controller learn from them, and turn rewards into advantages: of
+        groups that only fill the batch, 0."""
+        shape, samples_PG, informative = controller.shape, written.samples_PG, written.informative
         outcomes_PG = [[sample.outcome for sample in group] for group in samples_PG]
         rewards_PG = [shape(group, progress) for group in outcomes_PG]
         parts_P = [shape.parts(group, progress) for group in outcomes_PG]
         groups = [_group(*group) for group in zip(samples_PG, rewards_PG, parts_P, strict=True)]
-        advantages_PG = group_advantages(groups, algorithm)
+        advantages_PG = group_advantages(groups[:informative], algorithm)
+        advantages_PG += [[0.0] * len(group) for group in samples_PG[informative:]]
         experience = [
             _experience(sample, advantage, collector)
             for group, advantages in zip(samples_PG, advantages_PG, strict=True)

@@ -31,6 +31,17 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
+class Written:
+    """The completions [P][G] of a rollout."""
+
+    samples_PG: Sequence[Samples]
+    informative: int
+    """How many groups, from the first one, are to be learned from; the others only fill the batch."""
+    effort: dict[str, float]
+    """What they took, to be logged."""
+
+
+@dataclass(frozen=True)
 class Writer:
     """Writes the completions [P][G] of a rollout, on every rank.
 
@@ -44,8 +55,8 @@ class Writer:
     job: Job
     ctx: Context
 
-    def __call__(self, step: int, shape: Shape, progress: float) -> tuple[Sequence[Samples], dict[str, float]]:
-        """Those to learn from at this step and the next few, with what they took; `step` counts from 0.
+    def __call__(self, step: int, shape: Shape, progress: float) -> "Written":
+        """Those of this step and the next few; `step` counts from 0.
 
         With dynamic sampling the verdicts, or what `shape` gives at this progress of training, say which are kept.
         """
@@ -60,7 +71,7 @@ class Writer:
             return [right(o) for o in outcomes] if by == "verdict" else shape(outcomes, progress)
 
         if not algorithm.drops_groups:
-            return write(0, count), {}
+            return Written(write(0, count), count, {})
         return informative_groups(write, values, count, algorithm.max_rollouts)
 
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
@@ -83,13 +94,14 @@ def informative_groups(
     values: Callable[[Samples], Sequence[float]],
     count: int,
     most: int,
-) -> tuple[list[Samples], dict[str, float]]:
+) -> Written:
     """`count` groups whose values, rewards or verdicts, differ, and what that took (DAPO's dynamic sampling, arXiv
     2503.14476).
 
     `write(attempt, n)` gives n groups; after the first attempt it is asked for as many as are
     missing, `most` attempts in all. What is missing then is made up of the first groups of equal
-    values, so that the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops what is left over.)
+    values, of which nothing is learned: the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops
+    what is left over.)
     """
     kept: list[Samples] = []
     equal: list[Samples] = []
@@ -98,7 +110,12 @@ def informative_groups(
         for group in write(attempts, count - len(kept)):
             (equal if all_equal(values(group)) else kept).append(group)
         attempts += 1
-    return [*kept, *equal][:count], {"rollouts": attempts, "groups_dropped": len(kept) + len(equal) - count}
+    effort: dict[str, float] = {
+        "rollouts": attempts,
+        "groups_dropped": len(kept) + len(equal) - count,
+        "groups_made_up": max(0, count - len(kept)),
+    }
+    return Written([*kept, *equal][:count], min(count, len(kept)), effort)
 
 
 def draw(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:

@@ -1,0 +1,44 @@
+"""A reward of the user's own that is wrong is one line, wherever it is called."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from budgetrl.budget.errors import RequestError
+from budgetrl.budget.records import Outcome
+from budgetrl.rewards.shape import Parts, Shape
+
+GROUP = [Outcome(well_formed=True, correct=correct, length=5) for correct in (True, False)]
+
+
+@dataclass(frozen=True)
+class Given(Shape):
+    """Earns what it was told."""
+
+    name: str = "mine.Given"
+    told: Parts = field(default_factory=dict)
+
+    def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "gave none"),
+        ({"a": [1.0, 2.0], "b": [1.0]}, "gave 1 numbers in 'b' for a group of 2"),
+        ({"a": [1.0, 2.0, 3.0]}, "gave 3 numbers in 'a' for a group of 2"),
+        ({"a": [1.0, math.nan]}, "gave nan in 'a' for Outcome(well_formed=True, correct=False"),
+        ({"a": [-math.inf, 0.0]}, "gave -inf in 'a'"),
+    ],
+)
+def test_parts_that_are_not_a_number_for_each_outcome_are_refused(told: Parts, said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Given(told=told)(GROUP, 0.0)
+    assert str(caught.value).startswith("reward.name: parts() of mine.Given " + said)
+
+
+def test_parts_that_are_add_up() -> None:
+    assert Given(told={"a": [1.0, 2.0], "b": [0.5, -2.0]})(GROUP, 0.0) == [1.5, 0.0]
