@@ -224,7 +224,7 @@ def test_runs_that_differ_and_runs_without_results_are_listed(tmp_path: Path) ->
     (sweep / "broken").mkdir()
     report = write_comparison(sorted(sweep.iterdir()), tmp_path).read_text()
     assert "| run | `reward.r_b` |\n| --- | --- |\n| r_b-0.4-w0.5-s1 | -0.4 |\n| r_b0.0-w0.5-s1 | 0.0 |" in report
-    assert "- broken: the run has no results." in report
+    assert "- broken: the run measured no model, or is not finished." in report
 
 
 def test_the_stage_takes_a_folder_of_runs_or_a_glob_and_no_report(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_the_stage_takes_the_evaluations_of_a_pipeline(pipelines: Path) -> None:
     folders = Report(runs=str(pipelines / "*" / "*")).folders()
     assert folders == [pipelines / run / part for run in ("one", "two") for part in ("initial", "trained")]
     said = write_comparison(folders, pipelines / "out", by=["stage.format"]).read_text()
-    assert "| one/initial |" in said and "| two/trained |" in said and "no results" not in said
+    assert "| one/initial |" in said and "| two/trained |" in said and "measured no model" not in said
     assert not Report(runs=str(pipelines / "one" / "label")).folders()
 
 

@@ -55,7 +55,7 @@ def write_comparison(
         note = caution(measured, table.dataset) if len(measured) > 1 else ""
         parts.append(_results(table, groups, out_dir, len(built) > 1, note))
     parts += [_differences(finished)] if differences and len(finished) > 1 else []
-    parts += [Gap(short, "the run has no results") for short in runs if short not in finished]
+    parts += [Gap(short, "the run measured no model, or is not finished") for short in runs if short not in finished]
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
     write_atomically(out_dir / f"{name}.csv", to_csv(built))
     counted = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"

@@ -8,6 +8,9 @@ from budgetrl.report.reading import Estimate, Row, Run
 ENDS = 10
 """Most training steps averaged at either end, where a run's start and end are put in words: the ends never overlap."""
 
+WELL_FORMED = 0.95
+"""A share below which a headline has to speak of it."""
+
 
 def headline(run: Run) -> str:
     if run.stage == "pipeline":
@@ -29,7 +32,9 @@ def _pipeline_headlines(run: Run) -> Iterator[str]:
         better = _points(run.result.get(f"{dataset}/accuracy_change"))
         where = f"{dataset}: " if len(datasets) > 1 else ""
         right = f"{100 * accuracy:.1f} % accuracy{better}"
-        yield f"{where}{after:.0f} tokens instead of {before:.0f}{shorter} at {right}."
+        formed = numbers.get(f"trained/{dataset}/format")
+        lost = f", but only {100 * formed:.1f} % well formed" if formed is not None and formed < WELL_FORMED else ""
+        yield f"{where}{after:.0f} tokens instead of {before:.0f}{shorter} at {right}{lost}."
 
 
 def _percentage(estimate: Estimate | None, less: str, more: str) -> str:

@@ -34,11 +34,8 @@ class Earlier:
     @staticmethod
     def read(folder: Path) -> "Earlier":
         """Raises RequestError where the folder holds no finished evaluation."""
-        if missing := next((name for name in _EVALUATION if not (folder / name).exists()), None):
-            raise RequestError(
-                f"stage.against: there is no {folder / missing}; name the folder of a finished stage=evaluate, or "
-                "initial or trained inside that of a pipeline"
-            )
+        for missing in missing_evaluation(folder):
+            raise RequestError(missing)
         hashes = json.loads((folder / HASHES).read_text())
         return Earlier(folder, free_rows(read_rows(folder / "completions.jsonl")), hashes)
 
@@ -54,6 +51,17 @@ class Earlier:
                 if self.hashes[name].get(key) != ours.get(key):
                     fault = _FAULTS[key].format(name=name, folder=self.folder)
                     raise RequestError(f"stage.against: {self.folder} {fault}")
+
+
+def missing_evaluation(folder: Path) -> list[str]:
+    """What a folder lacks that is to be compared with: one line, or none."""
+    missing = next((name for name in _EVALUATION if not (folder / name).exists()), None)
+    if missing is None:
+        return []
+    return [
+        f"stage.against: there is no {folder / missing}; name the folder of a finished stage=evaluate, or "
+        "initial or trained inside that of a pipeline"
+    ]
 
 
 def changes(before: RowsBySet, after: RowsBySet) -> dict[str, float]:

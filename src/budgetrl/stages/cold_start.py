@@ -135,7 +135,9 @@ class ColdStart(Stage):
             steps, batch_at = self._batches(examples, job.seed)
             how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every, self.taught(job))
             taught = fit(policy, batch_at, how, job, ctx)
-            return kept | self._check(replace(job, model=replace(job.model, path=str(taught))), verifier, ctx)
+            return kept | self._check(
+                replace(job, model=replace(job.model, path=str(taught), revision=None)), verifier, ctx
+            )
 
     def _sample(self, policy: Policy, verifier: Verifier, job: Job, ctx: Context) -> list[Row]:
         """The model's own completions of the training problems, a row each in samples.jsonl."""

@@ -16,7 +16,7 @@ from budgetrl.data.problems import DatasetSpec, count_problems
 from budgetrl.data.spec import Split
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
-from budgetrl.stages.against import Earlier, changes
+from budgetrl.stages.against import Earlier, changes, missing_evaluation
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, token_lines
 from budgetrl.stages.generation import (
     asked_budgets,
@@ -56,7 +56,7 @@ class Evaluate(Stage):
     budgets: tuple[int, ...] = ()
     """Budgets to pre-fill, or to ask for in the prompt, in tokens, to see how well they control the length."""
     budget_problems: int | None = 210
-    """Most problems for each pre-filled budget."""
+    """Most problems for each pre-filled budget, and for the cut-offs, so that both are of the same problems."""
     cutoffs: tuple[int, ...] = ()
     """Lengths at which to stop every answer, in tokens, from the same completions: accuracy is what had ended."""
     regrade: str | None = None
@@ -109,6 +109,9 @@ class Evaluate(Stage):
         if self.regrade and (faults := regrade_faults(self, job)):
             return faults
         return format_faults(self.format, job) if fmt.budget_in == "prompt" else []
+
+    def odd(self, job: Job) -> list[str]:
+        return [] if self.against is None else missing_evaluation(Path(self.against))
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         fmt = chosen_format(self.format, job)
@@ -180,20 +183,14 @@ class Evaluate(Stage):
     def _summary(self, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
         """The numbers of one data set. Of a pre-filled budget, accuracy and length are of interest."""
         groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
-        cut = outcomes_by_problem(_alike(passes[None], [passes[budget] for budget in self.budgets]))
-        summary = summarise(groups[None]) | verification_rates(passes[None]) | at_cutoffs(cut, self.cutoffs)
+        summary = summarise(groups[None]) | verification_rates(passes[None])
+        summary |= at_cutoffs(groups[None][: self.budget_problems], self.cutoffs)
         given = {budget: groups[budget] for budget in self.budgets}
         for budget, controlled in given.items():
             metrics = summarise(controlled)
             keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
             summary |= {f"budget_{budget}/{key}": metrics[key] for key in keys}
         return summary | budget_area(given)
-
-
-def _alike(rows: Sequence[Row], given: Sequence[Sequence[Row]]) -> list[Row]:
-    """Those of the problems that budgets were given for, so that both curves are of the same; all if none were."""
-    problems = {row["problem_id"] for written in given for row in written}
-    return [row for row in rows if not problems or row["problem_id"] in problems]
 
 
 def _given(budget: int | None, problems: Sequence[Problem], collector: Collector, job: Job) -> Sequence[int | None]:

@@ -84,6 +84,8 @@ class Score(Stage):
             wrong.append(f"stage.input: there is no file {self.input}")
         elif self.output and Path(self.output).resolve() == Path(self.input).resolve():
             wrong.append(f"stage.output: {self.output} is the input itself; name another file")
+        elif self.output and Path(self.output).is_dir():
+            wrong.append(f"stage.output: {self.output} is a folder; name a file in it")
         return wrong
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
