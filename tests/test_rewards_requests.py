@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 import yaml
 
+import test_rewards_per_component as per_component
+import test_rewards_shapes as every_reward
 from budgetrl import __main__ as entry
 from budgetrl.compose import check_request
 from budgetrl.rewards.registry import shape_names
@@ -156,6 +158,19 @@ def test_the_readmes_reward_in_a_package_of_its_own(
 
 PAGE = Path(__file__).parents[1] / "docs" / "rewards.md"
 ABLATIONS = re.findall(r"\| `budgetrl (.*)` \|$", PAGE.read_text(), re.M)
+FILES = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.S))
+"""Of the worked example, by path."""
+CHECKS = [
+    every_reward.test_rewards_are_finite_and_the_sum_of_their_parts,
+    every_reward.test_rewards_do_not_depend_on_the_order_of_the_group,
+    every_reward.test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets,
+    every_reward.test_of_two_correct_answers_the_longer_never_earns_more,
+    every_reward.test_of_two_wrong_answers_the_longer_never_earns_more,
+    every_reward.test_of_two_malformed_responses_the_longer_never_earns_more,
+    every_reward.test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended,
+    per_component.test_no_right_answer_falls_below_a_wrong_one,
+]
+"""What a new reward meets unless its name is in a list of exceptions."""
 
 
 @pytest.mark.parametrize("command", ABLATIONS)
@@ -174,14 +189,42 @@ def test_every_reward_has_its_rows_on_the_page() -> None:
     assert {name for name in shape_names() if named.count(name) != 2} == own
 
 
-def test_the_worked_example_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.S))
-    brief, test = ModuleType("budgetrl.rewards.brief"), ModuleType("test_rewards_brief")
-    for module in (brief, test):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(files["src/budgetrl/rewards/brief.py"], brief.__dict__)
-    exec(files["tests/test_rewards_brief.py"], test.__dict__)
-    test.test_a_token_costs_its_price()
-    assert yaml.safe_load(files["conf/reward/brief.yaml"]) == asdict(brief.Brief())
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The page's reward, as if its file were there."""
+    brief = ModuleType("budgetrl.rewards.brief")
+    monkeypatch.setitem(sys.modules, brief.__name__, brief)
+    exec(FILES["src/budgetrl/rewards/brief.py"], brief.__dict__)
+    return brief
+
+
+def test_the_worked_example_works(example: ModuleType) -> None:
+    test = ModuleType("test_rewards_brief")
+    exec(FILES["tests/test_rewards_brief.py"], test.__dict__)
+    test.test_half_of_the_bonus_is_left_at_a_thousand_tokens()
+    assert yaml.safe_load(FILES["conf/reward/brief.yaml"]) == asdict(example.Brief())
     with pytest.raises(ValueError, match="^price: -1 is negative"):
-        brief.Brief(price=-1)
+        example.Brief(price=-1)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_worked_example_stands_in_no_list_of_exceptions(example: ModuleType, check: Callable[..., None]) -> None:
+    check(shape=example.Brief())
+
+
+def test_length_counts_in_the_worked_example(example: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(every_reward.DEFAULT, "brief", example.Brief())
+    every_reward.test_of_two_correct_answers_the_shorter_earns_more("brief")
+
+
+def test_the_page_has_the_rows_of_the_worked_example() -> None:
+    rows = re.findall(r"^    (\| `brief` \|.*)$", PAGE.read_text(), re.M)
+    heads = re.findall(r"^(\| reward \|.*)$", PAGE.read_text(), re.M)
+    assert [row.count(" |") for row in rows] == [head.count(" |") for head in heads]
+
+
+def test_the_page_names_the_lists_of_exceptions() -> None:
+    lists = {name for name in vars(every_reward) if name.endswith("_MAY_WIN")}
+    named = set(re.findall(r"^\| .* \| `([A-Z_]+)`", PAGE.read_text(), re.M))
+    assert named == {*lists, "LENGTH_DOES_NOT_COUNT", "RIGHT_MAY_LOSE"}
+    assert named <= vars(every_reward).keys() | vars(per_component).keys()

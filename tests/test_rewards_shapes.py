@@ -3,9 +3,10 @@
 import json
 import math
 import pickle
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -212,6 +213,37 @@ def test_some_longer_wrong_answer_does_earn_more_where_that_is_said(name: str) -
     right = Outcome(True, True, 500, 2000, problem_id="p")
     rewards = shape([*wrong, right], progress=1)[: len(wrong)]
     assert rewards != sorted(rewards, reverse=True)
+
+
+@pytest.mark.parametrize("name", WRONG_MAY_WIN)
+def test_some_wrong_answer_does_outscore_a_correct_one_where_that_is_said(name: str) -> None:
+    shape = (DEFAULT | CHANGED)[name]
+
+    def wrong_wins(group: list[Outcome]) -> bool:
+        correct, wrong, *_ = shape(group, progress=1)
+        return wrong > correct
+
+    assert any(map(wrong_wins, some_groups([True, False])))
+
+
+@pytest.mark.parametrize("name", LONGER_MAY_WIN)
+def test_some_longer_correct_answer_does_earn_more_where_that_is_said(name: str) -> None:
+    shape = (DEFAULT | CHANGED)[name]
+
+    def longer_wins(group: list[Outcome]) -> bool:
+        short, long, *_ = sorted(group[:2], key=lambda outcome: outcome.length)
+        shorter, longer, *_ = shape([short, long, *group[2:]], progress=1)
+        return longer > shorter
+
+    assert any(map(longer_wins, some_groups([True, True])))
+
+
+def some_groups(verdicts: Sequence[bool]) -> Iterator[list[Outcome]]:
+    """Well-formed answers to one problem, with one budget: two of these verdicts, and a wrong and a right one."""
+    random = Random(0)
+    for _ in range(500):
+        one = Outcome(True, False, 0, random.choice([500, 2000]), random.choice([800, 5000]), easy=True, problem_id="p")
+        yield [replace(one, correct=verdict, length=random.randint(50, 6000)) for verdict in (*verdicts, False, True)]
 
 
 @every_shape
