@@ -1,5 +1,6 @@
 """Dynamic sampling, on numbers in place of completions: a group's rewards are the group itself. And who is right."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -87,13 +88,7 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
         return [[graded(True, length=10), graded(True, length=20)] for _ in problems]
 
     algorithm = Algorithm(drop_equal_groups=by, max_rollouts=3)
-    write = Writer(
-        pool=[Problem(str(n), "2 3 ?", "5") for n in range(5)],
-        collector=SimpleNamespace(fmt=PlainFormat(), collect=collect),  # pyright: ignore[reportArgumentType]
-        how=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
-        job=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
-        ctx=SimpleNamespace(world=World(0, 1, torch.device("cpu"))),  # pyright: ignore[reportArgumentType]
-    )
+    write = writer(collect, algorithm, problems=5)
     written, shape = write(0, Kimi(), 1.0), Kimi()
     assert len(written.samples_PG) == 2
     assert written.effort.get("rollouts") == rollouts
@@ -101,6 +96,42 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
     rollout = Rollout.of(written, shape.controller(), 1.0, algorithm, write.collector)
     assert any(e.advantage for e in rollout.experience) == (by != "verdict")  # what only fills teaches nothing
     assert rollout.metrics["groups_equal"] == 0
+
+
+def test_further_attempts_ask_other_problems_with_other_seeds() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def collect(problems: list[Problem], seeds: list[list[int]], _: list[None]) -> list[list[Sample]]:
+        asked.extend((p.id, seed) for p, group in zip(problems, seeds, strict=True) for seed in group)
+        return [[graded(True), graded(True)] for _ in problems]
+
+    writer(collect, Algorithm(drop_equal_groups="verdict", max_rollouts=3), problems=100)(0, Kimi(), 0.0)
+    first, *later = ({asked[i] for i in range(n, n + 4)} for n in range(0, len(asked), 4))
+    assert len(asked) == 12 and len({seed for _, seed in asked}) == 12
+    assert not {name for name, _ in first} & {name for others in later for name, _ in others}
+
+
+def test_a_further_attempt_at_the_same_problems_has_other_seeds() -> None:
+    """A pool of one problem: place and attempt alone tell the completions apart."""
+    asked: list[int] = []
+
+    def collect(problems: list[Problem], seeds: list[list[int]], _: list[None]) -> list[list[Sample]]:
+        asked.extend(seed for group in seeds for seed in group)
+        return [[graded(True), graded(True)] for _ in problems]
+
+    writer(collect, Algorithm(drop_equal_groups="verdict", max_rollouts=3), problems=1)(0, Kimi(), 0.0)
+    assert len(asked) == len({*asked}) == 12
+
+
+def writer(collect: Callable, algorithm: Algorithm, problems: int) -> Writer:
+    """One that writes two prompts a step, two completions each."""
+    return Writer(
+        pool=[Problem(str(n), "2 3 ?", "5") for n in range(problems)],
+        collector=SimpleNamespace(fmt=PlainFormat(), collect=collect),  # pyright: ignore[reportArgumentType]
+        how=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
+        job=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
+        ctx=SimpleNamespace(world=World(0, 1, torch.device("cpu"))),  # pyright: ignore[reportArgumentType]
+    )
 
 
 def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:

@@ -104,7 +104,7 @@ def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: b
         if figure is not None
     ]
     ranked = _RANKED if table.ranked and len(table.ours()) > 1 else ""
-    reading = READ_AS + ranked + (_PAPER_READ_AS if table.papers() else "")
+    reading = (READ_AS if table.ours() else "") + ranked + (_PAPER_READ_AS if table.papers() else "")
     title = f"Results: {table.dataset}" if several or table.papers() else "Results"
     return Section(title, "\n\n".join([*shown, to_markdown(table), reading, *([note] if note else [])]))
 

@@ -1,0 +1,90 @@
+"""Evaluations on the way through GRPO: by which reward, what is remembered, and which policy is kept."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from budgetrl.budget.format import PlainFormat
+from budgetrl.budget.records import Completion, Outcome, Problem
+from budgetrl.policy.codec import Prompt, Reading
+from budgetrl.policy.spec import ModelSpec
+from budgetrl.rewards.shape import Controller
+from budgetrl.rewards.thinkprune import ThinkPrune
+from budgetrl.rollout.collect import Sample
+from budgetrl.stages.examiner import Examiner, Standing
+from budgetrl.training.distributed import World
+from budgetrl.verify.pool import Verdict
+
+PROBLEMS = [Problem(str(n), "2 3 ?", "5") for n in range(4)]
+
+
+class Listener(Controller):
+    """Remembers what it was told."""
+
+    def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
+        self.told = [[outcome.length for outcome in group] for group in groups]
+
+
+def right(problem: Problem, length: int) -> Sample:
+    """A right answer, `length` tokens long."""
+    completion, reading = Completion((5,), (-1.0,), True), Reading("5", PlainFormat().parse("5"), 1, None, (5,))
+    outcome = Outcome(well_formed=True, correct=True, length=length, problem_id=problem.id)
+    return Sample(problem, Prompt((1,)), completion, reading, Verdict(True, parsed=True, timed_out=False), outcome)
+
+
+def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
+    """An evaluation at each of the lengths: the standing in the end, the rewards, and what was kept when."""
+    shape = ThinkPrune(limits=(100, 50))
+    now: dict[str, int] = {}
+    kept: list[str] = []
+
+    def collect(problems: Sequence[Problem], *_: object) -> list[list[Sample]]:
+        return [[right(problem, now["length"])] for problem in problems]
+
+    def save_policy(name: str, *_: object) -> None:
+        kept.append(f"{name} at {now['length']}")
+
+    ctx = SimpleNamespace(world=World(0, 1, torch.device("cpu")), folder=SimpleNamespace(path=Path("runs/one")))
+    engine, saved = SimpleNamespace(whole_weights=nullcontext), SimpleNamespace(save_policy=save_policy)
+    collector: Any = SimpleNamespace(fmt=PlainFormat(), collect=collect)
+    loop: Any = SimpleNamespace(ctx=ctx, engine=engine, saved=saved)
+    job: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), model=ModelSpec(), seed=0)
+    standing, policy = Standing(Listener(shape)), SimpleNamespace()
+    examine = Examiner(PROBLEMS, collector, policy, loop, shape, standing, job)  # pyright: ignore[reportArgumentType]
+    rewards = []
+    for length in lengths:
+        now["length"] = length
+        rewards.append(examine()["eval/mini/reward"])
+    return standing, rewards, kept
+
+
+def test_the_reward_is_that_of_the_end_of_training() -> None:
+    _, rewards, _ = examined([80, 40])
+    assert rewards == [0.0, 1.0]  # the last limit, 50, and not the first, 100
+
+
+def test_the_best_policy_is_the_first_of_the_highest_reward() -> None:
+    standing, _, kept = examined([80, 40, 30, 90])
+    assert kept == ["best at 80", "best at 40"]
+    assert standing.best == 1.0
+    assert standing.result["mini/reward"] == 0.0 and standing.result["mini/length"] == 90
+
+
+def test_the_rewards_controller_learns_from_the_newest() -> None:
+    standing, _, _ = examined([80, 40])
+    assert isinstance(standing.controller, Listener) and standing.controller.told == [[40]] * len(PROBLEMS)
+
+
+def test_a_standing_is_taken_back_as_it_was() -> None:
+    standing, _, _ = examined([40])
+    other = Standing(Listener(ThinkPrune()))
+    other.load_state_dict(standing.state_dict())
+    assert (other.best, other.result) == (standing.best, standing.result)
+    fresh = Standing(Listener(ThinkPrune()))
+    fresh.load_state_dict(Standing(Listener(ThinkPrune())).state_dict())
+    assert fresh.best == pytest.approx(-float("inf")) and fresh.result == {}
