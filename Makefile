@@ -64,7 +64,7 @@ mini_tradeoff-checkpoint: COLD_START := stage.steps=300# its base is right less 
 QUIET := launch.threads=1 tracking=none
 
 .PHONY: tables
-tables: install ## all tables and figures of the paper; SCALE=mini (about 25 minutes of two cores), 1_5b or 7b
+tables: install ## all tables and figures of the paper; SCALE=mini (about 30 minutes of two cores), 1_5b or 7b
 	$(MAKE_TABLES)
 
 MAKE_TABLES = $(BIN)/python experiments/tables.py $(filter-out tables,$@) --scale $(SCALE) --seeds $(SEEDS) \
