@@ -209,6 +209,8 @@ def test_what_is_said_of_a_papers_number_stands_behind_it(tmp_path: Path) -> Non
         ("model,dataset,metric,value\n", "line 1: has no column certainty"),
         (PAPER.replace("84.10", "84,10"), "line 2: certainty is '10', not high, medium, low"),
         (PAPER.replace("84.10", "many"), "line 2: value 'many' is no number"),
+        (PAPER.replace("84.10", "nan"), "line 2: value 'nan' is no number"),
+        ("model,dataset,metric,certainty,value\nM,mini,accuracy,high\n", "line 2: value '' is no number"),
         (PAPER.replace("length", "size"), "line 3: 'size' is no metric; there are accuracy,"),
     ],
 )
@@ -216,6 +218,12 @@ def test_what_is_wrong_in_the_papers_numbers_is_named(text: str, said: str, tmp_
     (tmp_path / "paper.csv").write_text(text)
     with pytest.raises(RequestError, match=said):
         read_paper(tmp_path / "paper.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
+def test_a_paper_csv_of_a_spreadsheet_is_read(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_bytes(PAPER.encode(encoding))
+    assert read_paper(tmp_path / "paper.csv")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -272,6 +280,17 @@ def test_the_stage_takes_the_evaluations_of_a_pipeline(pipelines: Path) -> None:
     said = write_comparison(folders, pipelines / "out", by=["stage.format"]).read_text()
     assert "| one/initial |" in said and "| two/trained |" in said and "measured no model" not in said
     assert not Report(runs=str(pipelines / "one" / "label")).folders()
+
+
+def test_parts_of_pipelines_are_grouped_by_the_pipelines_name_and_by_no_path(pipelines: Path) -> None:
+    (pipelines / "two").rename(pipelines / "one-s1")
+    runs = [read_run(pipelines / run / part) for run in ("one", "one-s1") for part in ("initial", "trained")]
+    groups = group_runs(runs, ["folder"])
+    assert [(group.values, len(group.runs)) for group in groups] == [
+        ({"folder": "one/initial"}, 2),
+        ({"folder": "one/trained"}, 2),
+    ]
+    assert [len(group.runs) for group in group_runs(runs[1::2])] == [2]
 
 
 def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
@@ -358,6 +377,16 @@ def test_a_coefficients_figure_has_a_line_for_each_choice_of_the_others_with_err
     assert length.get_ylim()[0] == 0
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["w=1", "w=2"]
     assert accuracy.get_xlabel() == "reward.r_b"
+
+
+def test_points_have_both_errors() -> None:
+    numbers = {"accuracy": 0.5, "accuracy_se": 0.02, "length": 100.0, "length_se": 7.0}
+    figure: Any = figures.accuracy_against_length(
+        {"a": Results(numbers), "b": Results({"accuracy": 0.6, "length": 50.0})}
+    )
+    bars = [segment for collection in figure.axes[0].collections for segment in collection.get_segments()]
+    ends = [tuple(map(tuple, bar)) for bar in bars]
+    assert ((93.0, 50.0), (107.0, 50.0)) in ends and ((100.0, 48.0), (100.0, 52.0)) in ends
 
 
 def test_the_front_is_drawn_through_what_nothing_beats() -> None:

@@ -13,7 +13,8 @@ from budgetrl.report.reading import Results, Run
 from budgetrl.run.identity import identity
 
 FOLDER = "folder"
-"""Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end."""
+"""Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end (see `_folder`)."""
+_SEED = re.compile(r"-s\d+$")
 _ABOUT_ANOTHER = ("_se", "_low", "_high")
 """Ends of keys that hold the error, or an end of the interval, of another."""
 
@@ -96,8 +97,14 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """The configuration by dotted keys, less what decides only where and how fast it ran, and less empty groups."""
-    return {key: value for key, value in identity(run.config).items() if value != {}}
+    """The configuration by dotted keys, less what decides only where and how fast it ran, and less empty groups.
+
+    The model that a pipeline trained is a path inside its folder, which says nothing that the rest does not.
+    """
+    flat = {key: value for key, value in identity(run.config).items() if value != {}}
+    if run.in_pipeline and str(flat.get("model.path", "")).startswith(f"{run.path.parent}/"):
+        del flat["model.path"]
+    return flat
 
 
 def text(value: Any) -> str:
@@ -111,7 +118,10 @@ def _value(run: Run, key: str) -> Any:
 
 
 def _folder(run: Run) -> str:
-    return re.sub(r"-s\d+$", "", run.path.name)
+    """The name without the seed; of a pipeline's part, behind that of the pipeline."""
+    if not run.in_pipeline:
+        return _SEED.sub("", run.path.name)
+    return f"{_SEED.sub('', run.path.parent.name)}/{run.path.name}"
 
 
 def _order(value: Any, key: str, folders: Sequence[str]) -> tuple[bool, float, str]:

@@ -104,11 +104,14 @@ def number(key: str, estimate: Estimate | None, sign: str = "-") -> str:
 
     >>> number("accuracy", Estimate(0.9613, 0.0061)), number("length", Estimate(3.0), "+"), number("length", None)
     ('96.1 ± 0.6', '+3.0', '-')
+    >>> number("budget_level_rho", Estimate(-0.001))
+    '0.00'
     """
     if estimate is None:
         return ABSENT
     scale, digits, _ = find(key).kind
-    value = f"{scale * estimate.value:{sign}.{digits}f}"
+    rounded = round(scale * estimate.value, digits) + 0.0  # not -0.0
+    value = f"{rounded:{sign}.{digits}f}"
     return value if estimate.stated is None else f"{value} ± {scale * estimate.stated:.{digits}f}"
 
 

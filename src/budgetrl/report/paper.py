@@ -1,7 +1,9 @@
 """A paper's numbers, from a CSV beside the experiment that repeats them."""
 
 import csv
+import math
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +46,8 @@ def _line(model: str, numbers: dict[str, _Number]) -> Line:
 def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
     if not path.is_file():
         raise RequestError(f"stage.paper: there is no file {path}")
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
+    with StringIO(_text(path), newline="") as file:
+        reader = csv.DictReader(file, restval="")
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             raise RequestError(f"{path}, line 1: has no column {missing[0]}; needs {','.join(COLUMNS)}")
         for row in reader:
@@ -60,8 +62,18 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
             yield row["dataset"], row["model"], row["metric"], number
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+
+
 def _number(text: str, at: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise RequestError(f"{at}: value {text!r} is no number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise RequestError(f"{at}: value {text!r} is no number")
+    return number
