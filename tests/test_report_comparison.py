@@ -220,10 +220,13 @@ def test_what_is_wrong_in_the_papers_numbers_is_named(text: str, said: str, tmp_
         read_paper(tmp_path / "paper.csv")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1"])
-def test_a_paper_csv_of_a_spreadsheet_is_read(encoding: str, tmp_path: Path) -> None:
-    (tmp_path / "paper.csv").write_bytes(PAPER.encode(encoding))
-    assert read_paper(tmp_path / "paper.csv")
+def test_a_spreadsheets_csv_is_read_or_refused_for_its_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "paper.csv"
+    path.write_bytes(PAPER.encode("utf-8-sig"))
+    assert read_paper(path)
+    path.write_bytes(PAPER.replace("84.10", "84.10\xb1").encode("latin-1"))
+    with pytest.raises(RequestError, match="is not UTF-8; save it as UTF-8"):
+        read_paper(path)
 
 
 @pytest.mark.usefixtures("undrawn")
