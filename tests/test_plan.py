@@ -90,3 +90,15 @@ def test_slurms_gpus_are_as_large_as_they_are_said_to_be(gpu_memory: float | Non
     plan = make_plan(load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "launch": launch}))
     assert plan["memory on each rank"]["on the device"] == said
     assert plan["launch"]["threads a rank"] == "as many as slurm gives a task"
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "told"), [("mini", "hub", 1), ("hf", "hub", 0), ("mini", "mini_tradeoff", 0)]
+)
+def test_the_mini_models_settings_for_problems_of_no_generated_task_are_odd(model: str, source: str, told: int) -> None:
+    dataset = {"name": "b", "source": source} | (
+        {"path": "a/b", "split": "train", "held_out": 9} if source == "hub" else {}
+    )
+    parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "dataset": dataset}
+    plan = make_plan(load_config(parts | {"model": {"name": model}}))
+    assert sum(line.startswith("model: mini has the instructions") for line in plan["odd"]) == told

@@ -6,6 +6,7 @@ from typing import Any
 
 from budgetrl.config import Config, run_dir
 from budgetrl.data.jsonl import count_rows
+from budgetrl.data.tasks import TASKS
 from budgetrl.memory import Memory, completion_room, device_memory, estimate, largest_of, settings_of
 from budgetrl.policy.shape import context_of, is_remote, longest_completion
 from budgetrl.rollout.engine import ServerSpec
@@ -26,6 +27,7 @@ def make_plan(config: Config) -> Plan:
             *config.stage.odd(config.job()),
             *config.reward.odd(),
             *_odd(config, ranks),
+            *_foreign(config),
             *_unpinned(config),
             *_crowded(config),
             *_tight(config),
@@ -157,6 +159,17 @@ def _odd(config: Config, ranks: int) -> list[str]:
         f"launch: {threads} threads share {cores} cores": local and threads > cores,
     }
     return [line for line, holds in findings.items() if holds]
+
+
+def _foreign(config: Config) -> list[str]:
+    """The mini model's settings for problems that are of no generated task."""
+    sources = {spec.source for spec, _ in config.stage.reads(config.job())}
+    if not config.stage.runs_model or config.model.name not in TASKS or sources <= TASKS.keys():
+        return []
+    return [
+        f"model: {config.model.name} has the instructions of a generated task, and the problems are of none; for a "
+        "model of your own say model=hf, and how long its answers may be (max_new_tokens)"
+    ]
 
 
 def _unpinned(config: Config) -> list[str]:

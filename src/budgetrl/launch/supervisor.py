@@ -130,7 +130,7 @@ class Supervisor:
         if -signal.SIGKILL in codes:
             say("killed before it could save; it resumes from its last saved state")
         interrupted = signal.SIGINT in self._asked or INTERRUPTED in codes
-        say("interrupted" if interrupted else "stopped; the same command resumes it")
+        say(f"{'interrupted' if interrupted else 'stopped'}; the same command resumes it")
         return INTERRUPTED if interrupted else STOPPED
 
 
