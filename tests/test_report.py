@@ -285,6 +285,13 @@ def test_a_headline_has_no_error_where_nothing_changed() -> None:
     assert said == "9 tokens instead of 9 (0 % shorter) at 100.0 % accuracy (+0.0 points)."
 
 
+@pytest.mark.parametrize(("formed", "told"), [(0.949, ", but only 94.9 % well formed."), (0.951, "accuracy.")])
+def test_a_headline_speaks_of_a_format_that_was_lost(formed: float, told: str) -> None:
+    numbers = {"initial/mini/length": 9.0, "trained/mini/length": 9.0, "trained/mini/accuracy": 1.0}
+    run = Run(Path("run"), {"stage": {"name": "pipeline"}}, Results({**numbers, "trained/mini/format": formed}), [], [])
+    assert headline(run).endswith(told)
+
+
 def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
     keys = ("accuracy", "pass_at_2", "pass_at_8", "maj_at_8", "cutoff_64/accuracy", "cutoff_128/accuracy")
     results = Results(dict.fromkeys(keys, 0.5) | {"tokens_per_correct": 81.25, "cutoff_area": 0.4})

@@ -10,7 +10,7 @@ from budgetrl.budget.metrics import compare
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.report import write_report
 from budgetrl.run.folder import write_json, write_lines
-from budgetrl.stages.against import Earlier, changes
+from budgetrl.stages.against import Earlier, changes, missing_evaluation
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline
 from budgetrl.stages.rows import free_rows, outcomes_by_problem
@@ -74,6 +74,12 @@ def test_a_folder_without_a_finished_evaluation_is_refused(earlier: Path, lacks:
     (earlier / lacks).unlink()
     with pytest.raises(RequestError, match=rf"stage\.against: there is no .*{lacks}; name the folder of a finished"):
         Earlier.read(earlier)
+    (told,) = missing_evaluation(earlier)  # which a plan says, too
+    assert lacks in told
+
+
+def test_a_finished_evaluation_lacks_nothing(earlier: Path) -> None:
+    assert missing_evaluation(earlier) == []
 
 
 def test_a_pipeline_is_compared_with_its_own_initial_model() -> None:

@@ -210,6 +210,9 @@ def test_what_the_options_cannot_be() -> None:
     rows = write([outcome()])
     assert Score(input=rows).check(job()) == []
     assert Score(input="gone.jsonl").check(job()) == ["stage.input: there is no file gone.jsonl"]
+    Path("folder").mkdir()
+    folder = ["stage.output: folder is a folder; name a file in it"]
+    assert Score(input=rows, output="folder").check(job()) == folder
     itself = [f"stage.output: ./{rows} is the input itself; name another file"]
     assert Score(input=rows, output=f"./{rows}").check(job()) == itself
     other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget, or auto"

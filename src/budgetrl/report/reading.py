@@ -13,7 +13,6 @@ from budgetrl.run.folder import RunFolder, read_rows
 Row = Mapping[str, Any]
 EVALUATIONS = ("initial", "trained")
 """The parts of a pipeline that are evaluations, each in a folder of its own inside the pipeline's."""
-CONFIG = "config.yaml"
 NOISE = 1e-7
 """What is smaller than this comes of floating point: lengths that are all alike may have an error of 1e-17."""
 
@@ -108,7 +107,7 @@ class Run:
     @property
     def in_pipeline(self) -> bool:
         """Whether it is an evaluation inside a pipeline's folder, which has no configuration of its own."""
-        return self.path.name in EVALUATIONS and not (self.path / CONFIG).exists()
+        return self.path.name in EVALUATIONS and not RunFolder(self.path, writes=False).config.exists()
 
     def datasets(self) -> list[str]:
         """What it was measured on; of a pipeline, what its trained model was."""
@@ -161,8 +160,12 @@ def read_configuration(path: Path) -> dict[str, Any]:
     `initial` and `trained` inside a pipeline's folder have no file of their own: theirs is that of a stage=evaluate
     that would have done the same, and follows from the pipeline's.
     """
-    own = _load(path / CONFIG)
-    return _evaluation_in(_load(path.parent / CONFIG), path) if not own and path.name in EVALUATIONS else own
+    own = _load(RunFolder(path, writes=False).config)
+    return (
+        _evaluation_in(_load(RunFolder(path.parent, writes=False).config), path)
+        if not own and path.name in EVALUATIONS
+        else own
+    )
 
 
 def _evaluation_in(config: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -55,13 +55,16 @@ class Earlier:
 
 def missing_evaluation(folder: Path) -> list[str]:
     """What a folder lacks that is to be compared with: one line, or none."""
-    missing = next((name for name in _EVALUATION if not (folder / name).exists()), None)
-    if missing is None:
-        return []
-    return [
-        f"stage.against: there is no {folder / missing}; name the folder of a finished stage=evaluate, or "
+    missing = [folder / name for name in _EVALUATION if not (folder / name).exists()]
+    return [no_evaluation("stage.against", path) for path in missing[:1]]
+
+
+def no_evaluation(key: str, missing: Path) -> str:
+    """What is said of a key whose folder is to hold a finished evaluation, and lacks a file of one."""
+    return (
+        f"{key}: there is no {missing}; name the folder of a finished stage=evaluate, or "
         "initial or trained inside that of a pipeline"
-    ]
+    )
 
 
 def changes(before: RowsBySet, after: RowsBySet) -> dict[str, float]:

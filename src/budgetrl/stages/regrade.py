@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from budgetrl.budget.format import AUTO, ResponseFormat
 from budgetrl.report.comparable import HASHES
 from budgetrl.report.reading import read_configuration, read_run
+from budgetrl.stages.against import no_evaluation
 from budgetrl.stages.base import Job, chosen_format
 from budgetrl.stages.provenance import Hashes, grader_hash
 from budgetrl.stages.rows import Row, verdict_columns
@@ -27,10 +28,7 @@ def regrade_faults(stage: "Evaluate", job: Job) -> list[str]:
     """Why the completions in the folder `stage.regrade` are not those that the other settings describe."""
     folder = Path(str(stage.regrade))
     if missing := _missing(folder):
-        return [
-            f"stage.regrade: there is no {folder / missing}; name the folder of a finished stage=evaluate, or "
-            "initial or trained inside that of a pipeline"
-        ]
+        return [no_evaluation("stage.regrade", folder / missing)]
     then, now = (_said(config, stage, job) for config in (read_configuration(folder), _mapping(stage, job)))
     changed = [f"{key}={then.get(key)}, not {now[key]}" for key in now if then.get(key) != now[key]]
     if not changed:

@@ -114,14 +114,14 @@ def against_limit(models: Mapping[str, Results]) -> "Figure | None":
     return figure
 
 
-def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, look: Mapping[str, Any]) -> None:
+def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, drawn_as: Mapping[str, Any]) -> None:
     for kind, (key, limits_of, style) in _LIMITS.items():
         limits = [limit for limit in limits_of(results) if results.get(f"{key}_{limit}/accuracy")]
         accuracies, lengths = (
             [found for limit in limits if (found := results.get(f"{key}_{limit}/{metric}"))]
             for metric in ("accuracy", "length")
         )
-        drawn = {**look, **style, "label": f"{model} model, {kind}" if model else kind}
+        drawn = {**drawn_as, **style, "label": f"{model} model, {kind}" if model else kind}
         if limits:
             error_line(axes[0], limits, accuracies, 100, **drawn)
             error_line(axes[1], [length.value for length in lengths], accuracies, 100, **drawn)
