@@ -19,7 +19,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 
 DRY = "mode=dry"
 

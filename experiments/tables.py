@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 from run import DRY, Experiment, is_finished, read_experiment, run_rows
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.plan import Plan
+from budgetrl.core.errors import RequestError
+from budgetrl.planning.plan import Plan
 from budgetrl.report import figures
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.groups import FOLDER, RunGroup, group_runs
 from budgetrl.report.reading import Row, Run, read_run
 from budgetrl.report.sections import Gap, Section, picture
-from budgetrl.stages.base import LEARNT, WRITTEN
+from budgetrl.stages.base import LEARNED, WRITTEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENTS = Path("experiments")
-H100, UTILISATION = 989e12, 0.2
+H100, UTILIZATION = 989e12, 0.2
 """Dense bfloat16 FLOP a second as its maker states them, and the share of them that we assume are used."""
 
 
@@ -135,7 +135,7 @@ def print_cost(folders: Iterable[Path]) -> None:
     lines = [(plan, key, value) for plan in plans for key, value in plan["stage"].items()]
     tokens = {
         name: [(plan, n) for plan, key, n in lines if key.endswith(name) and isinstance(n, int)]
-        for name in (WRITTEN, LEARNT)
+        for name in (WRITTEN, LEARNED)
     }
     sizes = [size for plan in plans if (size := _parameters(plan))]
     print(f"\ntogether\n  runs to make                {len(plans)}")
@@ -144,13 +144,13 @@ def print_cost(folders: Iterable[Path]) -> None:
     if sizes:
         flop = sum(
             factor * n * (_parameters(plan) or max(sizes))  # a model that is still to be made is no larger
-            for name, factor in ((WRITTEN, 2), (LEARNT, 6))
+            for name, factor in ((WRITTEN, 2), (LEARNED, 6))
             for plan, n in tokens[name]
         )
-        hours = flop / (H100 * UTILISATION) / 3600
-        print(f"  FLOP, at most               {flop:.3g}: 2 a parameter and token written, 6 learnt")
-        print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILISATION:.0%} of its 989 TFLOP/s are used (assumed)")
-    unknown = sorted({key for _, key, n in lines if key.endswith((WRITTEN, LEARNT)) and not isinstance(n, int)})
+        hours = flop / (H100 * UTILIZATION) / 3600
+        print(f"  FLOP, at most               {flop:.3g}: 2 a parameter and token written, 6 learned")
+        print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILIZATION:.0%} of its 989 TFLOP/s are used (assumed)")
+    unknown = sorted({key for _, key, n in lines if key.endswith((WRITTEN, LEARNED)) and not isinstance(n, int)})
     print(f"not counted: {', '.join(['prompts', *unknown, *([] if sizes else ['FLOP: no model is here'])])}")
 
 

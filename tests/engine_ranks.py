@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
-from budgetrl.budget.format import BudgetFormat
+from budgetrl.data.mini.model import make_model, make_tokenizer
+from budgetrl.formats.formats import BudgetFormat
 from budgetrl.policy import module
 from budgetrl.policy.loading import Policy, make_codec
-from budgetrl.policy.mini import make_model, make_tokenizer
 from budgetrl.policy.module import PolicyModule
-from budgetrl.policy.spec import ModelSpec
-from budgetrl.training.algorithm import Algorithm
+from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.optimizer import Optimizer
+from budgetrl.settings.zero import STAGES, ZeroSettings
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.distributed import World
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.optim import Optimiser
 from budgetrl.training.policy_step import Experience, PolicyStep, Update
-from budgetrl.training.zero import STAGES, ZeroSpec
 from forked import import_what_ranks_need, run_ranks
 
 STEPS, SAVED_AFTER = 5, 2
@@ -43,7 +43,7 @@ ALGORITHM = Algorithm(
     mismatch_cap=1.5,
     mask_truncated=True,
 )
-OPTIMISER = Optimiser(lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, gradient_clipping=0.05)
+OPTIMIZER = Optimizer(lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, gradient_clipping=0.05)
 BUDGET_ENTROPY = 0.02
 
 
@@ -77,7 +77,7 @@ def old_logprobs() -> list[torch.Tensor]:
 
 
 def learning_rate(step: int) -> float:
-    return OPTIMISER.lr * (1 - step / 10)
+    return OPTIMIZER.lr * (1 - step / 10)
 
 
 def update_at(step: int) -> Update:
@@ -90,9 +90,9 @@ class Training:
     def __init__(self, stage: int, folder: Path, world: World) -> None:
         tokenizer = make_tokenizer()
         model = initial_model()
-        self.policy = Policy(model, make_codec(tokenizer, ModelSpec()))
+        self.policy = Policy(model, make_codec(tokenizer, ModelSettings()))
         reference = PolicyModule(initial_model(seed=1), TEMPERATURE).requires_grad_(False).eval()
-        self.engine = ZeroEngine(PolicyModule(model, TEMPERATURE), ZeroSpec(stage), OPTIMISER, world)
+        self.engine = ZeroEngine(PolicyModule(model, TEMPERATURE), ZeroSettings(stage), OPTIMIZER, world)
         self.step = PolicyStep(self.engine, reference)
         self.saved = Checkpoints(folder, world)
         self.data = experience()

@@ -5,8 +5,8 @@ import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.run.stop import Stopped
+from budgetrl.core.errors import RequestError
+from budgetrl.runs.stop import Stopped
 from budgetrl.stages.base import Context, Job, Stage
 
 OVERRIDES = ["stage=fake", "tracking=none"]

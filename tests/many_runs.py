@@ -28,7 +28,7 @@ class End:
     """Where a run is sent a signal by itself: at the n-th call of a function, when that returns."""
 
     function: str
-    """`module:name`, such as "budgetrl.run.folder:RunFolder.append_metrics"."""
+    """`module:name`, such as "budgetrl.runs.folder:RunFolder.append_metrics"."""
     call: int = 1
     before: bool = False
     """Before that call instead of after it."""
@@ -100,7 +100,7 @@ def without_times(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _run(folder: Path, end: End | None, report: bool) -> int:
     from budgetrl import worker
-    from budgetrl.run.stop import Stop
+    from budgetrl.runs.stop import Stop
 
     if end:
         _arm(end)

@@ -7,8 +7,8 @@ import sys
 import forked
 import many_runs
 from budgetrl import __main__ as entry
-from budgetrl.config import Config
-from budgetrl.run.folder import RunFolder
+from budgetrl.runs.folder import RunFolder
+from budgetrl.settings.config import Config
 
 
 def launch(config: Config, folder: RunFolder) -> int:

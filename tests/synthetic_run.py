@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from budgetrl.budget.metrics import compare, summarise
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
+from budgetrl.metrics.summary import compare, summarize
 
 LEVELS = (2, 3, 4, 6, 8, 12, 16)
 PREFILLS = (14, 24, 36, 56, 80, 128, 192, 288)
@@ -43,7 +43,7 @@ def pipeline_run(path: Path, problems: int = 140, samples: int = 4, steps: int =
     _common(path / "label", "label", {"problems": 1600.0, "finite": 0.955, "b_max": 140.2})
     grpo_run(path / "grpo", steps)
     changes = {f"{DATASET}/{key}": value for key, value in compare(initial, trained).items()}
-    result = _prefixed("initial/", summarise(initial)) | _prefixed("trained/", summarise(trained)) | changes
+    result = _prefixed("initial/", summarize(initial)) | _prefixed("trained/", summarize(trained)) | changes
     _common(path, "pipeline", result)
     return path
 
@@ -73,7 +73,7 @@ def _evaluation(path: Path, problems: int, samples: int, trained: bool) -> list[
     groups = [[_outcome(row) for row in rows[p * samples : (p + 1) * samples]] for p in range(problems)]
     if trained:
         rows += [_completion(draws, p, True, n) | {"sample": 0} for p in range(problems) for n in PREFILLS]
-    _common(path, "evaluate", _prefixed("", summarise(groups)))
+    _common(path, "evaluate", _prefixed("", summarize(groups)))
     _jsonl(path / "completions.jsonl", rows)
     return groups
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from transformers import Qwen2Config
 
-from budgetrl.auto import LONGEST, settle
-from budgetrl.config import load_config
-from budgetrl.plan import make_plan
-from budgetrl.strict import ConfigError
+from budgetrl.planning.auto import LONGEST, settle
+from budgetrl.planning.plan import make_plan
+from budgetrl.settings.config import load_config
+from budgetrl.settings.strict import ConfigError
 
 
 def request(**changes: Any) -> dict[str, Any]:

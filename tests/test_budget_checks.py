@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from budgetrl.budget.checks import require_count
+from budgetrl.core.checks import require_count
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.format import FORMATS, BudgetFormat, DifficultyFormat, PlainFormat
+from budgetrl.formats.formats import FORMATS, BudgetFormat, DifficultyFormat, PlainFormat
 
 TAG = re.compile(r"</?(budget|solution)>")
 FORMAT = BudgetFormat()

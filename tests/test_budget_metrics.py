@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from budgetrl.budget.metrics import batch_metrics, compare, summarise
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
+from budgetrl.metrics.summary import batch_metrics, compare, summarize
 
 
 def response(length: int, budget: int | None = None, correct: bool = True, **rest: object) -> Outcome:
@@ -27,7 +27,7 @@ GROUPS = [
 
 
 def test_shares_and_means() -> None:
-    summary = summarise(GROUPS)
+    summary = summarize(GROUPS)
     assert summary["accuracy"] == 0.5
     assert summary["format"] == 0.75
     assert summary["length"] == (100 + 140 + 250 + 400) / 4
@@ -37,7 +37,7 @@ def test_shares_and_means() -> None:
 
 
 def test_errors_come_from_the_problems() -> None:
-    summary = summarise(GROUPS)
+    summary = summarize(GROUPS)
     assert summary["accuracy_se"] == 0.0  # both problems at 0.5: their samples differ, they do not
     assert summary["format_se"] == pytest.approx(np.std([1.0, 0.5], ddof=1) / math.sqrt(2))
     assert summary["length_se"] == pytest.approx(np.std([120, 325], ddof=1) / math.sqrt(2))
@@ -46,12 +46,12 @@ def test_errors_come_from_the_problems() -> None:
 
 
 def test_levels() -> None:
-    summary = summarise(GROUPS)
+    summary = summarize(GROUPS)
     assert summary["level_1/accuracy"] == 0.5
     assert summary["level_2/length"] == 325
     assert summary["level_2/budget"] == 200
     assert "level_1/accuracy_se" not in summary  # one problem has no spread
-    assert summarise(GROUPS * 2)["level_1/accuracy_se"] == 0.0
+    assert summarize(GROUPS * 2)["level_1/accuracy_se"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_match_includes_the_edge(length: int, budget: int, matches: tuple[int,
 
 
 def test_what_has_no_value_is_left_out() -> None:
-    summary = summarise([[response(90), response(70)], [replace(MALFORMED, budget=None)]])
+    summary = summarize([[response(90), response(70)], [replace(MALFORMED, budget=None)]])
     assert set(summary) == {
         f"{key}{end}"
         for key in ("accuracy", "format", "length", "truncated", "tokens_per_correct")
@@ -91,19 +91,19 @@ def test_a_lost_format_counts_as_no_match() -> None:
 
 def test_thinking_length_is_over_those_that_think() -> None:
     groups = [[response(90, thinking_length=60), response(50)], [response(70, thinking_length=30)]]
-    assert summarise(groups)["thinking_length"] == 45
+    assert summarize(groups)["thinking_length"] == 45
     assert batch_metrics([outcome for group in groups for outcome in group])["thinking_length"] == 45
 
 
 def test_one_problem_has_no_errors() -> None:
-    summary = summarise([[response(10, 10, level=1), response(20, 30, level=1)]])
+    summary = summarize([[response(10, 10, level=1), response(20, 30, level=1)]])
     assert summary["length"] == 15
     assert summary["length_budget_rho"] == pytest.approx(1.0)
     assert not [key for key in summary if key.endswith("_se")]
 
 
 def test_an_error_needs_two_problems_that_count() -> None:
-    summary = summarise([[response(10, 20)], [MALFORMED], [MALFORMED]])
+    summary = summarize([[response(10, 20)], [MALFORMED], [MALFORMED]])
     assert summary["budget"] == 20
     assert "budget_se" not in summary
     assert "length_se" in summary
@@ -112,7 +112,7 @@ def test_an_error_needs_two_problems_that_count() -> None:
 def test_no_responses_are_an_error() -> None:
     for empty in ([], [[]]):
         with pytest.raises(ValueError, match="no responses"):
-            summarise(empty)
+            summarize(empty)
     with pytest.raises(ValueError, match="no responses"):
         batch_metrics([])
 
@@ -120,7 +120,7 @@ def test_no_responses_are_an_error() -> None:
 def test_rank_correlations_are_over_well_formed_responses() -> None:
     rows = [(20, 25, 1), (30, 25, 1), (41, 40, 2), (90, 70, 3), (60, 80, 4)]
     groups = [[response(length, budget, level=level), replace(MALFORMED, level=9)] for length, budget, level in rows]
-    summary = summarise(groups)
+    summary = summarize(groups)
     lengths, budgets, levels = zip(*rows, strict=True)
     assert summary["budget_level_rho"] == pytest.approx(spearmanr(budgets, levels)[0])
     assert summary["length_budget_rho"] == pytest.approx(spearmanr(lengths, budgets)[0])
@@ -150,7 +150,7 @@ def simulate(generator: np.random.Generator, problems: int = 40, samples: int = 
 def test_errors_agree_with_the_spread_over_repeated_evaluations() -> None:
     generator = np.random.default_rng(7)
     keys = ("accuracy", "length", "budget", "match_25", "budget_level_rho", "length_budget_rho")
-    summaries = [summarise(simulate(generator)) for _ in range(60)]
+    summaries = [summarize(simulate(generator)) for _ in range(60)]
     for key in keys:
         spread = np.std([summary[key] for summary in summaries], ddof=1)
         stated = np.mean([summary[f"{key}_se"] for summary in summaries])
@@ -159,14 +159,14 @@ def test_errors_agree_with_the_spread_over_repeated_evaluations() -> None:
 
 def test_copies_of_a_sample_add_nothing_to_what_is_known() -> None:
     groups = simulate(np.random.default_rng(3), samples=1)
-    once, often = summarise(groups), summarise([group * 5 for group in groups])
+    once, often = summarize(groups), summarize([group * 5 for group in groups])
     for key in ("accuracy_se", "length_se", "budget_se", "match_50_se"):
         assert often[key] == pytest.approx(once[key]), key
 
 
 def test_errors_are_the_same_on_every_call() -> None:
     groups = simulate(np.random.default_rng(5), problems=10)
-    assert summarise(groups) == summarise(groups)
+    assert summarize(groups) == summarize(groups)
 
 
 EVALUATION_ONLY = (
@@ -192,7 +192,7 @@ outcomes = st.builds(
 @settings(max_examples=40)
 @given(st.lists(st.lists(outcomes, max_size=4), min_size=1, max_size=6).filter(any))
 def test_metrics_are_finite_and_shares_are_shares(groups: list[list[Outcome]]) -> None:
-    summary = summarise(groups)
+    summary = summarize(groups)
     assert all(math.isfinite(value) for value in summary.values())
     assert all(value >= 0 for key, value in summary.items() if key.endswith("_se"))
     for key in ("accuracy", "format", "truncated"):
@@ -204,7 +204,7 @@ def test_metrics_are_finite_and_shares_are_shares(groups: list[list[Outcome]]) -
 @settings(max_examples=40)
 @given(st.lists(st.lists(outcomes, max_size=4), min_size=1, max_size=6).filter(any))
 def test_the_training_log_agrees_with_the_evaluation(groups: list[list[Outcome]]) -> None:
-    summary, batch = summarise(groups), batch_metrics([outcome for group in groups for outcome in group])
+    summary, batch = summarize(groups), batch_metrics([outcome for group in groups for outcome in group])
     assert {key: value for key, value in summary.items() if key in batch} == pytest.approx(batch)
     more = {key for key in set(summary) - set(batch) if not key.startswith("level_") and not key.endswith("_se")}
     assert all(key.startswith(EVALUATION_ONLY) for key in more)

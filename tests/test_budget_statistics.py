@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from budgetrl.budget.length_control import area, at_cutoffs, budget_area
-from budgetrl.budget.metrics import compare, summarise
-from budgetrl.budget.records import Outcome
-from budgetrl.budget.statistics import Estimate, difference, intervals, jackknife, ratio, reduction, slope, spread
-from budgetrl.budget.votes import majority_at, pass_at, sizes
+from budgetrl.core.records import Outcome
+from budgetrl.metrics.length_control import area, at_cutoffs, budget_area
+from budgetrl.metrics.statistics import Estimate, difference, intervals, jackknife, ratio, reduction, slope, spread
+from budgetrl.metrics.summary import compare, summarize
+from budgetrl.metrics.votes import majority_at, pass_at, sizes
 
 Groups = list[list[Outcome]]
 
@@ -64,9 +64,9 @@ def test_a_slope_is_that_of_linear_regression() -> None:
     assert estimate is not None
     assert estimate.value == pytest.approx(stats.linregress(x, y).slope)
     # Every response a problem of its own: White's error, with the correction P / (P - 1).
-    centred = x - x.mean()
-    residuals = y - y.mean() - estimate.value * centred
-    white = math.sqrt(30 / 29 * np.sum((centred * residuals) ** 2)) / np.sum(centred**2)
+    centered = x - x.mean()
+    residuals = y - y.mean() - estimate.value * centered
+    white = math.sqrt(30 / 29 * np.sum((centered * residuals) ** 2)) / np.sum(centered**2)
     assert estimate.error() == pytest.approx(white)
     assert slope(np.ones(3), np.arange(3.0), np.arange(3), 3) is None
 
@@ -195,7 +195,7 @@ class Skewed(Even):
 
 def test_errors_of_all_metrics_agree_with_the_spread_over_repeats() -> None:
     generator = np.random.default_rng(5)
-    summaries = [summarise(budgeted(generator)) | at_cutoffs(budgeted(generator), [60, 120, 240]) for _ in range(150)]
+    summaries = [summarize(budgeted(generator)) | at_cutoffs(budgeted(generator), [60, 120, 240]) for _ in range(150)]
     for key in (*NEW_KEYS, "cutoff_120/accuracy", "cutoff_120/length", "cutoff_area"):
         actual = np.std([summary[key] for summary in summaries], ddof=1)
         stated = np.mean([summary[f"{key}_se"] for summary in summaries])
@@ -232,7 +232,7 @@ def test_what_stopping_at_the_budget_would_save() -> None:
         [response(90, budget=100), response(150, budget=100)],
         [response(130, False, 100), Outcome(False, False, 430, 100, truncated=True)],
     ]
-    summary = summarise(groups)
+    summary = summarize(groups)
     assert summary["tokens_beyond_budget"] == pytest.approx((50 + 30 + 330) / 800)
     assert summary["accuracy_beyond_budget"] == 0.25
     assert summary["tokens_per_correct"] == 400
@@ -242,12 +242,12 @@ def test_what_stopping_at_the_budget_would_save() -> None:
 
 
 def test_nothing_right_has_no_price() -> None:
-    assert "tokens_per_correct" not in summarise([[response(10, False)], [response(20, False)]])
-    assert "tokens_beyond_budget" not in summarise([[response(10)], [response(20)]])
+    assert "tokens_per_correct" not in summarize([[response(10, False)], [response(20, False)]])
+    assert "tokens_beyond_budget" not in summarize([[response(10)], [response(20)]])
 
 
 def test_calibration_by_level() -> None:
-    summary = summarise([[response(50, budget=100, level=1)], [response(300, budget=200, level=2)]])
+    summary = summarize([[response(50, budget=100, level=1)], [response(300, budget=200, level=2)]])
     assert (summary["level_1/budget_use"], summary["level_2/budget_use"]) == (0.5, 1.5)
     assert summary["length_budget_slope"] == 2.5
 
@@ -280,7 +280,7 @@ def test_pass_at_k_and_maj_at_k_weigh_problems_alike() -> None:
         [response(9, c, given_answer=a) for c, a in [(True, "7"), (True, "7"), (False, "1")]],
         [response(9, c, given_answer=a) for c, a in [(True, "7"), (False, "1")]],
     ]
-    summary = summarise(groups)
+    summary = summarize(groups)
     assert summary["pass_at_2"] == pytest.approx(1.0)
     assert summary["maj_at_2"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert "pass_at_3" not in summary  # not every problem has three

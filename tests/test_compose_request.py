@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 import fake_stage
-from budgetrl import compose
-from budgetrl.compose import check_request
-from budgetrl.config import Config
-from budgetrl.strict import ConfigError
+from budgetrl.cli import compose
+from budgetrl.cli.compose import check_request
+from budgetrl.settings.config import Config
+from budgetrl.settings.strict import ConfigError
 
 REWARD = """
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.records import Outcome
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.core.records import Outcome
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Short(Shape):
+class Short(Reward):
     name: str = "my_rewards.Short"
     weight: float = 1.0
 
@@ -73,7 +73,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         ),
         (["stage=pipeline", "stage.label.format=budget"], "stage.label.format: must be plain here"),
         (["stage=cold_start", "stage.epochs=0"], "stage.epochs: 0 would teach nothing; give more, or set steps"),
-        (["stage=grpo", "stage.optimiser.betas=0.9"], "stage.optimiser.betas: must be a list, such as [0.9]"),
+        (["stage=grpo", "stage.optimizer.betas=0.9"], "stage.optimizer.betas: must be a list, such as [0.9]"),
         (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
         (["stage=pipeline", "stage.steps=five"], "stage.steps: Value 'five' of type 'str'"),
         (["stage=grpo", "+experiment=shorten"], "experiment: is chosen, not added; write experiment=shorten"),

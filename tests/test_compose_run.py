@@ -13,10 +13,10 @@ import pytest
 
 import fake_stage
 from budgetrl import __main__ as entry
-from budgetrl import compose
-from budgetrl.config import Config, read_config
-from budgetrl.run.folder import RunFolder
-from budgetrl.strict import ConfigError
+from budgetrl.cli import compose
+from budgetrl.runs.folder import RunFolder
+from budgetrl.settings.config import Config, read_config
+from budgetrl.settings.strict import ConfigError
 
 Run = Callable[..., int]
 

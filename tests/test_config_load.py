@@ -11,8 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from budgetrl import config as config_module
-from budgetrl.budget.errors import RequestError
-from budgetrl.config import (
+from budgetrl.core.errors import RequestError
+from budgetrl.runs.identity import flatten, identity
+from budgetrl.settings.config import (
     load_config,
     read_config,
     read_mapping,
@@ -21,9 +22,8 @@ from budgetrl.config import (
     to_mapping,
     to_yaml,
 )
-from budgetrl.run.identity import flatten, identity
-from budgetrl.run.launch_spec import LaunchSpec
-from budgetrl.strict import ConfigError
+from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.strict import ConfigError
 
 Mapping = dict[str, Any]
 
@@ -144,15 +144,15 @@ def test_a_job_has_all_that_a_stage_may_see(mapping: Mapping) -> None:
 def test_ranks_on_several_machines(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("# ours\na slots=4\nb slots=2\n")
-    assert LaunchSpec(name="deepspeed", hostfile=str(hosts)).total_ranks() == 6
-    assert LaunchSpec(name="deepspeed", hostfile=str(hosts), ranks=2).total_ranks() == 4
-    assert LaunchSpec(name="slurm", nodes=3, ranks=8).total_ranks() == 24
-    assert LaunchSpec(ranks=3).total_ranks() == 3
+    assert LaunchSettings(name="deepspeed", hostfile=str(hosts)).total_ranks() == 6
+    assert LaunchSettings(name="deepspeed", hostfile=str(hosts), ranks=2).total_ranks() == 4
+    assert LaunchSettings(name="slurm", nodes=3, ranks=8).total_ranks() == 24
+    assert LaunchSettings(ranks=3).total_ranks() == 3
     hosts.write_text("a slots=4\nb\n")
     with pytest.raises(RequestError, match=r"launch\.hostfile: .*line 2"):
-        LaunchSpec(name="deepspeed", hostfile=str(hosts)).total_ranks()
+        LaunchSettings(name="deepspeed", hostfile=str(hosts)).total_ranks()
     with pytest.raises(RequestError, match=r"launch\.hostfile: there is no file"):
-        LaunchSpec(name="deepspeed", hostfile="nowhere").total_ranks()
+        LaunchSettings(name="deepspeed", hostfile="nowhere").total_ranks()
 
 
 def part_class(group: str, name: str) -> type:

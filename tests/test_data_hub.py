@@ -6,8 +6,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from budgetrl.budget.records import Problem
-from budgetrl.data.problems import DataError, DatasetSpec, Fields, load_problems
+from budgetrl.core.records import Problem
+from budgetrl.data.problems import DataError, DatasetSettings, Fields, load_problems
 from budgetrl.data.rows import multiple_choice
 
 GSM8K = {
@@ -31,11 +31,11 @@ def save(folder: Path, **splits: dict[str, list[object]]) -> str:
 
 
 @pytest.fixture
-def gsm8k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec:
+def gsm8k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSettings:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     path = save(tmp_path / "gsm8k", train=GSM8K, test={k: v[:1] for k, v in GSM8K.items()})  # pyright: ignore[reportArgumentType]
     fields = Fields(id=None, problem="question", level=None, solution="answer")
-    return DatasetSpec(
+    return DatasetSettings(
         name="gsm8k",
         source="hub",
         path=path,
@@ -46,7 +46,7 @@ def gsm8k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetSpec:
     )
 
 
-def test_gsm8k_as_the_hub_has_it(gsm8k: DatasetSpec) -> None:
+def test_gsm8k_as_the_hub_has_it(gsm8k: DatasetSettings) -> None:
     assert load_problems(gsm8k, "train").problems == [
         Problem("gsm8k-train-0", "How many clips?", "24", None, "gsm8k", "48/2 = 24 clips."),
         Problem("gsm8k-train-1", "How much?", "1000", None, "gsm8k", "It is 1,000."),
@@ -56,7 +56,7 @@ def test_gsm8k_as_the_hub_has_it(gsm8k: DatasetSpec) -> None:
 
 @pytest.mark.usefixtures("gsm8k")
 def test_math_is_evaluated_on_a_set_of_its_own(tmp_path: Path) -> None:
-    spec = DatasetSpec(
+    spec = DatasetSettings(
         name="math",
         source="hub",
         path=save(tmp_path / "math", train=MATH),  # pyright: ignore[reportArgumentType]
@@ -74,7 +74,7 @@ def test_math_is_evaluated_on_a_set_of_its_own(tmp_path: Path) -> None:
     assert [(p.id, p.answer, p.level) for p in held] == [("math500-test-0", "7", 2)]
 
 
-def test_bad_rows_name_set_split_and_row(gsm8k: DatasetSpec, tmp_path: Path) -> None:
+def test_bad_rows_name_set_split_and_row(gsm8k: DatasetSettings, tmp_path: Path) -> None:
     path = save(tmp_path / "bad", train={"question": ["a", None], "answer": ["#### 1", "#### 2"]})
     spec = replace(gsm8k, path=path, eval_split=None)
     with pytest.raises(DataError, match=r"bad\[train\] row 1: no field 'question'"):
@@ -86,12 +86,12 @@ def test_bad_rows_name_set_split_and_row(gsm8k: DatasetSpec, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "change", [{"split": "validation"}, {"path": "there/is_no_such_set"}, {"config_name": "socratic"}]
 )
-def test_what_cannot_be_loaded_is_one_error(gsm8k: DatasetSpec, change: dict[str, str]) -> None:
+def test_what_cannot_be_loaded_is_one_error(gsm8k: DatasetSettings, change: dict[str, str]) -> None:
     with pytest.raises(DataError, match=r"dataset\.path: cannot load .*split"):
         load_problems(replace(gsm8k, **change), "train")  # pyright: ignore[reportArgumentType]
 
 
-def test_a_set_without_training_split_is_for_evaluation_only(gsm8k: DatasetSpec) -> None:
+def test_a_set_without_training_split_is_for_evaluation_only(gsm8k: DatasetSettings) -> None:
     spec = replace(gsm8k, split=None)
     assert len(load_problems(spec, "eval").problems) == 1
     with pytest.raises(DataError, match="gsm8k is for evaluation only"):
@@ -110,7 +110,7 @@ def test_multiple_choice_as_gpqa_has_it(tmp_path: Path) -> None:
     wrong = ("Incorrect Answer 1", "Incorrect Answer 2")
     fields = Fields("Record ID", "Question", "Correct Answer", None, None, wrong)
     path = save(tmp_path / "gpqa", train=columns)  # pyright: ignore[reportArgumentType]
-    spec = DatasetSpec(name="gpqa", source="hub", path=path, eval_split="train", fields=fields)
+    spec = DatasetSettings(name="gpqa", source="hub", path=path, eval_split="train", fields=fields)
     problems = load_problems(spec, "eval").problems
     for problem, right in zip(problems, ("300 K", "3 K"), strict=True):
         assert f"{problem.answer}) {right}\n" in problem.problem
@@ -123,7 +123,7 @@ def test_several_answers_are_one_list(tmp_path: Path) -> None:
     columns = {"id": [1606], "question": ["Solve."], "final_answer": [["2", "-3"]]}
     path = save(tmp_path / "olympiad", train=columns)  # pyright: ignore[reportArgumentType]
     fields = Fields("id", "question", "final_answer", None, None)
-    spec = DatasetSpec(name="olympiadbench", source="hub", path=path, eval_split="train", fields=fields)
+    spec = DatasetSettings(name="olympiadbench", source="hub", path=path, eval_split="train", fields=fields)
     assert [(p.id, p.answer) for p in load_problems(spec, "eval").problems] == [("1606", "2, -3")]
 
 

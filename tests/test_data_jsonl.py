@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.records import Problem
-from budgetrl.data.problems import DataError, DatasetSpec, Fields, load_problems
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Problem
+from budgetrl.data.problems import DataError, DatasetSettings, Fields, load_problems
 
-Write = Callable[..., DatasetSpec]
+Write = Callable[..., DatasetSettings]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write rows (or raw lines) to train.jsonl; returns the spec that reads them."""
 
-    def write(*rows: object, **options: object) -> DatasetSpec:
+    def write(*rows: object, **options: object) -> DatasetSettings:
         file = tmp_path / "train.jsonl"
         lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
         file.write_bytes(b"\n".join(lines) + b"\n")
-        return DatasetSpec(name="mine", source="jsonl", path=str(file), **options)  # pyright: ignore[reportArgumentType]
+        return DatasetSettings(name="mine", source="jsonl", path=str(file), **options)  # pyright: ignore[reportArgumentType]
 
     return write
 
@@ -127,7 +127,7 @@ def test_an_answer_that_cannot_be_cut_out_is_a_bad_row(write: Write, answer_from
     assert why in str(error.value)
 
 
-def test_a_misspelt_optional_field_is_an_error(write: Write) -> None:
+def test_a_misspelled_optional_field_is_an_error(write: Write) -> None:
     spec = write(row(level=3), row(2), fields=Fields(level="levle"))
     with pytest.raises(DataError, match=r"dataset\.fields\.level: no row of .* has 'levle'; .* answer, id, level"):
         load_problems(spec, "train")
@@ -135,7 +135,7 @@ def test_a_misspelt_optional_field_is_an_error(write: Write) -> None:
 
 def test_missing_and_empty_files_are_errors(write: Write) -> None:
     with pytest.raises(DataError, match=r"dataset\.path: there is no file nowhere\.jsonl"):
-        load_problems(DatasetSpec(source="jsonl", path="nowhere.jsonl"), "train")
+        load_problems(DatasetSettings(source="jsonl", path="nowhere.jsonl"), "train")
     with pytest.raises(DataError, match="no problem in it"):
         load_problems(write(b""), "train")
     with pytest.raises(DataError, match=r"no problem in it; first bad row: .*\.jsonl, line 1: no field"):
@@ -145,5 +145,5 @@ def test_missing_and_empty_files_are_errors(write: Write) -> None:
 def test_benchmark_files_load_whole(shared_dir: Path) -> None:
     counts = {"gsm8k_train": 7473, "math500_test": 350, "aime_1983_2023": 611}
     for name, count in counts.items():
-        spec = DatasetSpec(source="jsonl", path=str(shared_dir / "data" / f"{name}.jsonl"))
+        spec = DatasetSettings(source="jsonl", path=str(shared_dir / "data" / f"{name}.jsonl"))
         assert len(load_problems(spec, "train").problems) == count

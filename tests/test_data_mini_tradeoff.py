@@ -9,33 +9,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl import compose
-from budgetrl.config import Config, load_config
-from budgetrl.data import mini_tradeoff
-from budgetrl.data.mini_task import LEVELS
-from budgetrl.data.mini_tradeoff import Gaps
+from budgetrl.cli import compose
+from budgetrl.data.mini import gaps
+from budgetrl.data.mini.gaps import Gaps
+from budgetrl.data.mini.model import budget_grid, make_tokenizer
+from budgetrl.data.mini.sums import LEVELS
+from budgetrl.data.mini.tasks import TASKS
 from budgetrl.data.problems import load_problems
-from budgetrl.data.spec import DatasetSpec
-from budgetrl.data.tasks import TASKS
-from budgetrl.policy.mini import budget_grid, make_tokenizer
+from budgetrl.data.spec import DatasetSettings
+from budgetrl.settings.config import Config, load_config
 from budgetrl.stages.pretrain import Pretrain, draw_example
 
-CHECKS = range(len(mini_tradeoff.STRIDES))
+CHECKS = range(len(gaps.STRIDES))
 
-chains = st.builds(
-    lambda seed, level: mini_tradeoff.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(LEVELS)
-)
+chains = st.builds(lambda seed, level: gaps.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(LEVELS))
 
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither slips nor filler words."""
-    monkeypatch.setattr(mini_tradeoff, "SLIP_RATES", {8: 0.0})
-    monkeypatch.setattr(mini_tradeoff, "FILLER_RATE", 0.0)
+    monkeypatch.setattr(gaps, "SLIP_RATES", {8: 0.0})
+    monkeypatch.setattr(gaps, "FILLER_RATE", 0.0)
 
 
 def trace(operands: list[int], checks: int) -> str:
-    return mini_tradeoff.solve(Random(0), Gaps(tuple(operands)), checks)
+    return gaps.solve(Random(0), Gaps(tuple(operands)), checks)
 
 
 def test_an_answer_is_the_distance_from_one_operand_to_the_next() -> None:
@@ -62,7 +60,7 @@ def test_every_look_takes_fewer_operands_at_once() -> None:
 def test_a_wrong_look_goes_on_from_its_wrong_value_until_a_closer_one_disagrees(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mini_tradeoff, "SLIP_RATES", {4: 0.0, 8: 1.0})
+    monkeypatch.setattr(gaps, "SLIP_RATES", {4: 0.0, 8: 1.0})
     words = trace([1] * 12, 1).split()  # 0 is right at h and at l; the last four are few enough
     wrong = int(words[4])
     assert wrong in range(1, 7)
@@ -74,7 +72,7 @@ def test_a_wrong_look_goes_on_from_its_wrong_value_until_a_closer_one_disagrees(
 
 
 def test_the_chance_of_a_slip_goes_by_the_operands_that_are_really_added() -> None:
-    rates = [mini_tradeoff.slip_rate(n) for n in range(1, 9)]
+    rates = [gaps.slip_rate(n) for n in range(1, 9)]
     assert rates == sorted(rates)
     assert [len({*rates[:1]}), len({*rates[2:4]}), len({*rates[4:]}), len({*rates})] == [1, 1, 1, 4]
 
@@ -82,42 +80,42 @@ def test_the_chance_of_a_slip_goes_by_the_operands_that_are_really_added() -> No
 @pytest.mark.usefixtures("exact")
 @given(problem=chains, checks=st.sampled_from(CHECKS))
 def test_without_slips_a_solution_is_right_and_as_long_as_expected(problem: Gaps, checks: int) -> None:
-    text = mini_tradeoff.solve(Random(0), problem, checks)
+    text = gaps.solve(Random(0), problem, checks)
     words = text.split()
     assert words[-3:] == [r"\boxed{", str(problem.answer), "}"]
     assert (words.count("wait"), words.count("ok"), words.count("no")) == (checks, checks, 0)
     assert len(make_tokenizer().encode(" " + text)) == len(words)
-    assert len(words) == pytest.approx(mini_tradeoff.expected_length(problem.level, checks), abs=1e-9)
+    assert len(words) == pytest.approx(gaps.expected_length(problem.level, checks), abs=1e-9)
 
 
 @pytest.mark.usefixtures("exact")
 def test_lengths_worked_out_by_hand() -> None:
-    assert [mini_tradeoff.expected_length(2, n) for n in CHECKS] == [8, 14, 20, 31, 42]
-    assert [mini_tradeoff.expected_length(16, n) for n in CHECKS] == [11, 26, 53, 120, 187]
+    assert [gaps.expected_length(2, n) for n in CHECKS] == [8, 14, 20, 31, 42]
+    assert [gaps.expected_length(16, n) for n in CHECKS] == [11, 26, 53, 120, 187]
 
 
 def test_expected_length_counts_filler_words() -> None:
     rng = Random(0)
-    lengths = [len(mini_tradeoff.solve(rng, mini_tradeoff.draw_problem(rng, 8), 3).split()) for _ in range(400)]
-    assert fmean(lengths) == pytest.approx(mini_tradeoff.expected_length(8, 3), rel=0.01)
+    lengths = [len(gaps.solve(rng, gaps.draw_problem(rng, 8), 3).split()) for _ in range(400)]
+    assert fmean(lengths) == pytest.approx(gaps.expected_length(8, 3), rel=0.01)
 
 
 @given(level=st.sampled_from(LEVELS), hint=st.sampled_from(budget_grid()))
 def test_a_hint_gets_the_nearest_reachable_plan(level: int, hint: int) -> None:
-    distances = [abs(mini_tradeoff.expected_length(level, n) - hint) for n in CHECKS]
-    assert distances[mini_tradeoff.checks_for(level, hint)] == min(distances)
+    distances = [abs(gaps.expected_length(level, n) - hint) for n in CHECKS]
+    assert distances[gaps.checks_for(level, hint)] == min(distances)
 
 
 def test_hints_reach_from_the_shortest_solution_to_the_longest() -> None:
-    shortest, longest = mini_tradeoff.HINTS
-    assert shortest <= mini_tradeoff.expected_length(2, 0)
-    assert mini_tradeoff.expected_length(16, 4) <= longest
+    shortest, longest = gaps.HINTS
+    assert shortest <= gaps.expected_length(2, 0)
+    assert gaps.expected_length(16, 4) <= longest
     assert {shortest, longest} <= {*budget_grid()}
 
 
 def test_it_mostly_plans_more_than_it_needs() -> None:
     rng = Random(0)
-    drawn = Counter(mini_tradeoff.draw_checks(rng, 8) for _ in range(7000))
+    drawn = Counter(gaps.draw_checks(rng, 8) for _ in range(7000))
     assert [round(drawn[n] / 1000) for n in CHECKS] == [1, 1, 1, 2, 2]
 
 
@@ -125,7 +123,7 @@ def test_it_mostly_plans_more_than_it_needs() -> None:
 
 
 def test_both_tasks_have_the_same_operands_under_names_of_their_own() -> None:
-    spec = DatasetSpec(size=14, eval_size=7)
+    spec = DatasetSettings(size=14, eval_size=7)
     first, second = (load_problems(replace(spec, source=name), "eval").problems for name in TASKS)
     assert [p.problem for p in first] == [p.problem for p in second]
     assert {p.id for p in first}.isdisjoint(p.id for p in second)

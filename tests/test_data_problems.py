@@ -8,17 +8,17 @@ from random import Random
 
 import pytest
 
-from budgetrl.budget.records import Problem
+from budgetrl.core.records import Problem
 from budgetrl.data.problems import count_problems, drop_unreadable, load_problems, overlap
-from budgetrl.data.spec import DataError, DatasetSpec, Loaded, Split
-from budgetrl.verify import Verifier
+from budgetrl.data.spec import DataError, DatasetSettings, Loaded, Split
+from budgetrl.grading import Verifier
 
 
 @pytest.fixture
-def spec(tmp_path: Path) -> DatasetSpec:
+def spec(tmp_path: Path) -> DatasetSettings:
     rows = [{"id": f"p{i}", "problem": f"1+{i}?", "answer": f"{i + 1}"} for i in range(50)]
     write(tmp_path / "train.jsonl", rows)
-    return DatasetSpec(source="jsonl", path=str(tmp_path / "train.jsonl"))
+    return DatasetSettings(source="jsonl", path=str(tmp_path / "train.jsonl"))
 
 
 def write(file: Path, rows: list[dict[str, str]]) -> None:
@@ -29,7 +29,7 @@ def ids(loaded: Loaded) -> list[str]:
     return [problem.id for problem in loaded.problems]
 
 
-def test_held_out_problems_are_not_trained_on(spec: DatasetSpec) -> None:
+def test_held_out_problems_are_not_trained_on(spec: DatasetSettings) -> None:
     spec = replace(spec, held_out=20)
     train, held = ids(load_problems(spec, "train")), ids(load_problems(spec, "eval"))
     assert len(held) == 20
@@ -37,7 +37,7 @@ def test_held_out_problems_are_not_trained_on(spec: DatasetSpec) -> None:
     assert held != [f"p{i}" for i in range(20)]
 
 
-def test_held_out_problems_do_not_depend_on_the_order_of_rows(spec: DatasetSpec) -> None:
+def test_held_out_problems_do_not_depend_on_the_order_of_rows(spec: DatasetSettings) -> None:
     spec = replace(spec, held_out=20)
     before = ids(load_problems(spec, "eval"))
     file = Path(str(spec.path))
@@ -47,7 +47,7 @@ def test_held_out_problems_do_not_depend_on_the_order_of_rows(spec: DatasetSpec)
     assert set(ids(load_problems(spec, "eval"))) == set(before)
 
 
-def test_an_evaluation_file_takes_the_place_of_held_out_problems(spec: DatasetSpec, tmp_path: Path) -> None:
+def test_an_evaluation_file_takes_the_place_of_held_out_problems(spec: DatasetSettings, tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", [{"id": "t", "problem": "2+2?", "answer": "4"}])
     spec = replace(spec, eval_path=str(tmp_path / "test.jsonl"), held_out=20)
     assert ids(load_problems(spec, "eval")) == ["t"]
@@ -55,7 +55,7 @@ def test_an_evaluation_file_takes_the_place_of_held_out_problems(spec: DatasetSp
     assert ids(load_problems(replace(spec, path=None), "eval")) == ["t"]
 
 
-def test_limits_take_the_first_problems(spec: DatasetSpec) -> None:
+def test_limits_take_the_first_problems(spec: DatasetSettings) -> None:
     spec = replace(spec, limit=3, eval_limit=2, held_out=5)
     whole = replace(spec, limit=None, eval_limit=None)
     assert ids(load_problems(spec, "train")) == ids(load_problems(whole, "train"))[:3]
@@ -79,7 +79,12 @@ def test_limits_take_the_first_problems(spec: DatasetSpec) -> None:
     ],
 )
 def test_problems_of_files_are_counted_without_loading_them(
-    spec: DatasetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: Split, changes: dict, count: int | None
+    spec: DatasetSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    split: Split,
+    changes: dict,
+    count: int | None,
 ) -> None:
     """As many as there are, unless bad rows are skipped; where none is left, it is for loading to say so."""
     monkeypatch.chdir(tmp_path)
@@ -91,7 +96,7 @@ def test_problems_of_files_are_counted_without_loading_them(
         assert len(load_problems(spec, split).problems) == count
 
 
-def test_what_is_not_there_is_an_error(spec: DatasetSpec) -> None:
+def test_what_is_not_there_is_an_error(spec: DatasetSettings) -> None:
     with pytest.raises(DataError, match=r"dataset\.held_out: .* has no evaluation set"):
         load_problems(spec, "eval")
     with pytest.raises(DataError, match=r"dataset\.held_out: 50 of only 50"):
@@ -103,15 +108,15 @@ def test_what_is_not_there_is_an_error(spec: DatasetSpec) -> None:
 
 
 def test_the_mini_task_can_have_levels_of_ones_choice() -> None:
-    problems = load_problems(DatasetSpec(size=4, levels=(5, 14)), "train").problems
+    problems = load_problems(DatasetSettings(size=4, levels=(5, 14)), "train").problems
     assert [problem.level for problem in problems] == [5, 14, 5, 14]
     for levels in ((), (1, 2), (17,)):
         with pytest.raises(ValueError, match=r"^levels: must be numbers from 2 to 16, got \["):
-            DatasetSpec(levels=levels)
+            DatasetSettings(levels=levels)
 
 
 def test_the_mini_task_is_generated() -> None:
-    spec = DatasetSpec(size=30, eval_size=20, limit=10)
+    spec = DatasetSettings(size=30, eval_size=20, limit=10)
     train, held = load_problems(spec, "train").problems, load_problems(spec, "eval").problems
     assert (len(train), len(held)) == (10, 20)
     assert load_problems(replace(spec, seed=1), "train").problems != train

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import BudgetFormat
+from budgetrl.core.errors import RequestError
 from budgetrl.data.responses import OURS, Line, read_lines
-from budgetrl.data.spec import DatasetSpec
+from budgetrl.data.spec import DatasetSettings
+from budgetrl.formats.formats import BudgetFormat
 
 Row = dict[str, Any]
 
@@ -31,7 +31,7 @@ def read(*lines: Row | bytes) -> list[Line]:
     """Lines of rows.jsonl, in the budget format."""
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     Path("rows.jsonl").write_bytes(b"\n".join(texts))
-    return read_lines(Path("rows.jsonl"), BudgetFormat(), OURS, DatasetSpec())
+    return read_lines(Path("rows.jsonl"), BudgetFormat(), OURS, DatasetSettings())
 
 
 WHICH = (

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from pyarrow import Table, parquet
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 from budgetrl.data.samples import as_lm_eval, logged_completions
-from budgetrl.data.spec import DatasetSpec, Fields
+from budgetrl.data.spec import DatasetSettings, Fields
 
-GSM8K = DatasetSpec(name="gsm8k", fields=Fields(problem="question", level=None), answer_from="gsm8k")
+GSM8K = DatasetSettings(name="gsm8k", fields=Fields(problem="question", level=None), answer_from="gsm8k")
 SAMPLING = {"max_gen_toks": 60, "temperature": 1.0}
 WRITTEN = [
     ("0", "5", r"plan zero a 4 = 4 b 1 = 5 \boxed{ 5 }"),
@@ -45,7 +45,7 @@ def lighteval(repo: Path) -> Path:
     return repo / "tests" / "fixtures" / "lighteval_details.jsonl"
 
 
-def read(path: Path, harness: str, spec: DatasetSpec = GSM8K) -> list[tuple[Any, ...]]:
+def read(path: Path, harness: str, spec: DatasetSettings = GSM8K) -> list[tuple[Any, ...]]:
     rows = logged_completions(path, harness, spec)
     return [(row["problem_id"], row["answer"], row["completion"]) for _, row in rows]
 
@@ -154,7 +154,7 @@ def test_the_hashes_are_made_as_theirs(lm_eval: Path) -> None:
 def test_ours_come_back(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in as_lm_eval(OURS, SAMPLING)))
-    back = [row for _, row in logged_completions(path, "lm_eval", DatasetSpec())]
+    back = [row for _, row in logged_completions(path, "lm_eval", DatasetSettings())]
     assert back == [
         {**{key: row[key] for key in ("problem_id", "problem", "answer", "level")}, "completion": row["text"]}
         for row in (OURS[0], OURS[2], OURS[1])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from budgetrl.data.spec import DatasetSpec, Fields
-from budgetrl.data.tasks import TASKS
+from budgetrl.data.mini.tasks import TASKS
+from budgetrl.data.spec import DatasetSettings, Fields
 
-JSONL = DatasetSpec(source="jsonl", path="train.jsonl")
-HUB = DatasetSpec(source="hub", path="openai/gsm8k", split="train")
+JSONL = DatasetSettings(source="jsonl", path="train.jsonl")
+HUB = DatasetSettings(source="hub", path="openai/gsm8k", split="train")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ HUB = DatasetSpec(source="hub", path="openai/gsm8k", split="train")
         (HUB, {"eval_revision": "main"}, "eval_revision"),
     ],
 )
-def test_bad_values_are_refused_by_name(spec: DatasetSpec, change: dict[str, object], key: str) -> None:
+def test_bad_values_are_refused_by_name(spec: DatasetSettings, change: dict[str, object], key: str) -> None:
     with pytest.raises(ValueError, match=f"^{key}: "):
         replace(spec, **change)  # pyright: ignore[reportArgumentType]
 
@@ -44,14 +44,14 @@ def test_a_jsonl_set_may_be_for_evaluation_only() -> None:
 OPTIONS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "dataset").glob("*.yaml"))
 
 
-def read(option: str, repo: Path) -> DatasetSpec:
+def read(option: str, repo: Path) -> DatasetSettings:
     values = OmegaConf.to_container(OmegaConf.load(repo / "conf" / "dataset" / f"{option}.yaml"))
     assert isinstance(values, dict)
-    expected = asdict(DatasetSpec())
+    expected = asdict(DatasetSettings())
     assert list(values) == list(expected)
     assert list(values["fields"]) == list(expected["fields"])
     values["path"] = values["path"] or ("train.jsonl" if values["source"] == "jsonl" else None)
-    return DatasetSpec(**{**values, "fields": Fields(**values["fields"])})  # pyright: ignore[reportArgumentType]
+    return DatasetSettings(**{**values, "fields": Fields(**values["fields"])})  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("option", OPTIONS)

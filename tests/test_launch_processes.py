@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.config import load_config
 from budgetrl.launch import start, supervisor
 from budgetrl.launch.supervisor import Child, Supervisor
-from budgetrl.run import lifeline
-from budgetrl.run.folder import RunFolder
+from budgetrl.runs import lifeline
+from budgetrl.runs.folder import RunFolder
+from budgetrl.settings.config import load_config
 
 READY = "import signal, sys, time; "
 NAP = "print('ready', flush=True); time.sleep(60)"
@@ -193,8 +193,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from budgetrl.launch.supervisor import Child, Supervisor
-from budgetrl.run import lifeline
-script = "import time; from budgetrl.run import lifeline; lifeline.follow(); print('ready', flush=1); time.sleep(60)"
+from budgetrl.runs import lifeline
+script = "import time; from budgetrl.runs import lifeline; lifeline.follow(); print('ready', flush=1); time.sleep(60)"
 with lifeline.hold() as line:
     logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
     rank = [sys.executable, "-c", script], {lifeline.LIFELINE: str(line)}

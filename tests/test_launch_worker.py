@@ -12,10 +12,10 @@ import torch
 
 import fake_stage
 from budgetrl import worker
-from budgetrl.config import load_config, to_yaml
-from budgetrl.run.folder import RunFolder, read_rows
-from budgetrl.run.stop import Stop
-from budgetrl.run.tracking import Tracker
+from budgetrl.runs.folder import RunFolder, read_rows
+from budgetrl.runs.stop import Stop
+from budgetrl.runs.tracking import Tracker
+from budgetrl.settings.config import load_config, to_yaml
 from budgetrl.training.distributed import World
 
 

@@ -8,10 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from budgetrl import auto, memory
-from budgetrl.auto import settle
-from budgetrl.config import load_config
-from budgetrl.memory import cached_token_bytes, estimate, token_bytes
-from budgetrl.plan import make_plan
+from budgetrl.planning.auto import settle
+from budgetrl.planning.memory import cached_token_bytes, estimate, token_bytes
+from budgetrl.planning.plan import make_plan
+from budgetrl.settings.config import load_config
 
 GIB = 2**30
 SHAPE = dict(hidden_size=64, intermediate_size=160, num_attention_heads=4, num_key_value_heads=2, vocab_size=64)
@@ -104,7 +104,7 @@ def test_weights_that_fill_a_device_are_cut_up(monkeypatch: pytest.MonkeyPatch, 
 def test_a_run_that_does_not_fit_is_odd(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: float | None, told: int
 ) -> None:
-    monkeypatch.setattr("budgetrl.plan.device_memory", lambda launch: size)
+    monkeypatch.setattr("budgetrl.planning.plan.device_memory", lambda launch: size)
     given = request(tmp_path, zero={"stage": 0}, rollout={"batch_size": 8})
     given["stage"] |= {"max_new_tokens": 100, "tokens_per_device": 4096}
     plan = make_plan(load_config(given))
@@ -117,7 +117,7 @@ def test_a_rank_has_its_gpu_or_its_share_of_the_machine(monkeypatch: pytest.Monk
     monkeypatch.setattr(memory, "count_gpus", lambda: 0)
     assert memory.device_memory(launch) == 50
     monkeypatch.setattr(memory, "count_gpus", lambda: 2)
-    monkeypatch.setattr("budgetrl.run.machine.output_of", lambda *command: "81559\n24564\n")
+    monkeypatch.setattr("budgetrl.runs.machine.output_of", lambda *command: "81559\n24564\n")
     assert memory.device_memory(launch) == 24564 * 2**20
-    monkeypatch.setattr("budgetrl.run.machine.output_of", lambda *command: None)
+    monkeypatch.setattr("budgetrl.runs.machine.output_of", lambda *command: None)
     assert memory.device_memory(launch) is None

@@ -13,7 +13,7 @@ import pytest
 
 import budgetrl
 
-CHECKPOINTS = Path("src/budgetrl/policy/checkpoints")
+CHECKPOINTS = Path("src/budgetrl/data/mini/checkpoints")
 
 
 @pytest.fixture(scope="module")

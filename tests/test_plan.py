@@ -4,9 +4,10 @@ import pytest
 
 import fake_stage
 from budgetrl import memory
-from budgetrl.config import load_config
-from budgetrl.plan import make_plan
-from budgetrl.training.zero import ZeroSpec, bytes_per_rank
+from budgetrl.planning.memory import bytes_per_rank
+from budgetrl.planning.plan import make_plan
+from budgetrl.settings.config import load_config
+from budgetrl.settings.zero import ZeroSettings
 
 
 @pytest.mark.parametrize(
@@ -17,10 +18,10 @@ def test_training_state_of_1000_bf16_parameters_on_4_ranks(
     stage: int, weights: int, gradients: int, optimizer: int
 ) -> None:
     sizes = {"weights": weights, "gradients": gradients, "optimizer": optimizer}
-    assert bytes_per_rank(ZeroSpec(stage), 1000, True, 4) == sizes
+    assert bytes_per_rank(ZeroSettings(stage), 1000, True, 4) == sizes
     whole = {"whole weights, to write completions": 2000} if stage == 3 else {}
-    assert bytes_per_rank(ZeroSpec(stage), 1000, True, 4, rollouts=True) == sizes | whole
-    assert bytes_per_rank(ZeroSpec(stage), 1000, True, 4, reference=True) == sizes | {"reference model": 2000}
+    assert bytes_per_rank(ZeroSettings(stage), 1000, True, 4, rollouts=True) == sizes | whole
+    assert bytes_per_rank(ZeroSettings(stage), 1000, True, 4, reference=True) == sizes | {"reference model": 2000}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from budgetrl.policy.card import model_card
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 
 INSTRUCTIONS = {
     "instruction": "Reason.",
@@ -27,7 +27,7 @@ INSTRUCTIONS = {
     ],
 )
 def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: str | None) -> None:
-    model = ModelSpec("small", "own/small", **INSTRUCTIONS)
+    model = ModelSettings("small", "own/small", **INSTRUCTIONS)
     card = model_card(model, model.response_format(fmt), "gsm8k", 7, "a-run")
     assert "# small, stage a-run\n" in card
     assert "from `own/small` on `gsm8k` with seed 7." in card
@@ -36,6 +36,6 @@ def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: 
 
 
 def test_a_model_without_an_instruction_is_asked_the_question_alone() -> None:
-    model = ModelSpec()
+    model = ModelSettings()
     card = model_card(model, model.response_format("budget"), "mini", 0, "a-run")
     assert "The prompt is the question alone." in card

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from budgetrl.budget.format import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat
-from budgetrl.data import mini_task
+from budgetrl.data.mini import sums
+from budgetrl.data.mini.model import budget_grid, make_tokenizer
+from budgetrl.formats.formats import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
-from budgetrl.policy.mini import budget_grid, make_tokenizer
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 
 PLAIN, BUDGET, PROMPT_BUDGET = PlainFormat(), BudgetFormat(), PromptBudgetFormat()
 QUESTION = "What is 2 + 3?"
@@ -45,19 +45,19 @@ def real(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Load:
             shutil.copy(shared_dir / "tokenizers" / source / "tokenizer.json", folder)
             shutil.copy(shared_dir / "tokenizers" / source / config, folder / "tokenizer_config.json")
             tokenizers[name] = AutoTokenizer.from_pretrained(folder, **options)
-        return make_codec(tokenizers[name], ModelSpec(name, name, **spec))
+        return make_codec(tokenizers[name], ModelSettings(name, name, **spec))
 
     return load
 
 
 def mini(style: str, **spec: str) -> TextCodec:
-    return make_codec(make_tokenizer(style), ModelSpec(**spec))
+    return make_codec(make_tokenizer(style), ModelSettings(**spec))
 
 
 def solution(codec: TextCodec, seed: int = 0) -> list[int]:
     """Tokens of a solution of the mini task."""
     rng = Random(seed)
-    text = " " + mini_task.solve(rng, mini_task.draw_problem(rng), checks=seed % 4)
+    text = " " + sums.solve(rng, sums.draw_problem(rng), checks=seed % 4)
     return codec.tokenizer.encode(text, add_special_tokens=False)
 
 
@@ -203,7 +203,7 @@ def test_a_tokenizer_without_an_end_token_is_refused() -> None:
     tokenizer = make_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(ValueError, match=r"model\.path.*eos_token"):
-        make_codec(tokenizer, ModelSpec("own", "own"))
+        make_codec(tokenizer, ModelSettings("own", "own"))
 
 
 def test_a_budget_too_small_to_write_becomes_the_smallest() -> None:

@@ -11,12 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.format import FORMATS
-from budgetrl.data import mini_task
-from budgetrl.data.spec import DatasetSpec
-from budgetrl.data.tasks import TASKS, generate
-from budgetrl.policy.loading import resolve_path
-from budgetrl.policy.mini import (
+from budgetrl.data.mini import sums
+from budgetrl.data.mini.model import (
     BUDGET_STYLES,
     CHECKPOINTS,
     budget_grid,
@@ -24,20 +20,24 @@ from budgetrl.policy.mini import (
     make_tokenizer,
     writable_budget,
 )
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.data.mini.tasks import TASKS, generate
+from budgetrl.data.spec import DatasetSettings
+from budgetrl.formats.formats import FORMATS
+from budgetrl.policy.loading import resolve_path
+from budgetrl.settings.model import ModelSettings
 
 MEGABYTE = 1_000_000
 SHIPPED = ("base", "cold_start")
 
 sums = st.builds(
-    lambda seed, level: mini_task.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(mini_task.LEVELS)
+    lambda seed, level: sums.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(sums.LEVELS)
 )
 
 
 @pytest.fixture
 def no_slips(monkeypatch: pytest.MonkeyPatch) -> None:
     for rate in ("SLIP_RATE", "RECHECK_SLIP_RATE", "FILLER_RATE"):
-        monkeypatch.setattr(mini_task, rate, 0.0)
+        monkeypatch.setattr(sums, rate, 0.0)
 
 
 # The tokenizer
@@ -60,7 +60,7 @@ def test_the_writable_budget_is_the_nearest(tokens: int) -> None:
 
 def test_only_budgets_are_asked_of_the_model_that_was_taught_them() -> None:
     for task in TASKS:
-        shipped = {name: Path(resolve_path(ModelSpec(path=task), fmt)) for name, fmt in FORMATS.items()}
+        shipped = {name: Path(resolve_path(ModelSettings(path=task), fmt)) for name, fmt in FORMATS.items()}
         names = {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
         assert shipped == {fmt: CHECKPOINTS / task / name for fmt, name in names.items()}
 
@@ -82,11 +82,9 @@ def test_a_grid_budget_is_one_token_and_digits_are_one_each() -> None:
 
 @pytest.mark.parametrize("style", BUDGET_STYLES)
 @given(problem=sums, checks=st.integers(0, 4), seed=st.integers(0))
-def test_solutions_survive_the_tokenizer_a_word_a_token(
-    style: str, problem: mini_task.Sum, checks: int, seed: int
-) -> None:
+def test_solutions_survive_the_tokenizer_a_word_a_token(style: str, problem: sums.Sum, checks: int, seed: int) -> None:
     tokenizer = make_tokenizer(style)
-    text = f" {mini_task.solve(Random(seed), problem, checks)}"
+    text = f" {sums.solve(Random(seed), problem, checks)}"
     ids = tokenizer.encode(text)
     assert len(ids) == len(text.split())
     assert tokenizer.unk_token_id not in ids and tokenizer.pad_token_id not in ids
@@ -111,52 +109,52 @@ def test_a_style_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.usefixtures("no_slips")
-@pytest.mark.parametrize("level", mini_task.LEVELS)
+@pytest.mark.parametrize("level", sums.LEVELS)
 def test_without_slips_every_solution_is_right_and_as_long_as_expected(level: int) -> None:
     rng = Random(level)
-    for checks in range(len(mini_task.check_weights(level))):
-        problem = mini_task.draw_problem(rng, level)
-        words = mini_task.solve(rng, problem, checks).split()
-        assert words[:2] == ["plan", mini_task.COUNT_WORDS[checks]]
+    for checks in range(len(sums.check_weights(level))):
+        problem = sums.draw_problem(rng, level)
+        words = sums.solve(rng, problem, checks).split()
+        assert words[:2] == ["plan", sums.COUNT_WORDS[checks]]
         assert words[-3:] == ["\\boxed{", str(problem.answer), "}"]
         assert words.count("ok") == checks
         by_formula = (4 * level + 5) + checks * (4 * level + 3)
-        assert len(words) == by_formula == pytest.approx(mini_task.expected_length(level, checks), abs=1e-9)
+        assert len(words) == by_formula == pytest.approx(sums.expected_length(level, checks), abs=1e-9)
 
 
 def test_expected_length_counts_filler_words() -> None:
     rng = Random(0)
-    lengths = [len(mini_task.solve(rng, mini_task.draw_problem(rng, 8), 2).split()) for _ in range(400)]
-    assert fmean(lengths) == pytest.approx(mini_task.expected_length(8, 2), rel=0.02)
+    lengths = [len(sums.solve(rng, sums.draw_problem(rng, 8), 2).split()) for _ in range(400)]
+    assert fmean(lengths) == pytest.approx(sums.expected_length(8, 2), rel=0.02)
 
 
 def test_a_slip_in_the_first_pass_is_found_by_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mini_task, "SLIP_RATE", 1.0)
-    monkeypatch.setattr(mini_task, "RECHECK_SLIP_RATE", 0.0)
+    monkeypatch.setattr(sums, "SLIP_RATE", 1.0)
+    monkeypatch.setattr(sums, "RECHECK_SLIP_RATE", 0.0)
     rng = Random(0)
-    problem = mini_task.draw_problem(rng, 2)
-    words = mini_task.solve(rng, problem, checks=1).split()
+    problem = sums.draw_problem(rng, 2)
+    words = sums.solve(rng, problem, checks=1).split()
     assert (words.count("no"), words.count("ok")) == (1, 1)  # the check disagrees, so it checks again
     assert words[-2] == str(problem.answer)
-    assert mini_task.solve(rng, problem, checks=0).split()[-2] != str(problem.answer)
+    assert sums.solve(rng, problem, checks=0).split()[-2] != str(problem.answer)
 
 
-@given(level=st.sampled_from(mini_task.LEVELS), hint=st.sampled_from(budget_grid()))
+@given(level=st.sampled_from(sums.LEVELS), hint=st.sampled_from(budget_grid()))
 def test_a_hint_gets_the_nearest_reachable_plan(level: int, hint: int) -> None:
-    counts = range(len(mini_task.check_weights(level)))
-    chosen = mini_task.checks_for(level, hint)
-    distances = [abs(mini_task.expected_length(level, n) - hint) for n in counts]
+    counts = range(len(sums.check_weights(level)))
+    chosen = sums.checks_for(level, hint)
+    distances = [abs(sums.expected_length(level, n) - hint) for n in counts]
     assert chosen in counts
     assert distances[chosen] == min(distances)
-    assert mini_task.checks_for(level, 1) == 0
-    assert mini_task.checks_for(level, 10_000) == max(counts)
+    assert sums.checks_for(level, 1) == 0
+    assert sums.checks_for(level, 10_000) == max(counts)
 
 
 def test_problems_are_seeded_and_levels_have_equal_shares() -> None:
-    spec = DatasetSpec(size=70, eval_size=35, seed=1)
+    spec = DatasetSettings(size=70, eval_size=35, seed=1)
     train = generate(spec, "train")
-    assert train == generate(spec, "train") != generate(DatasetSpec(size=70, seed=2), "train")
-    assert Counter(p.level for p in train) == dict.fromkeys(mini_task.LEVELS, 10)
+    assert train == generate(spec, "train") != generate(DatasetSettings(size=70, seed=2), "train")
+    assert Counter(p.level for p in train) == dict.fromkeys(sums.LEVELS, 10)
     held_out = generate(spec, "eval")
     assert len(held_out) == 35
     assert {p.id for p in train}.isdisjoint(p.id for p in held_out)

@@ -6,17 +6,19 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from budgetrl.budget.format import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat, ResponseFormat
+from budgetrl.data.mini.model import make_tokenizer
+from budgetrl.formats.formats import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat, ResponseFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec
-from budgetrl.policy.mini import make_tokenizer
-from budgetrl.policy.spec import ModelSpec
 from budgetrl.policy.template import rewritten, with_think, without_think
+from budgetrl.settings.model import ModelSettings
 
 PLAIN, BUDGET = PlainFormat(), BudgetFormat()
 TAGGED: list[ResponseFormat] = [BUDGET, DifficultyFormat()]
 UNTAGGED: list[ResponseFormat] = [PLAIN, PromptBudgetFormat()]
-MODEL = ModelSpec("own", "own", budget_instruction="Budget first.", difficulty_instruction="Call it [Easy] or [Hard].")
+MODEL = ModelSettings(
+    "own", "own", budget_instruction="Budget first.", difficulty_instruction="Call it [Easy] or [Hard]."
+)
 QUESTION = "What is 2 + 3?\n"
 CHATS = [
     [("user", QUESTION)],
@@ -151,7 +153,7 @@ def test_wrapping_qwens_template_changes_no_text(shared_dir: Path) -> None:
 
 @pytest.mark.parametrize("fmt", TAGGED + UNTAGGED, ids=lambda fmt: fmt.name)
 def test_a_tokenizer_is_saved_as_it_is_where_no_think_is_in_the_way(fmt: ResponseFormat) -> None:
-    mini = make_codec(make_tokenizer(), ModelSpec())
+    mini = make_codec(make_tokenizer(), ModelSettings())
     assert mini.tokenizer_to_save(fmt) is mini.tokenizer
     thinking = make_codec(own(THINKING), MODEL)
     assert (thinking.tokenizer_to_save(fmt) is thinking.tokenizer) is (fmt in UNTAGGED)

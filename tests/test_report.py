@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import synthetic_run
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.report import figures, tables
 from budgetrl.report.headlines import headline
 from budgetrl.report.metrics import quantity
@@ -22,7 +22,7 @@ from budgetrl.report.report import write_report
 from budgetrl.rewards.budget_gauss import BudgetGauss
 from budgetrl.rewards.cosine import Cosine
 from budgetrl.rewards.hapo import Hapo
-from budgetrl.rewards.registry import shape_class, shape_names
+from budgetrl.rewards.registry import reward_class, reward_names
 from budgetrl.rewards.shorterbetter import ShorterBetter
 from budgetrl.stages.report import Report
 
@@ -451,9 +451,9 @@ def _legend(figure: Any) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-@pytest.mark.parametrize("name", shape_names())
+@pytest.mark.parametrize("name", reward_names())
 def test_every_reward_is_drawn_for_right_and_wrong(name: str) -> None:
-    figure = figures.reward_shape(shape_class(name)(), 5000)
+    figure = figures.reward_shape(reward_class(name)(), 5000)
     assert _titles(figure) == [name]
     assert _legend(figure)[:2] == ["right", "wrong"]
 
@@ -470,7 +470,7 @@ def test_a_reward_is_drawn_through_its_values_once_for_each_moment_that_differs(
 
 
 def test_a_grid_has_a_panel_for_each_reward_at_the_end_of_training() -> None:
-    figure = figures.reward_grid([shape_class(name)() for name in ("budget_cosine", "cosine")], 1000)
+    figure = figures.reward_grid([reward_class(name)() for name in ("budget_cosine", "cosine")], 1000)
     cosine, budgeted = figure.axes[1], figure.axes[0]
     assert [ax.get_title("left") for ax in figure.axes] == ["budget_cosine", "cosine"]
     assert np.asarray(cosine.lines[0].get_ydata())[[0, -1]].tolist() == pytest.approx([2.0, 1.0])
@@ -481,7 +481,7 @@ def test_a_drawn_reward_says_what_stands_around_it() -> None:
     assert "right with 500 and 1,000 tokens, wrong with 1,500" in _texts(figures.reward_shape(ShorterBetter(), 2000))
     assert "the others" not in _texts(figures.reward_shape(Cosine(), 2000))
     assert "budget 1,000 tokens, within b_max" in _texts(figures.reward_shape(BudgetGauss(), 2000))
-    assert "learnt so far: history none" in _texts(figures.reward_shape(Hapo(), 2000))
+    assert "learned so far: history none" in _texts(figures.reward_shape(Hapo(), 2000))
     figure = figures.reward_shape(Hapo(history={figures.EXAMPLE: 1000}), 2000)
     right = figure.axes[0].lines[0]
     assert np.interp(1000, *np.asarray(right.get_xydata()).T) == pytest.approx(1)
@@ -497,7 +497,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
-def test_more_than_two_models_by_level_have_a_colour_each() -> None:
+def test_more_than_two_models_by_level_have_a_color_each() -> None:
     models = {name: Results({f"level_{level}/accuracy": 0.5 for level in (2, 3)}) for name in "abc"}
     (ax,) = figures.by_level(models).axes
     assert len({bars.lines[0].get_color() for bars in ax.containers}) == 3

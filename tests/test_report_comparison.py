@@ -12,10 +12,10 @@ from scipy import stats
 
 import synthetic_run
 import synthetic_sweep
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.length_control import at_cutoffs, budget_area
-from budgetrl.budget.metrics import compare, summarise
-from budgetrl.budget.records import Outcome
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Outcome
+from budgetrl.metrics.length_control import at_cutoffs, budget_area
+from budgetrl.metrics.summary import compare, summarize
 from budgetrl.report import figures
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.comparison import write_comparison
@@ -24,7 +24,7 @@ from budgetrl.report.groups import group_runs, pool, telling_keys
 from budgetrl.report.metrics import find
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_report
-from budgetrl.run.folder import write_json
+from budgetrl.runs.folder import write_json
 from budgetrl.stages.report import Report
 from budgetrl.stages.rows import verification_rates
 
@@ -347,7 +347,7 @@ def test_the_front_is_drawn_through_what_nothing_beats() -> None:
     assert np.array(front.get_xydata()).tolist() == [[10, 50], [30, 90]]
 
 
-def test_points_differ_in_colour_and_marker_and_hide_none_below_them() -> None:
+def test_points_differ_in_color_and_marker_and_hide_none_below_them() -> None:
     same = Results({"accuracy": 0.5, "length": 1000.0})
     figure = figures.accuracy_against_length({"a": same, "b": same, "c": Results({"accuracy": 0.6, "length": 1100.0})})
     assert figure is not None
@@ -371,7 +371,7 @@ def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     before = [[Outcome(True, n != 2, 90 + n, 100, thinking_length=9, level=n) for _ in range(4)] for n in range(3)]
     after = [[replace(outcome, length=60) for outcome in group] for group in before]
     row = {"parsed": True, "timed_out": False}
-    written = summarise(before) | compare(before, after) | at_cutoffs(before, (64, 128)) | verification_rates([row])
+    written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128)) | verification_rates([row])
     written |= budget_area({64: before, 128: after}) | {"budget_64/accuracy": 0.5, "budget_64/length": 60.0}
     metrics = {key for key in written if not key.endswith(("_se", "_low", "_high"))}
     assert {"pass_at_4", "maj_at_2", "tokens_per_correct", "cutoff_area", "budget_area", "level_2/budget"} <= metrics

@@ -1,4 +1,4 @@
-"""Figures: whether what they show can be told apart, in colour or without."""
+"""Figures: whether what they show can be told apart, in color or without."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -13,15 +13,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from budgetrl.report import figures
-from budgetrl.report.figures.canvas import COLOURS
+from budgetrl.report.figures.canvas import COLORS
 from budgetrl.report.figures.labels import HEIGHT, place
 from budgetrl.report.reading import Results
-from budgetrl.rewards.registry import shape_class
+from budgetrl.rewards.registry import reward_class
 
 
-def _contrast_to_white(colour: Any) -> float:
+def _contrast_to_white(color: Any) -> float:
     """As WCAG 2 defines it."""
-    parts = np.array(to_rgb(colour))
+    parts = np.array(to_rgb(color))
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return 1.05 / (float(linear @ [0.2126, 0.7152, 0.0722]) + 0.05)
 
@@ -106,9 +106,9 @@ def test_each_panel_of_limits_says_what_it_shows() -> None:
 
 def _boxes(points: np.ndarray, widths: np.ndarray, placed: Any) -> np.ndarray:
     """Left, bottom, right, top of each label."""
-    centres = points + [offset for offset, _ in placed]
+    centers = points + [offset for offset, _ in placed]
     size = np.column_stack([widths, np.full(len(widths), HEIGHT)])
-    return np.hstack([centres - size / 2, centres + size / 2])
+    return np.hstack([centers - size / 2, centers + size / 2])
 
 
 def _touch(a: Any, b: Any) -> bool:
@@ -223,8 +223,8 @@ def test_a_legend_below_is_no_wider_than_its_figure(length: int, columns: int) -
     assert figure.legends[0]._ncols == columns
 
 
-def test_more_lines_than_colours_are_all_drawn_and_all_different() -> None:
-    count = len(COLOURS) + 2
+def test_more_lines_than_colors_are_all_drawn_and_all_different() -> None:
+    count = len(COLORS) + 2
     models = {str(n): [{"step": step, "budget": n + step, "length": 2.0} for step in (1, 2)] for n in range(count)}
     trained: Any = figures.budgets_in_training(models)
     bold = [line for line in trained.axes[0].lines if not line.get_label().startswith("_")]
@@ -252,7 +252,7 @@ def test_no_title_of_a_training_panel_is_wider_than_its_place() -> None:
 
 def test_a_grid_of_rewards_says_what_its_upright_line_is() -> None:
     def legend(*names: str) -> list[str]:
-        figure = figures.reward_grid([shape_class(name)() for name in names], 1000)
+        figure = figures.reward_grid([reward_class(name)() for name in names], 1000)
         return [text.get_text() for text in figure.legends[0].get_texts()]
 
     assert legend("cosine", "budget_cosine")[-1] == "budget"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import synthetic_sweep
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.formats import Table, to_latex, to_markdown
 from budgetrl.report.paper import read_paper

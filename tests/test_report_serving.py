@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.policy.loading import make_codec
-from budgetrl.policy.mini import make_tokenizer
-from budgetrl.policy.spec import ModelSpec
 from budgetrl.report.reading import read_run
 from budgetrl.report.sections import Gap, Section
 from budgetrl.report.serving import serving
+from budgetrl.settings.model import ModelSettings
 
 WISHES = {
     "instruction": "= ok",
@@ -44,7 +44,7 @@ def section(folder: Path, fmt: str, model: dict[str, Any]) -> str:
 def test_the_snippet_makes_the_prompt_of_training(
     tmp_path: Path, fmt: str, budget: int | None, own_start: str | None, wishes: dict[str, str]
 ) -> None:
-    spec = ModelSpec(**wishes, difficulty_tags=("(easy)", "(hard)"))
+    spec = ModelSettings(**wishes, difficulty_tags=("(easy)", "(hard)"))
     text = section(tmp_path / "run", fmt, {**wishes, "difficulty_tags": ["(easy)", "(hard)"]})
     found = re.search(r"^question = .*?(?=^inputs = )", text, re.DOTALL | re.MULTILINE)
     assert found

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.aalc import Aalc
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.training.advantages import Group, equal_share, group_advantages
-from budgetrl.training.algorithm import Algorithm
 
 RIGHT = Outcome(well_formed=True, correct=True, length=512)
 WRONG = replace(RIGHT, correct=False)

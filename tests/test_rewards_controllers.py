@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.laser_d import LaserD, difficulty
 

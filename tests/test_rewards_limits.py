@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
 from budgetrl.rewards.l1_exact import L1Exact
 from budgetrl.rewards.l1_max import L1Max

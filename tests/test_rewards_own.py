@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.records import Outcome
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Outcome
+from budgetrl.rewards.reward import Parts, Reward
 
 GROUP = [Outcome(well_formed=True, correct=correct, length=5) for correct in (True, False)]
 
 
 @dataclass(frozen=True)
-class Given(Shape):
+class Given(Reward):
     """Earns what it was told."""
 
     name: str = "mine.Given"

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.arora import Arora
 from budgetrl.rewards.group import right
 from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.laser import Laser
 from budgetrl.rewards.lead import Lead
-from budgetrl.rewards.shape import Shape
+from budgetrl.rewards.reward import Reward
 from budgetrl.rewards.thinkprune import ThinkPrune
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.training.advantages import Group, group_advantages
-from budgetrl.training.algorithm import Algorithm
 from test_rewards_shapes import CHANGED, DEFAULT, finished, those
 
 GDPO = Algorithm(per_component=True, advantage_scale="none", std_floor=0.0)
@@ -48,13 +48,13 @@ mixed = st.tuples(finished(20_000), finished(20_000), st.lists(finished(20_000),
 )
 
 
-def advantages(shape: Shape, group: Sequence[Outcome]) -> list[float]:
+def advantages(shape: Reward, group: Sequence[Outcome]) -> list[float]:
     parts, lengths = shape.parts(group, 1.0), [1] * len(group)
     found = Group(shape(group, 1.0), parts, lengths, [right(outcome) for outcome in group])
     return group_advantages([found], GDPO)[0]
 
 
-def gap(shape: Shape, group: Sequence[Outcome]) -> float:
+def gap(shape: Reward, group: Sequence[Outcome]) -> float:
     """How far the worst right answer is above the best wrong one."""
     verdicts = list(zip(advantages(shape, group), group, strict=True))
     return min(a for a, o in verdicts if o.correct) - max(a for a, o in verdicts if not o.correct)
@@ -62,7 +62,7 @@ def gap(shape: Shape, group: Sequence[Outcome]) -> float:
 
 @those(set(DEFAULT) - set(RIGHT_MAY_LOSE))
 @given(group=mixed)
-def test_no_right_answer_falls_below_a_wrong_one(shape: Shape, group: list[Outcome]) -> None:
+def test_no_right_answer_falls_below_a_wrong_one(shape: Reward, group: list[Outcome]) -> None:
     assert gap(shape, group) >= -SLACK
 
 
@@ -85,7 +85,7 @@ def some_group(random: Random) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("shape", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid"), ThinkPrune()])
-def test_parts_that_undo_the_verdict_are_refused(shape: Shape) -> None:
+def test_parts_that_undo_the_verdict_are_refused(shape: Reward) -> None:
     """One right answer, which loses by its length: nobody learns that it was right."""
     group = [Outcome(True, correct, 9000) for correct in (True, False, False, False)]
     assert advantages(shape, group) == pytest.approx([0.0] * 4, abs=SLACK)
@@ -95,5 +95,5 @@ def test_parts_that_undo_the_verdict_are_refused(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("shape", [Arora(alpha=0), Laser(), Laser(variant="penalty", bonus=0), Lead(), Hapo()])
-def test_parts_that_leave_the_verdict_a_say_are_not(shape: Shape) -> None:
+def test_parts_that_leave_the_verdict_a_say_are_not(shape: Reward) -> None:
     assert not shape.faults(GDPO)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from budgetrl import __main__ as entry
-from budgetrl.config import Config
-from budgetrl.run.folder import RunFolder, read_rows
-from budgetrl.run.progress import Progress
-from budgetrl.run.stop import Stop
-from budgetrl.run.tracking import Tracker
+from budgetrl.runs.folder import RunFolder, read_rows
+from budgetrl.runs.progress import Progress
+from budgetrl.runs.stop import Stop
+from budgetrl.runs.tracking import Tracker
+from budgetrl.settings.config import Config
 from budgetrl.stages.base import Context
 from budgetrl.training.distributed import World
 

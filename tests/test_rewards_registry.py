@@ -1,4 +1,4 @@
-"""Names of rewards: built-in, the user's own, and misspelt."""
+"""Names of rewards: built-in, the user's own, and misspelled."""
 
 import sys
 from collections.abc import Iterator
@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.budget_gauss import BudgetGauss
-from budgetrl.rewards.registry import shape_class
+from budgetrl.rewards.registry import reward_class
 
 OWN_REWARDS = """
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.records import Outcome
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.core.records import Outcome
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Short(Shape):
+class Short(Reward):
     weight: float = 0.01
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
@@ -44,13 +44,13 @@ def own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 def test_a_built_in_by_name_and_by_path() -> None:
-    assert shape_class("budget_gauss") is BudgetGauss
-    assert shape_class("budgetrl.rewards.budget_gauss.BudgetGauss") is BudgetGauss
+    assert reward_class("budget_gauss") is BudgetGauss
+    assert reward_class("budgetrl.rewards.budget_gauss.BudgetGauss") is BudgetGauss
 
 
 @pytest.mark.usefixtures("own_package")
 def test_the_users_own_reward() -> None:
-    short = shape_class("own_package.rewards.Short")(name="own_package.rewards.Short")
+    short = reward_class("own_package.rewards.Short")(name="own_package.rewards.Short")
     assert short([Outcome(True, True, length=100)], progress=0) == [-1.0]
 
 
@@ -64,7 +64,7 @@ def test_the_users_own_reward() -> None:
         (".short", r"^name: there is no reward '.short'"),
         ("own_package.rewards.Shart", r"^name: own_package.rewards has no class 'Shart'; did you mean Short"),
         ("own_package.rewards.NotOne", r"^name: own_package.rewards.NotOne is not a reward"),
-        ("budgetrl.rewards.shape.Shape", r"^name: .* is not a reward"),
+        ("budgetrl.rewards.reward.Reward", r"^name: .* is not a reward"),
         ("own_package.reward.Short", r"^name: cannot import .*no module 'own_package.reward'"),
         ("no_such_package.rewards.Short", r"^name: cannot import .*no module 'no_such_package'"),
     ],
@@ -72,10 +72,10 @@ def test_the_users_own_reward() -> None:
 @pytest.mark.usefixtures("own_package")
 def test_what_is_no_reward_is_refused_with_the_nearest_name(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        shape_class(name)
+        reward_class(name)
 
 
 @pytest.mark.usefixtures("own_package")
 def test_a_library_the_users_module_lacks_is_named_as_it_is() -> None:
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):
-        shape_class("own_package.needy.Short")
+        reward_class("own_package.needy.Short")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.adactrl import AdaCtrl
 from budgetrl.rewards.dast import Dast
 from budgetrl.rewards.kimi import Kimi

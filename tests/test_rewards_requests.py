@@ -14,9 +14,9 @@ import yaml
 import test_rewards_per_component as per_component
 import test_rewards_shapes as every_reward
 from budgetrl import __main__ as entry
-from budgetrl.compose import check_request
-from budgetrl.rewards.registry import shape_names
-from budgetrl.strict import ConfigError
+from budgetrl.cli.compose import check_request
+from budgetrl.rewards.registry import reward_names
+from budgetrl.settings.strict import ConfigError
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_drawing_too_short_for_its_reward_is_refused() -> None:
 def test_every_reward_has_its_rows_on_the_page() -> None:
     named = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.M)
     own = {"accuracy", "budget_cosine", "budget_gauss"}
-    assert {name for name in shape_names() if named.count(name) != 2} == own
+    assert {name for name in reward_names() if named.count(name) != 2} == own
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.budget_cosine import BudgetCosine
 from budgetrl.rewards.budget_gauss import BudgetGauss
 from budgetrl.rewards.self_budgeter import SelfBudgeter

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from budgetrl.budget.format import FORMATS
-from budgetrl.budget.records import Outcome
-from budgetrl.rewards.registry import shape_class, shape_names
+from budgetrl.core.records import Outcome
+from budgetrl.formats.formats import FORMATS
+from budgetrl.rewards.registry import reward_class, reward_names
+from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rewards.self_budgeter import SelfBudgeter
-from budgetrl.rewards.shape import Controller, Shape
 
 CONF = Path(__file__).parents[1] / "conf" / "reward"
 CAP = 20_000
@@ -33,8 +33,8 @@ AMID_TRAINING: dict[str, dict[str, Any]] = {
     "overlong": {"max_length": 4500},
     "thinkprune": {"limits": (4000, 700)},
 }
-"""What shapes look like that have learnt something, or whose lengths are those of the examples here."""
-DEFAULT = {name: shape_class(name)().within(CAP) for name in shape_names()}
+"""What shapes look like that have learned something, or whose lengths are those of the examples here."""
+DEFAULT = {name: reward_class(name)().within(CAP) for name in reward_names()}
 CHANGED = {name: replace(DEFAULT[name], **fields) for name, fields in AMID_TRAINING.items()}
 SHAPES = [*DEFAULT.values(), *CHANGED.values()]
 IDS = [*DEFAULT, *(f"{name}, amid training" for name in CHANGED)]
@@ -112,8 +112,8 @@ def those(names: Collection[str]) -> pytest.MarkDecorator:
 
 
 def test_the_built_in_rewards_are_found_by_module() -> None:
-    assert {"accuracy", "budget_cosine", "budget_gauss"} <= set(shape_names())
-    assert not {"self_budgeter", "shape", "group"} & set(shape_names())
+    assert {"accuracy", "budget_cosine", "budget_gauss"} <= set(reward_names())
+    assert not {"self_budgeter", "shape", "group"} & set(reward_names())
 
 
 def test_the_tables_of_exceptions_name_built_in_rewards() -> None:
@@ -124,7 +124,7 @@ def test_the_tables_of_exceptions_name_built_in_rewards() -> None:
 
 @every_shape
 @given(group=groups, progress=progresses)
-def test_rewards_are_finite_and_the_sum_of_their_parts(shape: Shape, group: list[Outcome], progress: float) -> None:
+def test_rewards_are_finite_and_the_sum_of_their_parts(shape: Reward, group: list[Outcome], progress: float) -> None:
     rewards, parts = shape(group, progress), shape.parts(group, progress)
     assert all(math.isfinite(reward) for reward in rewards)
     assert all(len(column) == len(group) for column in parts.values())
@@ -135,7 +135,7 @@ def test_rewards_are_finite_and_the_sum_of_their_parts(shape: Shape, group: list
 @every_shape
 @given(group=groups, progress=progresses, data=st.data())
 def test_rewards_do_not_depend_on_the_order_of_the_group(
-    shape: Shape, group: list[Outcome], progress: float, data: st.DataObject
+    shape: Reward, group: list[Outcome], progress: float, data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(range(len(group))))
     rewards = shape(group, progress)
@@ -145,7 +145,7 @@ def test_rewards_do_not_depend_on_the_order_of_the_group(
 @those(MALFORMED_LAST)
 @given(outcome=well_formed, other_length=tokens, progress=progresses)
 def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
-    shape: Shape, outcome: Outcome, other_length: int, progress: float
+    shape: Reward, outcome: Outcome, other_length: int, progress: float
 ) -> None:
     correct = replace(outcome, correct=True)
     wrong = replace(outcome, correct=False, length=other_length)
@@ -157,7 +157,7 @@ def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
 @those(set(DEFAULT) - set(WRONG_MAY_WIN))
 @given(correct=well_formed, wrong=well_formed, others=others, progress=progresses)
 def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
-    shape: Shape, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
+    shape: Reward, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
 ) -> None:
     group = [replace(correct, correct=True), replace(wrong, correct=False), *others]
     reward_correct, reward_wrong, *_ = shape(group, progress)
@@ -167,7 +167,7 @@ def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
 @those(set(DEFAULT) - set(LONGER_MAY_WIN))
 @given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_correct_answers_the_longer_never_earns_more(
-    shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+    shape: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
     group = of_these_lengths(replace(outcome, correct=True), lengths)
     rewards = shape([*group, *others], progress)[: len(group)]
@@ -189,7 +189,7 @@ PAIR_AND_WRONG = [(True, 500), (True, 1000), (False, 800)]
 @those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN))
 @given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_wrong_answers_the_longer_never_earns_more(
-    shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+    shape: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
     group = of_these_lengths(replace(outcome, correct=False), lengths)
     rewards = shape([*group, *others], progress)[: len(group)]
@@ -199,7 +199,7 @@ def test_of_two_wrong_answers_the_longer_never_earns_more(
 @those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN) | MALFORMED_LAST)
 @given(outcome=malformed(CAP), lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_malformed_responses_the_longer_never_earns_more(
-    shape: Shape, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+    shape: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
     group = of_these_lengths(outcome, lengths)
     rewards = shape([*group, *others], progress)[: len(group)]
@@ -249,7 +249,7 @@ def some_groups(verdicts: Sequence[bool]) -> Iterator[list[Outcome]]:
 @every_shape
 @given(outcome=well_formed, others=others, progress=progresses)
 def test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended(
-    shape: Shape, outcome: Outcome, others: list[Outcome], progress: float
+    shape: Reward, outcome: Outcome, others: list[Outcome], progress: float
 ) -> None:
     ended = replace(outcome, correct=True)
     cut = replace(ended, well_formed=False, truncated=True)
@@ -259,7 +259,7 @@ def test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended(
 @those({name for name, shape in DEFAULT.items() if shape.controller().moves})
 @given(rollouts=st.lists(st.lists(groups, min_size=1, max_size=3), min_size=1, max_size=5), data=st.data())
 def test_what_a_shape_remembers_is_saved_and_resumed(
-    shape: Shape, rollouts: list[list[list[Outcome]]], data: st.DataObject
+    shape: Reward, rollouts: list[list[list[Outcome]]], data: st.DataObject
 ) -> None:
     saved_at = data.draw(st.integers(0, len(rollouts)))
     first, second = shape.controller(), shape.controller()
@@ -280,18 +280,18 @@ def learn(controller: Controller, rollouts: list[list[list[Outcome]]]) -> None:
 
 
 @every_shape
-def test_shapes_travel_between_processes(shape: Shape) -> None:
+def test_shapes_travel_between_processes(shape: Reward) -> None:
     assert pickle.loads(pickle.dumps(shape)) == shape
 
 
 @every_shape
-def test_shapes_name_themselves_and_a_known_format(shape: Shape) -> None:
-    assert type(shape) is shape_class(shape.name)
+def test_shapes_name_themselves_and_a_known_format(shape: Reward) -> None:
+    assert type(shape) is reward_class(shape.name)
     assert shape.needs_format is None or shape.needs_format in FORMATS
 
 
 @every_shape
-def test_the_yaml_of_a_shape_spells_out_its_defaults(shape: Shape) -> None:
+def test_the_yaml_of_a_shape_spells_out_its_defaults(shape: Reward) -> None:
     written = OmegaConf.to_container(OmegaConf.load(CONF / f"{shape.name}.yaml"))
     defaults = {field.name: getattr(type(shape)(), field.name) for field in fields(shape)}
     assert written == {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
@@ -300,7 +300,7 @@ def test_the_yaml_of_a_shape_spells_out_its_defaults(shape: Shape) -> None:
 
 
 def test_every_yaml_has_a_shape() -> None:
-    assert sorted(path.stem for path in CONF.glob("*.yaml")) == shape_names()
+    assert sorted(path.stem for path in CONF.glob("*.yaml")) == reward_names()
 
 
 @pytest.mark.parametrize("kind", [type(shape) for shape in SHAPES if isinstance(shape, SelfBudgeter)])

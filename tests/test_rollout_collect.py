@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from budgetrl.budget.format import PlainFormat
-from budgetrl.budget.records import Completion, Problem
+from budgetrl.core.records import Completion, Problem
+from budgetrl.formats.formats import PlainFormat
+from budgetrl.grading.verifier import Verdict
 from budgetrl.rollout.collect import Collector
-from budgetrl.verify.pool import Verdict
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -35,7 +35,7 @@ def test_uniforms_are_the_same_alone_in_a_batch_and_in_a_table() -> None:
 
 @pytest.fixture(scope="module")
 def grid() -> Tensor:
-    """[256 positions, 1024 neighbouring seeds]"""
+    """[256 positions, 1024 neighboring seeds]"""
     return uniforms(torch.arange(1024), torch.arange(256)[:, None])
 
 
@@ -47,7 +47,7 @@ def test_uniforms_are_uniform(grid: Tensor) -> None:
 
 
 @pytest.mark.parametrize("shift", [(1, 0), (0, 1), (1, 1), (7, 0), (0, 64)])
-def test_neighbouring_positions_and_seeds_are_independent(grid: Tensor, shift: tuple[int, int]) -> None:
+def test_neighboring_positions_and_seeds_are_independent(grid: Tensor, shift: tuple[int, int]) -> None:
     other = grid.roll(shift, dims=(0, 1))
     correlation = torch.corrcoef(torch.stack((grid.flatten(), other.flatten())))[0, 1]
     assert abs(correlation) < 0.01  # five standard errors

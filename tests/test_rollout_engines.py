@@ -20,12 +20,13 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from budgetrl.budget.records import Completion
+from budgetrl.core.records import Completion
 from budgetrl.rollout import cache, decoder, native
-from budgetrl.rollout.engine import RolloutSpec, Sampling, rollout_class
+from budgetrl.rollout.engine import Sampling
 from budgetrl.rollout.factory import make_engine
 from budgetrl.rollout.native import NativeEngine
 from budgetrl.rollout.transformers_engine import TransformersEngine
+from budgetrl.settings.rollout import RolloutSettings, rollout_class
 
 VOCABULARY = 61
 SIZES: dict[str, Any] = dict(
@@ -165,7 +166,7 @@ def test_small_prefill_chunks_and_unfused_weights(qwen2: nn.Module, monkeypatch:
 
 
 def test_no_memory_is_read_before_it_is_written(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's deterministic mode fills uninitialised memory with NaN; chunks leave some of the padding alone."""
+    """Torch's deterministic mode fills uninitialized memory with NaN; chunks leave some of the padding alone."""
     monkeypatch.setattr(native, "PREFILL_TOKENS", 20)
     monkeypatch.setattr(cache, "ROOM", 3)
     whole = NativeEngine(qwen2, 9).generate(PROMPTS, SEEDS, SAMPLING)
@@ -307,9 +308,9 @@ def test_unsupported_models_are_named_with_the_way_out() -> None:
 
 
 def test_the_factory_knows_its_engines(qwen2: nn.Module) -> None:
-    assert isinstance(make_engine(RolloutSpec(), qwen2), NativeEngine)
-    assert isinstance(make_engine(RolloutSpec("transformers"), qwen2), TransformersEngine)
+    assert isinstance(make_engine(RolloutSettings(), qwen2), NativeEngine)
+    assert isinstance(make_engine(RolloutSettings("transformers"), qwen2), TransformersEngine)
     with pytest.raises(ValueError, match=r"name: no engine is called 'vlm'; there are native, transformers, openai"):
         rollout_class("vlm")
     with pytest.raises(ValueError, match="batch_size: 0 is not a number 1 or more"):
-        RolloutSpec(batch_size=0)
+        RolloutSettings(batch_size=0)

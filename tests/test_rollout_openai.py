@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from budgetrl.budget.errors import RequestError, Unavailable
+from budgetrl.core.errors import RequestError, Unavailable
+from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
-from budgetrl.policy.mini import make_tokenizer
-from budgetrl.policy.spec import ModelSpec
 from budgetrl.rollout import server
-from budgetrl.rollout.engine import Sampling, ServerSpec
+from budgetrl.rollout.engine import Sampling
 from budgetrl.rollout.openai_engine import OpenAIEngine
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.rollout import OpenAISettings
 
 Answer = tuple[int, Any]
 Script = Callable[[int, Mapping[str, Any]], Answer]
@@ -72,14 +73,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
 
 @pytest.fixture(scope="module")
 def codec() -> TextCodec:
-    return make_codec(make_tokenizer(), ModelSpec())
+    return make_codec(make_tokenizer(), ModelSettings())
 
 
 SAMPLING = Sampling(max_new_tokens=9, temperature=0.5, stop_ids=(1,))
 
 
 def engine(scripted: Scripted, codec: TextCodec, **spec: Any) -> OpenAIEngine:
-    return OpenAIEngine(ServerSpec(url=scripted.url, **spec), "its name", codec)
+    return OpenAIEngine(OpenAISettings(url=scripted.url, **spec), "its name", codec)
 
 
 def ids_of(codec: TextCodec, text: str) -> tuple[int, ...]:
@@ -135,7 +136,7 @@ def adding_a_begin_token() -> TextCodec:
     tokenizer = make_tokenizer()
     tokenizer.bos_token = "<pad>"
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
-    return make_codec(tokenizer, ModelSpec())
+    return make_codec(tokenizer, ModelSettings())
 
 
 def test_a_begin_token_is_not_sent_where_the_server_adds_it(scripted: Scripted) -> None:
@@ -165,7 +166,7 @@ def test_a_server_that_stays_away_ends_the_call(scripted: Scripted, codec: TextC
     with pytest.raises(Unavailable, match=r"fails with 503: no room\. 3 attempts; the same command goes on"):
         engine(scripted, codec, retries=2).generate([[5]], [[1]], SAMPLING)
     assert len(scripted.asked) == 3
-    gone = OpenAIEngine(ServerSpec(url="http://127.0.0.1:9/v1", retries=1), "its name", codec)
+    gone = OpenAIEngine(OpenAISettings(url="http://127.0.0.1:9/v1", retries=1), "its name", codec)
     with pytest.raises(Unavailable, match=r"rollout\.url: no answer from http://127\.0\.0\.1:9/v1/completions"):
         gone.generate([[5]], [[1]], SAMPLING)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.run.folder import RunFolder, read_rows, write_atomically
+from budgetrl.core.errors import RequestError
+from budgetrl.runs.folder import RunFolder, read_rows, write_atomically
 
 ROWS = [{"step": 1, "loss": 0.5}, {"step": 2, "text": "ä\n\u2028 b"}, {"step": 3, "none": None}]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.run.health import START_ROWS, SYMPTOMS, HealthMonitor
+from budgetrl.runs.health import START_ROWS, SYMPTOMS, HealthMonitor
 
 HEALTHY = {
     "loss": -0.01,

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from budgetrl.run.progress import LINE_EVERY_SECONDS, Progress, describe
+from budgetrl.runs.progress import LINE_EVERY_SECONDS, Progress, describe
 
 METRICS = {"step": 3, "loss": 0.1, "reward": 0.618, "accuracy": 0.957, "length": 38.4, "budget": 40.2}
 

@@ -12,9 +12,9 @@ import pytest
 import wandb
 
 import wandb_record
-from budgetrl.run.tracking import Tracker, TrackingSpec, _resolve_mode
+from budgetrl.runs.tracking import Tracker, TrackingSettings, _resolve_mode
 
-OFFLINE = TrackingSpec(mode="offline", group="curve")
+OFFLINE = TrackingSettings(mode="offline", group="curve")
 CONFIG = {"seed": 3, "reward": {"name": "budget_gauss", "r_b": -0.4}, "tags": ["a"], "none": None}
 ROWS = [{"step": 1, "loss": 0.125, "eval/mini/accuracy": 0.9}, {"step": 2, "loss": -1e-9, "time/step": 1.5}]
 COMPLETIONS = [
@@ -137,9 +137,9 @@ def test_each_process_says_once_how_to_upload(recorded: Recorded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "rank"), [(TrackingSpec(name="none"), 0), (TrackingSpec(mode="disabled"), 0), (OFFLINE, 1)]
+    ("spec", "rank"), [(TrackingSettings(name="none"), 0), (TrackingSettings(mode="disabled"), 0), (OFFLINE, 1)]
 )
-def test_without_a_backend_nothing_happens(spec: TrackingSpec, rank: int, tmp_path: Path) -> None:
+def test_without_a_backend_nothing_happens(spec: TrackingSettings, rank: int, tmp_path: Path) -> None:
     with Tracker.start(spec, tmp_path, CONFIG, rank) as tracker:
         tracker.at("grpo").log({"loss": 1.0}, 1)
         tracker.replay(ROWS)
@@ -152,7 +152,7 @@ def test_without_a_backend_nothing_happens(spec: TrackingSpec, rank: int, tmp_pa
 def test_an_unknown_mode_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "of")
     with pytest.raises(ValueError, match="WANDB_MODE: 'of'"):
-        _resolve_mode(TrackingSpec())
+        _resolve_mode(TrackingSettings())
 
 
 def test_auto_is_online_with_a_login_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -160,15 +160,15 @@ def test_auto_is_online_with_a_login_only(monkeypatch: pytest.MonkeyPatch, tmp_p
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     wandb.teardown()  # it read WANDB_MODE when an earlier test started it
-    assert _resolve_mode(TrackingSpec()) == "offline"
+    assert _resolve_mode(TrackingSettings()) == "offline"
     (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {'a' * 40}\n")
-    assert _resolve_mode(TrackingSpec()) == "online"
+    assert _resolve_mode(TrackingSettings()) == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert _resolve_mode(TrackingSpec()) == "disabled"
+    assert _resolve_mode(TrackingSettings()) == "disabled"
     assert _resolve_mode(OFFLINE) == "offline"
 
 
 @pytest.mark.parametrize("field", [{"name": "tensorboard"}, {"mode": "on"}, {"project": ""}])
 def test_bad_values_name_their_key(field: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(field))}: "):
-        TrackingSpec(**field)  # pyright: ignore[reportArgumentType]
+        TrackingSettings(**field)  # pyright: ignore[reportArgumentType]

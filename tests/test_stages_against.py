@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.metrics import compare
+from budgetrl.core.errors import RequestError
+from budgetrl.metrics.summary import compare
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.report import write_report
-from budgetrl.run.folder import write_json, write_lines
+from budgetrl.runs.folder import write_json, write_lines
 from budgetrl.stages.against import Earlier, changes, missing_evaluation
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline

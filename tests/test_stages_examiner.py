@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from budgetrl.budget.format import PlainFormat
-from budgetrl.budget.records import Completion, Outcome, Problem
+from budgetrl.core.records import Completion, Outcome, Problem
+from budgetrl.formats.formats import PlainFormat
+from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
-from budgetrl.policy.spec import ModelSpec
-from budgetrl.rewards.shape import Controller
+from budgetrl.rewards.reward import Controller
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.rollout.collect import Sample
+from budgetrl.settings.model import ModelSettings
 from budgetrl.stages.examiner import Examiner, Standing
 from budgetrl.training.distributed import World
-from budgetrl.verify.pool import Verdict
 
 PROBLEMS = [Problem(str(n), "2 3 ?", "5") for n in range(4)]
 
@@ -53,7 +53,7 @@ def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
     engine, saved = SimpleNamespace(whole_weights=nullcontext), SimpleNamespace(save_policy=save_policy)
     collector: Any = SimpleNamespace(fmt=PlainFormat(), collect=collect)
     loop: Any = SimpleNamespace(ctx=ctx, engine=engine, saved=saved)
-    job: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), model=ModelSpec(), seed=0)
+    job: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), model=ModelSettings(), seed=0)
     standing, policy = Standing(Listener(shape)), SimpleNamespace()
     examine = Examiner(PROBLEMS, collector, policy, loop, shape, standing, job)  # pyright: ignore[reportArgumentType]
     rewards = []

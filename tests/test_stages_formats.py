@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from budgetrl.policy.loading import make_codec
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 from many_runs import Start, finish_all, prepare, read_rows
 
 pytestmark = pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_grid_of_lengths_can_be_asked_for(runs: Path) -> None:
 def test_tags_are_taught_on_one_answer_a_problem(runs: Path) -> None:
     folder = runs / "tags" / "cold_start"
     tokenizer = AutoTokenizer.from_pretrained(folder / "checkpoints" / "last")
-    spec = ModelSpec(difficulty_tags=("ok", "hmm"))
+    spec = ModelSettings(difficulty_tags=("ok", "hmm"))
     codec, fmt = make_codec(tokenizer, spec), spec.response_format("difficulty")
     for group in by_problem(read_rows(folder / "samples.jsonl")).values():
         assert len(group) == 8

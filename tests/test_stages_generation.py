@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.records import Problem
-from budgetrl.config import load_config
-from budgetrl.data.problems import DatasetSpec
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.progress import Progress
-from budgetrl.run.stop import Stop
-from budgetrl.run.tracking import Tracker
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Problem
+from budgetrl.data.problems import DatasetSettings
+from budgetrl.grading.verifier import Verifier
+from budgetrl.runs.folder import RunFolder
+from budgetrl.runs.progress import Progress
+from budgetrl.runs.stop import Stop
+from budgetrl.runs.tracking import Tracker
+from budgetrl.settings.config import load_config
 from budgetrl.stages.base import Context
 from budgetrl.stages.generation import problems_of, say_overlap
 from budgetrl.training.distributed import World
-from budgetrl.verify.pool import Verifier
 
 
 def context(folder: Path) -> Context:
@@ -27,7 +27,7 @@ def context(folder: Path) -> Context:
 
 def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
-    spec = DatasetSpec(name="mine", source="jsonl", path=str(data), held_out=1)
+    spec = DatasetSettings(name="mine", source="jsonl", path=str(data), held_out=1)
 
     def load(*answers: int) -> list[str]:
         rows = [f'{{"problem": "How much is {i} and {i}?", "answer": "{n}"}}\n' for i, n in enumerate(answers)]
@@ -44,7 +44,7 @@ def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: P
 def test_problems_none_of_which_can_be_graded_are_refused(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text('{"problem": "Why?", "answer": "$$"}\n')
-    spec = DatasetSpec(name="mine", source="jsonl", eval_path=str(data))
+    spec = DatasetSettings(name="mine", source="jsonl", eval_path=str(data))
     with pytest.raises(RequestError, match="dataset: none of the eval problems of mine is left: problem data-1: math"):
         problems_of(spec, "eval", None, Verifier(), context(tmp_path / "run"))
 

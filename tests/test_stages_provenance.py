@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
+from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.policy.loading import load_tokenizer, make_codec
-from budgetrl.policy.mini import make_tokenizer
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 from budgetrl.stages.provenance import measure_hash
 
 
 def test_lengths_are_of_one_measure_by_rule_and_vocabulary(tmp_path: Path) -> None:
     grid = make_tokenizer("grid")
     grid.save_pretrained(tmp_path)
-    body, response = (ModelSpec(name=length, length=length) for length in ("body", "response"))
+    body, response = (ModelSettings(name=length, length=length) for length in ("body", "response"))
     ours = measure_hash(make_codec(grid, body))
     assert measure_hash(make_codec(load_tokenizer(str(tmp_path)), body)) == ours
     assert measure_hash(make_codec(grid, response)) != ours

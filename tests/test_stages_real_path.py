@@ -15,10 +15,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from budgetrl.budget.format import BudgetFormat, PlainFormat
+from budgetrl.formats.formats import BudgetFormat, PlainFormat
 from budgetrl.policy.loading import load_tokenizer, make_codec
 from budgetrl.policy.module import PolicyModule
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 from budgetrl.training.batching import collate
 from many_runs import Start, log_of, prepare, read_rows, start_all
 
@@ -33,10 +33,10 @@ MODEL = ["model=hf", f"model.instruction={INSTRUCTION}", "model.budget_instructi
 PIPELINE = [
     *("stage=pipeline", *MODEL, "dataset=jsonl", f"dataset.held_out={HELD_OUT}", "reward=budget_cosine"),
     *("stage.steps=2", "stage.prompts_per_step=3", "stage.group_size=4", "stage.tokens_per_device=800"),
-    *("stage.eval_every=0", "stage.grpo.max_new_tokens=60", "stage.grpo.optimiser.lr=1e-3"),
+    *("stage.eval_every=0", "stage.grpo.max_new_tokens=60", "stage.grpo.optimizer.lr=1e-3"),
     *("stage.grpo.temperature=0.8", "stage.cold_start.temperature=0.8", "stage.cold_start.max_new_tokens=40"),
-    *("stage.cold_start.steps=100", "stage.cold_start.tokens_per_step=110", "stage.cold_start.optimiser.lr=2e-2"),
-    *("stage.cold_start.optimiser.warmup_steps=5", "stage.label.max_new_tokens=40", "stage.label.samples=1"),
+    *("stage.cold_start.steps=100", "stage.cold_start.tokens_per_step=110", "stage.cold_start.optimizer.lr=2e-2"),
+    *("stage.cold_start.optimizer.warmup_steps=5", "stage.label.max_new_tokens=40", "stage.label.samples=1"),
     *("stage.evaluate.max_new_tokens=60", "stage.evaluate.budgets=[20]"),
 ]
 
@@ -84,7 +84,9 @@ def save(model: Qwen2ForCausalLM, folder: Path, shared_dir: Path) -> None:
 
 def teach(model: Qwen2ForCausalLM, folder: Path, questions: Sequence[str]) -> None:
     """Fit the model to SENTENCE, whatever it is asked."""
-    codec = make_codec(AutoTokenizer.from_pretrained(folder), ModelSpec("taught", str(folder), instruction=INSTRUCTION))
+    codec = make_codec(
+        AutoTokenizer.from_pretrained(folder), ModelSettings("taught", str(folder), instruction=INSTRUCTION)
+    )
     response = (*codec.tokenizer.encode(SENTENCE, add_special_tokens=False), codec.stop_ids[0])
     policy, nowhere = PolicyModule(model), torch.empty(0, dtype=torch.long)
     steps = 40
@@ -178,7 +180,9 @@ def test_the_trained_model_is_an_ordinary_hugging_face_folder(root: Path, models
     assert (model.config.vocab_size, model.dtype) == (ROWS_OF_EMBEDDINGS, torch.float32)
     before, after = (AutoTokenizer.from_pretrained(path) for path in (models / "taught", folder))
     assert (after.eos_token_id, after.bos_token_id) == (before.eos_token_id, before.bos_token_id)
-    codecs = [make_codec(load_tokenizer(str(path)), ModelSpec("own", "own")) for path in (models / "taught", folder)]
+    codecs = [
+        make_codec(load_tokenizer(str(path)), ModelSettings("own", "own")) for path in (models / "taught", folder)
+    ]
     for fmt, budget in ((PlainFormat(), None), (BudgetFormat(), 131)):
         first, second = (codec.prompt("What is 2 + 3?", fmt, budget) for codec in codecs)
         assert first == second

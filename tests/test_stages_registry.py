@@ -1,4 +1,4 @@
-"""Names of stages: built-in, the user's own, and misspelt."""
+"""Names of stages: built-in, the user's own, and misspelled."""
 
 import re
 

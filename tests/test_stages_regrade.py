@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.budget.format import BudgetFormat
+from budgetrl.formats.formats import BudgetFormat
+from budgetrl.grading.verifier import Verifier
 from budgetrl.report.comparison import write_comparison
-from budgetrl.run.folder import write_lines
+from budgetrl.runs.folder import write_lines
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline
 from budgetrl.stages.regrade import regraded
-from budgetrl.verify.pool import Verifier
 from many_runs import QUIET, Start, call_entrypoint, finish_all, prepare, read_rows
 from test_stages_shared import TINY
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from budgetrl.run.folder import write_lines
+from budgetrl.runs.folder import write_lines
 from many_runs import End, Start, log_of, prepare, read_rows, start_all, without_times
 
 pytestmark = pytest.mark.slow
 
-ROW = "budgetrl.run.folder:RunFolder.append_metrics"
-ROWS = "budgetrl.run.folder:RunFolder.append"
-RESULT = "budgetrl.run.folder:RunFolder.write_result"
+ROW = "budgetrl.runs.folder:RunFolder.append_metrics"
+ROWS = "budgetrl.runs.folder:RunFolder.append"
+RESULT = "budgetrl.runs.folder:RunFolder.write_result"
 ENGINE_SAVED = "budgetrl.training.engine:ZeroEngine.save_state"
 REMOVED = "shutil:rmtree"
 POLICY_SAVED = "budgetrl.training.checkpoints:Checkpoints.save_policy"
@@ -28,16 +28,16 @@ DATA = ["dataset.size=14", "dataset.eval_size=7"]
 IN_PARTS = "rollout.batch_size=3"  # results are saved every four batches
 GRPO = [
     *("stage=grpo", *DATA, "stage.steps=6", "stage.prompts_per_step=3", "stage.group_size=4", "stage.save_every=2"),
-    *("stage.eval_every=3", "stage.eval_problems=7", "stage.log_every=1", "stage.optimiser.lr=1e-3"),
+    *("stage.eval_every=3", "stage.eval_problems=7", "stage.log_every=1", "stage.optimizer.lr=1e-3"),
 ]
 DAPO = [
     "algorithm=dapo",
-    "algorithm.optimiser_steps_per_rollout=2",
+    "algorithm.optimizer_steps_per_rollout=2",
     "algorithm.max_rollouts=3",
     "reward=accuracy",
     "stage.format=budget",
 ]
-SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1"]
+SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl_coefficient=0.1"]
 COLD_START = [
     *("stage=cold_start", *DATA, IN_PARTS, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),
     "stage.check_problems=7",
@@ -87,7 +87,7 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
             End(STATE_SAVED, 2),
             End(STATE_SAVED, 1),
             End(RESULT, 2, before=True),
-            End("budgetrl.run.folder:RunFolder.rewrite", 1, before=True),  # evaluated, not yet put together
+            End("budgetrl.runs.folder:RunFolder.rewrite", 1, before=True),  # evaluated, not yet put together
         ],
     ),
 }

@@ -8,18 +8,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.budget.format import PlainFormat
-from budgetrl.budget.records import Completion, Outcome, Problem
+from budgetrl.core.records import Completion, Outcome, Problem
+from budgetrl.formats.formats import PlainFormat
+from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
 from budgetrl.rollout.collect import Sample
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.stages.rollouts import Rollout
 from budgetrl.stages.writing import Writer, Written, informative_groups
 from budgetrl.training.advantages import difficulty_weight
-from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.distributed import World
-from budgetrl.verify.pool import Verdict
 
 Group = list[float]
 SPLIT, SOLVED, FAILED = [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]

@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from budgetrl.budget.format import PlainFormat
-from budgetrl.budget.records import Completion, Outcome, Problem
+from budgetrl.core.records import Completion, Outcome, Problem
+from budgetrl.formats.formats import PlainFormat
+from budgetrl.grading.verifier import TIMED_OUT, UNREADABLE, Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rollout.collect import Sample
 from budgetrl.stages.rows import completion_row, outcome_of, verdict_columns, verification_rates
-from budgetrl.verify.pool import TIMED_OUT, UNREADABLE, Verdict
 
 RIGHT = Verdict(correct=True, parsed=True, timed_out=False, answer="5")
 

@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from budgetrl.budget.format import BudgetFormat, PlainFormat
+from budgetrl.data.mini.model import budget_grid
+from budgetrl.formats.formats import BudgetFormat, PlainFormat
 from budgetrl.policy.loading import make_codec
-from budgetrl.policy.mini import budget_grid
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 from many_runs import Start, call_entrypoint, finish_all, log_of, prepare, read_rows, without_times
 
 pytestmark = pytest.mark.slow
@@ -27,20 +27,20 @@ DATA = ["dataset.size=28", "dataset.eval_size=14", "rollout.batch_size=32"]
 GRPO = [
     *("stage=grpo", *DATA, "stage.steps=4", "stage.prompts_per_step=3", "stage.group_size=4"),
     *("stage.eval_every=3", "stage.log_every=1", "stage.save_every=2", "stage.tokens_per_device=600"),
-    *("stage.optimiser.lr=1e-3", "stage.problems=14", "reward.alpha_end_at=0.65"),
+    *("stage.optimizer.lr=1e-3", "stage.problems=14", "reward.alpha_end_at=0.65"),
 ]
-SEVERAL = ["algorithm.optimiser_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
+SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
 ALGORITHMS = ("dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "sapo")
 BRIEF = [
     *("stage.steps=2", "stage.problems=7", "stage.eval_every=0", "stage.eval_problems=4", "stage.save_every=9"),
-    *("stage.prompts_per_step=2", "algorithm.optimiser_steps_per_rollout=2"),
+    *("stage.prompts_per_step=2", "algorithm.optimizer_steps_per_rollout=2"),
 ]
 DAPO = [  # in groups that are often all equal
     *(*GRPO[:-1], *BRIEF, "algorithm=dapo", "algorithm.max_rollouts=3"),
     *("reward=accuracy", "stage.format=budget"),
 ]
 HOT = "stage.temperature=1.5"  # so that the base model, too, is sometimes wrong
-PRETRAIN = ["dataset.eval_size=7", "stage.optimiser.warmup_steps=0"]
+PRETRAIN = ["dataset.eval_size=7", "stage.optimizer.warmup_steps=0"]
 RUNS = {
     "pretrain": ["stage=pretrain", "stage.steps=3", "stage.tokens_per_step=1024", *PRETRAIN],
     "cold_start": ["stage=cold_start", *DATA, "stage.steps=3", "stage.samples=2", "stage.check_problems=7", HOT],
@@ -117,7 +117,7 @@ def test_cold_start_learns_from_its_own_right_answers(runs: Path) -> None:
     kept = [row for row in samples if row["kept"]]
     assert 0 < len(kept) < len(samples)
     assert all(row["correct"] for row in kept)
-    codec = make_codec(AutoTokenizer.from_pretrained(folder / "checkpoints" / "last"), ModelSpec())
+    codec = make_codec(AutoTokenizer.from_pretrained(folder / "checkpoints" / "last"), ModelSettings())
     for row in kept:
         reading = codec.read(row["response_ids"], BudgetFormat())
         assert reading.parsed.well_formed
@@ -308,7 +308,7 @@ def test_a_trained_checkpoint_is_served_by_transformers_alone(runs: Path) -> Non
 def make_path() -> Path:
     from budgetrl.policy.loading import resolve_path
 
-    return Path(resolve_path(ModelSpec(), BudgetFormat()))
+    return Path(resolve_path(ModelSettings(), BudgetFormat()))
 
 
 PIPELINE = [

@@ -13,26 +13,26 @@ import pytest
 import torch
 
 from budgetrl import __main__ as entry
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.records import Outcome
-from budgetrl.config import Config
-from budgetrl.data.spec import DatasetSpec, Fields
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Outcome
+from budgetrl.data.spec import DatasetSettings, Fields
 from budgetrl.rewards.accuracy import Accuracy
 from budgetrl.rewards.alp import Alp
 from budgetrl.rewards.budget_cosine import BudgetCosine
-from budgetrl.rewards.shape import Parts, Shape
-from budgetrl.rollout.engine import RolloutSpec
-from budgetrl.run.folder import RunFolder, read_rows, write_lines
-from budgetrl.run.progress import Progress
-from budgetrl.run.stop import Stop, Stopped
-from budgetrl.run.tracking import Tracker
+from budgetrl.rewards.reward import Parts, Reward
+from budgetrl.runs.folder import RunFolder, read_rows, write_lines
+from budgetrl.runs.progress import Progress
+from budgetrl.runs.stop import Stop, Stopped
+from budgetrl.runs.tracking import Tracker
+from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.config import Config
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.rollout import RolloutSettings
+from budgetrl.settings.zero import ZeroSettings
 from budgetrl.stages.base import Context, Job
 from budgetrl.stages.report import Report
 from budgetrl.stages.score import Score
-from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.distributed import World
-from budgetrl.training.zero import ZeroSpec
 
 Row = dict[str, Any]
 
@@ -98,9 +98,9 @@ def vectors(reward: str, alpha: float) -> tuple[list[Row], list[float]]:
     return rows, rewards
 
 
-def job(reward: Shape = TIGHT, model: ModelSpec | None = None) -> Job:
-    parts = DatasetSpec(), reward, Algorithm(), RolloutSpec(), ZeroSpec()
-    return Job(0, model or ModelSpec(), *parts)
+def job(reward: Reward = TIGHT, model: ModelSettings | None = None) -> Job:
+    parts = DatasetSettings(), reward, Algorithm(), RolloutSettings(), ZeroSettings()
+    return Job(0, model or ModelSettings(), *parts)
 
 
 def context(rank: int = 0) -> Context:
@@ -229,7 +229,7 @@ def test_what_the_options_cannot_be() -> None:
 
 
 def test_the_shipped_options_are_the_defaults(repo: Path) -> None:
-    from budgetrl.config import read_mapping
+    from budgetrl.settings.config import read_mapping
 
     defaults = {key: getattr(Score(), key) for key in ("name", "input", "input_format", "output", "progress", "format")}
     assert read_mapping(repo / "conf" / "stage" / "score.yaml") == defaults
@@ -262,7 +262,7 @@ def test_the_schedule_stands_where_progress_says() -> None:
 
 
 @dataclass(frozen=True)
-class Ranked(Shape):
+class Ranked(Reward):
     """A reward that looks at the whole group: the place of a length among its problem's."""
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
@@ -334,7 +334,7 @@ def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
         completion(problem_id=p["id"], completion=text, answer=p["answer"])
         for p, text in zip(problems, texts, strict=True)
     ]
-    model = ModelSpec(name="hf", path=str(shared_dir / "tokenizers" / "deepseek-r1-distill-qwen"))
+    model = ModelSettings(name="hf", path=str(shared_dir / "tokenizers" / "deepseek-r1-distill-qwen"))
     _, result = score(rows, job(Accuracy(), model), format="plain")
     assert (result["accuracy"], result["reward"], result["format"]) == (accuracy, accuracy, 1.0)
     assert 70 < result["length"] < 150
@@ -346,7 +346,7 @@ def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
 )
 def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: str, file: str) -> None:
     fields = Fields(problem="question", level=None)
-    theirs = replace(job(Accuracy()), dataset=DatasetSpec(fields=fields, answer_from="gsm8k"))
+    theirs = replace(job(Accuracy()), dataset=DatasetSettings(fields=fields, answer_from="gsm8k"))
     stage = Score(input=str(repo / "tests" / "fixtures" / file), input_format=form)
     assert stage.check(theirs) == []
     result = stage.run(theirs, context())

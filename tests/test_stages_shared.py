@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.run.stop import Stopped
+from budgetrl.runs.stop import Stopped
 from budgetrl.stages import shared
 from budgetrl.stages.shared import shared_part
 from many_runs import Start, finish_all, prepare, read_rows

@@ -16,9 +16,9 @@ import fake_stage
 import wandb_record
 from budgetrl import __main__ as entry
 from budgetrl import sweep
-from budgetrl.config import Config, read_config
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.launch_spec import LaunchSpec
+from budgetrl.runs.folder import RunFolder
+from budgetrl.settings.config import Config, read_config
+from budgetrl.settings.launch import LaunchSettings
 
 Run = Callable[..., int]
 
@@ -122,7 +122,7 @@ def test_a_dry_sweep_leaves_plans_alone(run: Run, launched: list[float], capsys:
 def test_a_job_that_cannot_be_composed_is_one_that_failed(
     run: Run, launched: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("budgetrl.compose.check_request", lambda argv: None)
+    monkeypatch.setattr("budgetrl.cli.compose.check_request", lambda argv: None)
     assert run("tracking=none", "stage.steps=0,1") == 1
     assert len(launched) == 1
     assert "| failed | stage.steps=0 |  | stage.steps: must be 1 or more, got 0 |" in _summary()
@@ -179,11 +179,11 @@ def test_several_at_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_jobs_that_run_at_once_have_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "count_gpus", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    spec = LaunchSpec(at_once=2, ranks=2)
+    spec = LaunchSettings(at_once=2, ranks=2)
     assert [sweep.gpus_of(slot, spec)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0,1", "2,3"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     assert [sweep.gpus_of(slot, spec)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["5,7", "5,7"]
-    assert sweep.gpus_of(1, LaunchSpec(at_once=2)) == {"CUDA_VISIBLE_DEVICES": "7"}
+    assert sweep.gpus_of(1, LaunchSettings(at_once=2)) == {"CUDA_VISIBLE_DEVICES": "7"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(sweep, "count_gpus", lambda: 0)
     assert sweep.gpus_of(1, spec) == {}
@@ -266,7 +266,7 @@ NOTES = """#!{python}
 # Stands in for `python -m budgetrl.launch <folder>`, without its seconds of importing torch: notes what it has done.
 import os, re, signal, sys, time
 from pathlib import Path
-from budgetrl.run import lifeline
+from budgetrl.runs import lifeline
 lifeline.follow()
 folder = Path(sys.argv[3])
 seed = int(re.search(r"^seed: (\\d+)", (folder / "config.yaml").read_text(), re.M).group(1))
@@ -308,7 +308,7 @@ def test_two_at_once_killed_halfway_end_complete_and_nothing_is_done_twice(repo:
 
     assert start() == -signal.SIGKILL
     before = results()
-    assert fake_stage.KILLER - 3 <= len(before) <= fake_stage.KILLER - 1  # its neighbour may be done or not
+    assert fake_stage.KILLER - 3 <= len(before) <= fake_stage.KILLER - 1  # its neighbor may be done or not
     assert not Path("curve/sweep.md").exists()
     assert start() == 1
     assert before.items() <= results().items()

@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 
 import synthetic_run
-from budgetrl import compose
-from budgetrl.budget.errors import RequestError
+from budgetrl.cli import compose
+from budgetrl.core.errors import RequestError
 from budgetrl.report.paper import read_paper
 
 Make = Callable[..., subprocess.CompletedProcess[str]]
@@ -199,10 +199,10 @@ def test_a_plan_starts_nothing_and_says_what_is_left_to_do(here: Path, make: Mak
     assert "runs to make                2" in plan.stdout
     rollouts, evaluations = 2 * 2 * 4, 7 + 14 + (14 + 2 * 7) + 14  # in GRPO, before, after, and the row `unseen`
     cold_start, labels = 7, 7 * 4
-    written, learnt = 420 * (rollouts + evaluations + cold_start + labels), 420 * rollouts + 4096
+    written, learned = 420 * (rollouts + evaluations + cold_start + labels), 420 * rollouts + 4096
     assert f"tokens written, at most     {written:,}\n" in plan.stdout
-    assert f"tokens learnt, at most      {learnt:,}\n" in plan.stdout
-    flop = (2 * written + 6 * learnt) * 158_464
+    assert f"tokens learned, at most      {learned:,}\n" in plan.stdout
+    flop = (2 * written + 6 * learned) * 158_464
     assert f"FLOP, at most               {flop:.3g}: 2 a parameter" in plan.stdout
     assert "not counted: prompts\n" in plan.stdout
     assert re.search(r"grpo: labels +label/labels\.jsonl\n", plan.stdout)

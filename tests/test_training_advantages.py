@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgetrl.settings.algorithm import ADVANTAGE_SCALES, BASELINES, Algorithm
 from budgetrl.training.advantages import Group, difficulty_weight, equal_share, group_advantages
-from budgetrl.training.algorithm import ADVANTAGE_SCALES, BASELINES, Algorithm
 
 Rewards = list[float | None]
 
@@ -19,8 +19,8 @@ def advantages(*rewards: Rewards, **settings: object) -> list[list[float]]:
 def test_by_hand() -> None:
     (scaled,) = advantages([1, 0, 0, 1, 1], std_floor=0.0)
     assert scaled == pytest.approx([0.730297, -1.095445, -1.095445, 0.730297, 0.730297], abs=1e-6)
-    (centred,) = advantages([1, 0, 0, 1, 1], advantage_scale="none", std_floor=0.5)
-    assert centred == pytest.approx([0.4, -0.6, -0.6, 0.4, 0.4])
+    (centered,) = advantages([1, 0, 0, 1, 1], advantage_scale="none", std_floor=0.5)
+    assert centered == pytest.approx([0.4, -0.6, -0.6, 0.4, 0.4])
     (others,) = advantages([1, 0, 0, 1, 1], advantage_scale="none", baseline="leave_one_out")
     assert others == pytest.approx([0.5, -0.75, -0.75, 0.5, 0.5])
 

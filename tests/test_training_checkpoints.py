@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from budgetrl.budget.format import BudgetFormat, PlainFormat, ResponseFormat
+from budgetrl.data.mini.model import make_model, make_tokenizer
+from budgetrl.formats.formats import BudgetFormat, PlainFormat, ResponseFormat
 from budgetrl.policy.loading import Policy, make_codec
-from budgetrl.policy.mini import make_model, make_tokenizer
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.settings.model import ModelSettings
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.distributed import World
 
@@ -42,13 +42,13 @@ def test_a_state_is_on_disk_before_the_older_one_goes(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(("fmt", "asked"), [(BudgetFormat(), "a 4 ?"), (PlainFormat(), "a 4 ?<think>")])
-def test_a_policy_is_asked_in_the_format_that_it_learnt(tmp_path: Path, fmt: ResponseFormat, asked: str) -> None:
+def test_a_policy_is_asked_in_the_format_that_it_learned(tmp_path: Path, fmt: ResponseFormat, asked: str) -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>{% endif %}"
     model = make_model(len(tokenizer), seed=0)
     engine: Any = SimpleNamespace(weights=model.state_dict)
     saved = Checkpoints(tmp_path, World(0, 1, torch.device("cpu")))
-    folder = saved.save_policy("last", Policy(model, make_codec(tokenizer, ModelSpec())), engine, fmt, "# A card")
+    folder = saved.save_policy("last", Policy(model, make_codec(tokenizer, ModelSettings())), engine, fmt, "# A card")
     chat = [{"role": "user", "content": "a 4 ?"}]
     served = AutoTokenizer.from_pretrained(folder)
     assert served.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == asked

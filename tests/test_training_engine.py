@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 import engine_ranks
+from budgetrl.settings.zero import STAGES
 from budgetrl.training.batching import plan_ranks
 from budgetrl.training.policy_step import Experience
-from budgetrl.training.zero import STAGES
 from engine_ranks import (
     ALGORITHM,
     BUDGET_ENTROPY,
     LENGTHS,
-    OPTIMISER,
+    OPTIMIZER,
     SAVED_AFTER,
     STEPS,
     TEMPERATURE,
@@ -57,8 +57,8 @@ def plain() -> list[dict[str, float]]:
     model, reference = engine_ranks.initial_model(), engine_ranks.initial_model(seed=1)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": OPTIMISER.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    adam = torch.optim.AdamW(groups, lr=OPTIMISER.lr, betas=OPTIMISER.betas)
+    groups = [{"params": matrices, "weight_decay": OPTIMIZER.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=OPTIMIZER.lr, betas=OPTIMIZER.betas)
     steps = []
     for step in range(STEPS):
         for group in adam.param_groups:
@@ -68,7 +68,7 @@ def plain() -> list[dict[str, float]]:
         losses = [loss_of(e, old, model, reference) for e, old in written if not e.truncated]
         loss = torch.stack(losses).sum()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIMISER.gradient_clipping)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIMIZER.gradient_clipping)
         adam.step()
         steps.append({"loss": loss.item(), "grad_norm": norm.item()})
     return steps
@@ -103,7 +103,7 @@ def test_the_experience_is_a_hard_case(plain: list[dict[str, float]]) -> None:
     one, other = plan_ranks(sizes, TOKENS_PER_DEVICE, 2)
     assert min(one.count([]), other.count([])) == 0 < max(one.count([]), other.count([]))
     assert len(plan_ranks(sizes, TOKENS_PER_DEVICE, 1)[0]) > 2
-    assert all(step["grad_norm"] > OPTIMISER.gradient_clipping for step in plain)
+    assert all(step["grad_norm"] > OPTIMIZER.gradient_clipping for step in plain)
 
 
 @every_cut

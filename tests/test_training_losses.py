@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from budgetrl.training.algorithm import LOSS_LEVELS, MISMATCHES, RATIO_LEVELS, SURROGATES, Algorithm
+from budgetrl.settings.algorithm import LOSS_LEVELS, MISMATCHES, RATIO_LEVELS, SURROGATES, Algorithm
 from budgetrl.training.losses import (
     kl_penalty,
     loss_tally,

@@ -1,4 +1,4 @@
-"""One optimiser step with a table of log-probabilities in place of a model: loss and gradient worked out by hand."""
+"""One optimizer step with a table of log-probabilities in place of a model: loss and gradient worked out by hand."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from budgetrl.training.algorithm import LOSS_LEVELS, Algorithm
+from budgetrl.settings.algorithm import LOSS_LEVELS, Algorithm
 from budgetrl.training.batching import Batch
 from budgetrl.training.policy_step import Experience, PolicyStep, Update
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from budgetrl.budget.schedules import SCHEDULES, anneal
-from budgetrl.training.algorithm import Algorithm
-from budgetrl.training.optim import Optimiser, learning_rate
+from budgetrl.core.schedules import SCHEDULES, anneal
+from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.optimizer import Optimizer, learning_rate
 
 share = st.floats(0, 1)
 
@@ -49,8 +49,8 @@ def test_anneal_refuses(kind: str, progress: float, end_at: float) -> None:
 
 
 def rates(total: int, **settings: object) -> list[float]:
-    optimiser = Optimiser(lr=1.0, **settings)  # type: ignore[arg-type]
-    return [learning_rate(step, total, optimiser) for step in range(total)]
+    optimizer = Optimizer(lr=1.0, **settings)  # type: ignore[arg-type]
+    return [learning_rate(step, total, optimizer) for step in range(total)]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_learning_rate_by_hand(settings: dict, expected: list[float]) -> None:
 @pytest.mark.parametrize("step", [-1, 4])
 def test_learning_rate_has_a_last_step(step: int) -> None:
     with pytest.raises(ValueError, match="from 0 to 3"):
-        learning_rate(step, 4, Optimiser())
+        learning_rate(step, 4, Optimizer())
 
 
 def test_budget_entropy_falls_and_is_held() -> None:
@@ -96,7 +96,7 @@ def test_budget_entropy_falls_and_is_held() -> None:
         ("kl_coefficient", math.inf),
         ("kl_estimator", "k4"),
         ("loss_level", "prompt"),
-        ("optimiser_steps_per_rollout", 0),
+        ("optimizer_steps_per_rollout", 0),
         ("budget_entropy_start", -1.0),
         ("budget_entropy_end", -1.0),
         ("budget_entropy_end_at", 1.5),
@@ -120,9 +120,9 @@ def test_algorithm_names_the_bad_field(field: str, value: object) -> None:
         ("gradient_clipping", math.nan),
     ],
 )
-def test_optimiser_names_the_bad_field(field: str, value: object) -> None:
+def test_optimizer_names_the_bad_field(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"^{field}: "):
-        Optimiser(**{field: value})  # type: ignore[arg-type]
+        Optimizer(**{field: value})  # type: ignore[arg-type]
 
 
 def test_the_yaml_states_every_default() -> None:

@@ -1,4 +1,4 @@
-"""What is logged of an optimiser step, by hand."""
+"""What is logged of an optimizer step, by hand."""
 
 from dataclasses import fields
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.training.advantages import Group, group_advantages
-from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.losses import (
     kl_penalty,
     mismatch_weights,

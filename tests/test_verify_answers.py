@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.verify.answers import (
+from budgetrl.grading.answers import (
     as_choice,
     as_integer,
     canonical,
@@ -14,7 +14,7 @@ from budgetrl.verify.answers import (
     settle,
     trim,
 )
-from budgetrl.verify.worker import load_check
+from budgetrl.grading.worker import load_check
 
 plain = st.text(alphabet="ab12 ,.\\!$^", max_size=12).filter(lambda text: not text.endswith("\\"))
 balanced = st.recursive(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.run.folder import read_rows
-from budgetrl.verify import Verifier
+from budgetrl.grading import Verifier
+from budgetrl.runs.folder import read_rows
 
 Pair = tuple[str, str]
 UNIT = "words behind a number are dropped as its unit, so any two units are alike"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.verify import Verdict, Verifier, pool
+from budgetrl.grading import Verdict, Verifier, pool
 
 RIGHT = Verdict(correct=True, parsed=True, timed_out=False)
 WRONG = Verdict(correct=False, parsed=True, timed_out=False)
@@ -19,7 +19,7 @@ WRONG = Verdict(correct=False, parsed=True, timed_out=False)
 # A real worker with a checker that does what the gold answer says, and logs that it was asked.
 SCRIPTED = """
 import os, signal, sys, time
-from budgetrl.verify import worker
+from budgetrl.grading import worker
 
 time.sleep(float(os.environ.get("SLOW_START", "0")))
 worker.ORPHAN_GRACE = float(os.environ.get("GRACE", "600"))
@@ -211,7 +211,7 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_to_their_parent(log: Pat
 # Grades from a program run as a module, without a `__main__` guard, then is killed: idle or in mid-answer.
 DOOMED = """
 import os, signal, sys, threading, time
-from budgetrl.verify import Verifier, pool
+from budgetrl.grading import Verifier, pool
 pool.WORKER_MODULE = "scripted_worker"
 verifier = Verifier(deadline=2.0)
 assert verifier.grade([("right", "x")])[0].correct

@@ -5,16 +5,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from budgetrl import compose
-from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, read_mapping, run_dir, to_mapping, to_yaml
+from budgetrl.cli import compose
+from budgetrl.cli.sweep import Launch, Sweep
+from budgetrl.core.errors import RequestError
 from budgetrl.launch.slurm import slurm_path, slurm_script
 from budgetrl.launch.start import check_launcher, launch, launch_script
-from budgetrl.plan import Plan, make_plan, render_plan
-from budgetrl.run.folder import RunFolder, write_atomically, write_json
-from budgetrl.run.identity import identity
-from budgetrl.run.machine import note_start
-from budgetrl.sweep import Launch, Sweep
+from budgetrl.planning.plan import Plan, make_plan, render_plan
+from budgetrl.runs.folder import RunFolder, write_atomically, write_json
+from budgetrl.runs.identity import identity
+from budgetrl.runs.machine import note_start
+from budgetrl.settings.config import Config, read_mapping, run_dir, to_mapping, to_yaml
 
 MOST_DIFFERENCES_SHOWN = 5
 

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from budgetrl.budget.errors import RequestError, Unavailable
-from budgetrl.budget.seeds import derive_seed
-from budgetrl.config import Config, read_config, to_mapping
+from budgetrl.core.errors import RequestError, Unavailable
+from budgetrl.core.seeds import derive_seed
 from budgetrl.report.report import write_report
-from budgetrl.run import lifeline
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.progress import Progress
-from budgetrl.run.stop import Stop, Stopped
-from budgetrl.run.tracking import Tracker, TrackingSpec
+from budgetrl.runs import lifeline
+from budgetrl.runs.folder import RunFolder
+from budgetrl.runs.progress import Progress
+from budgetrl.runs.stop import Stop, Stopped
+from budgetrl.runs.tracking import Tracker, TrackingSettings
+from budgetrl.settings.config import Config, read_config, to_mapping
 from budgetrl.stages.base import Context
 from budgetrl.training.checkpoints import clear_states
 from budgetrl.training.distributed import World
@@ -48,7 +48,7 @@ def run_rank(path: Path, config: Config, stop: Stop) -> None:
     world = World.join()
     seed_everything(config.seed, world.rank)
     folder = RunFolder(path, writes=world.leads)
-    tracking = config.tracking if config.stage.runs_model else TrackingSpec(name="none")
+    tracking = config.tracking if config.stage.runs_model else TrackingSettings(name="none")
     with Tracker.start(tracking, path, to_mapping(config), world.rank) as tracker:
         ctx = Context(world, folder, tracker, Progress(shown=world.leads), stop)
         result = config.stage.run(config.job(), ctx)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from budgetrl.data.rows import Row, collect
-from budgetrl.data.spec import DataError, DatasetSpec, Loaded, Split
+from budgetrl.data.spec import DataError, DatasetSettings, Loaded, Split
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,14 +29,14 @@ ROWS = {
 """Rows of the splits that options under conf/dataset name, so that a plan needs no download."""
 
 
-def rows_of(spec: DatasetSpec, split: Split) -> int | None:
+def rows_of(spec: DatasetSettings, split: Split) -> int | None:
     """How many rows a split has as far as that is known without loading it."""
     if split == "train":
         return ROWS.get((str(spec.path), str(spec.split)))
     return ROWS.get((str(spec.eval_path or spec.path), str(spec.eval_split)))
 
 
-def load(spec: DatasetSpec, split: Split) -> Loaded:
+def load(spec: DatasetSettings, split: Split) -> Loaded:
     """Read the training or the evaluation split. Raises DataError if it cannot be had, or for a bad row."""
     if split == "eval" and spec.eval_path is not None:
         return _load(spec, "eval_path", spec.eval_path, None, spec.eval_revision, spec.eval_split)
@@ -45,11 +45,11 @@ def load(spec: DatasetSpec, split: Split) -> Loaded:
 
 
 def _load(
-    spec: DatasetSpec, key: str, path: str | None, config: str | None, revision: str | None, split: str | None
+    spec: DatasetSettings, key: str, path: str | None, config: str | None, revision: str | None, split: str | None
 ) -> Loaded:
     import datasets  # slow, and the other sources do without it
 
-    assert path is not None  # DatasetSpec has checked both
+    assert path is not None  # DatasetSettings has checked both
     assert split is not None
     try:
         rows = datasets.load_dataset(path, config, split=split, revision=revision)

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 from budgetrl.data.rows import BadRowError, Row, collect
-from budgetrl.data.spec import DataError, DatasetSpec, Loaded, Split
+from budgetrl.data.spec import DataError, DatasetSettings, Loaded, Split
 
 
-def load(spec: DatasetSpec, path: str, key: str) -> Loaded:
+def load(spec: DatasetSettings, path: str, key: str) -> Loaded:
     """Read problems from a file; `key` is the option that named it. Raises DataError with file and line."""
     file = Path(path).expanduser()
     if not file.is_file():
@@ -31,7 +31,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
-def rows_of(spec: DatasetSpec, split: Split) -> int | None:
+def rows_of(spec: DatasetSettings, split: Split) -> int | None:
     """How many rows the file of a split has; None where there is no such file."""
     path = spec.local_file(split)
     return count_rows(path) if path and path.is_file() else None

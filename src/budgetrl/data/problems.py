@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from budgetrl.budget.records import Problem
-from budgetrl.budget.seeds import derive_seed
+from budgetrl.core.records import Problem
+from budgetrl.core.seeds import derive_seed
 from budgetrl.data import hub, jsonl
-from budgetrl.data.spec import DataError, DatasetSpec, Fields, Loaded, Split
-from budgetrl.data.tasks import TASKS, generate
-from budgetrl.verify.pool import Verifier
+from budgetrl.data.mini.tasks import TASKS, generate
+from budgetrl.data.spec import DataError, DatasetSettings, Fields, Loaded, Split
+from budgetrl.grading.verifier import Verifier
 
 __all__ = [
     "DataError",
-    "DatasetSpec",
+    "DatasetSettings",
     "Fields",
     "Loaded",
     "count_problems",
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def load_problems(spec: DatasetSpec, split: Split) -> Loaded:
+def load_problems(spec: DatasetSettings, split: Split) -> Loaded:
     """The training or the evaluation problems, always the same ones in the same order.
 
     Raises DataError if the set has no such split, cannot be read, or holds a bad row (unless
@@ -33,13 +33,13 @@ def load_problems(spec: DatasetSpec, split: Split) -> Loaded:
     return replace(loaded, problems=loaded.problems[:limit])
 
 
-def count_problems(spec: DatasetSpec, split: Split, limit: int | None = None) -> int | None:
+def count_problems(spec: DatasetSettings, split: Split, limit: int | None = None) -> int | None:
     """The most problems that a split, and `limit`, can come to, without loading them; None where that is not known."""
     limits = [_most_problems(spec, split), spec.limit if split == "train" else spec.eval_limit, limit]
     return min((n for n in limits if n is not None), default=None)
 
 
-def _most_problems(spec: DatasetSpec, split: Split) -> int | None:
+def _most_problems(spec: DatasetSettings, split: Split) -> int | None:
     """Before any limit; None where that is not known, and where there is none, which loading refuses."""
     if spec.source in TASKS:
         return spec.size if split == "train" else spec.eval_size
@@ -64,16 +64,16 @@ def drop_unreadable(loaded: Loaded, verifier: Verifier) -> Loaded:
 
 def overlap(train: Sequence[Problem], evaluation: Sequence[Problem]) -> int:
     """How many evaluation problems are training problems too, but for case, blanks and punctuation."""
-    known = {_normalised(problem.problem) for problem in train}
-    return sum(_normalised(problem.problem) in known for problem in evaluation)
+    known = {_normalized(problem.problem) for problem in train}
+    return sum(_normalized(problem.problem) in known for problem in evaluation)
 
 
-def _normalised(text: str) -> str:
+def _normalized(text: str) -> str:
     """Letters, digits and operators: `2+3` and `2-3` are different problems."""
     return "".join(c for c in text.casefold() if c.isalnum() or c in "+-*/^=<>")
 
 
-def _from_rows(spec: DatasetSpec, split: Split) -> Loaded:
+def _from_rows(spec: DatasetSettings, split: Split) -> Loaded:
     """A set of its own, or one part of the training set."""
     if split == "train" and not spec.has_train_set:
         raise DataError(f"dataset: {spec.name} is for evaluation only; train on another one")
@@ -88,7 +88,7 @@ def _from_rows(spec: DatasetSpec, split: Split) -> Loaded:
     return train if split == "train" else held
 
 
-def _read(spec: DatasetSpec, split: Split) -> Loaded:
+def _read(spec: DatasetSettings, split: Split) -> Loaded:
     if spec.source == "hub":
         return hub.load(spec, split)
     key = "path" if split == "train" else "eval_path"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import ResponseFormat
+from budgetrl.core.errors import RequestError
 from budgetrl.data.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, Row, logged_completions
-from budgetrl.data.spec import DatasetSpec
+from budgetrl.data.spec import DatasetSettings
+from budgetrl.formats.formats import ResponseFormat
 
 OURS = "budgetrl"
 INPUT_FORMATS = (OURS, *HARNESSES)
@@ -37,7 +37,7 @@ class Line:
         return RequestError(f"{self.where}: {key}: {complaint}")
 
 
-def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSpec) -> list[Line]:
+def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSettings) -> list[Line]:
     """The checked rows of a file in the input format `form`, empty lines left out and optional keys filled in.
 
     Raises:

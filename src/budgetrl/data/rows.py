@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from budgetrl.budget.records import Problem
-from budgetrl.budget.seeds import derive_seed
-from budgetrl.data.spec import DataError, DatasetSpec, Fields, Loaded
-from budgetrl.verify.answers import last_boxed
+from budgetrl.core.records import Problem
+from budgetrl.core.seeds import derive_seed
+from budgetrl.data.spec import DataError, DatasetSettings, Fields, Loaded
+from budgetrl.grading.answers import last_boxed
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
@@ -30,11 +30,11 @@ class Row:
     """Gives the row's fields; raises BadRowError."""
 
 
-def collect(rows: Iterable[Row], spec: DatasetSpec, source: str) -> Loaded:
+def collect(rows: Iterable[Row], spec: DatasetSettings, source: str) -> Loaded:
     """All problems of `rows`; bad ones raise DataError or are skipped, as `spec.on_bad_row` says.
 
     Raises DataError too if no problem is left, or if an optional field that was named on purpose
-    is in no row: most likely its name is misspelt.
+    is in no row: most likely its name is misspelled.
     """
     problems: list[Problem] = []
     skipped: list[str] = []
@@ -61,7 +61,7 @@ def collect(rows: Iterable[Row], spec: DatasetSpec, source: str) -> Loaded:
     return Loaded(problems, skipped)
 
 
-def to_problem(values: Mapping[str, object], spec: DatasetSpec, default_id: str) -> Problem:
+def to_problem(values: Mapping[str, object], spec: DatasetSettings, default_id: str) -> Problem:
     """Read one row. Raises BadRowError."""
     fields = spec.fields
     solution = values.get(fields.solution) if fields.solution else None

@@ -16,17 +16,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 from budgetrl.data.jsonl import read_objects
 from budgetrl.data.rows import BadRowError, to_problem
-from budgetrl.data.spec import DatasetSpec, Fields
+from budgetrl.data.spec import DatasetSettings, Fields
 
 Row = dict[str, Any]
 FILTER = "none"
 """What lm-evaluation-harness calls the filter of a task that names none: the first response as it is."""
 
 
-def logged_completions(path: Path, harness: str, spec: DatasetSpec) -> list[tuple[str, Row]]:
+def logged_completions(path: Path, harness: str, spec: DatasetSettings) -> list[tuple[str, Row]]:
     """A row per completion, and where it stands: `problem_id`, `problem`, `answer`, `level`, `completion`.
 
     Completions of one doc share its `problem_id`. `harness` is a key of `HARNESSES`. Of lm-evaluation-harness
@@ -65,7 +65,7 @@ def _logged_rows(path: Path) -> Iterator[tuple[str, Row]]:
     return ((f"{path}, row {n}", row) for n, row in enumerate(parquet.read_table(path).to_pylist(), start=1))
 
 
-def _of_lm_eval(logged: Mapping[str, Any], spec: DatasetSpec) -> list[Row]:
+def _of_lm_eval(logged: Mapping[str, Any], spec: DatasetSettings) -> list[Row]:
     doc = _mapping(_needed(logged, "doc"), "doc")
     requests = _needed(logged, "resps")
     if not isinstance(requests, list) or len(requests) != 1:
@@ -74,7 +74,7 @@ def _of_lm_eval(logged: Mapping[str, Any], spec: DatasetSpec) -> list[Row]:
     return _rows(values, spec, str(_needed(logged, "doc_id")), requests[0], "resps")
 
 
-def _of_lighteval(logged: Mapping[str, Any], spec: DatasetSpec) -> list[Row]:
+def _of_lighteval(logged: Mapping[str, Any], spec: DatasetSettings) -> list[Row]:
     doc = _mapping(_needed(logged, "doc"), "doc")
     response = _mapping(_needed(logged, "model_response"), "model_response")
     if any(response.get("reasonings") or ()):
@@ -83,13 +83,13 @@ def _of_lighteval(logged: Mapping[str, Any], spec: DatasetSpec) -> list[Row]:
     return _rows(values, replace(spec, fields=Fields()), str(_needed(doc, "id")), response.get("text"), "text")
 
 
-HARNESSES: dict[str, Callable[[Mapping[str, Any], DatasetSpec], list[Row]]] = {
+HARNESSES: dict[str, Callable[[Mapping[str, Any], DatasetSettings], list[Row]]] = {
     "lm_eval": _of_lm_eval,
     "lighteval": _of_lighteval,
 }
 
 
-def _rows(values: Mapping[str, object], spec: DatasetSpec, id_: str, texts: object, key: str) -> list[Row]:
+def _rows(values: Mapping[str, object], spec: DatasetSettings, id_: str, texts: object, key: str) -> list[Row]:
     """A row per text of a doc, whose fields are `values`."""
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise BadRowError(f"{key}: not a list of texts; only tasks that generate texts can be scored")

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.records import Problem
-from budgetrl.data.tasks import TASKS
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Problem
+from budgetrl.data.mini.tasks import TASKS
 
 Split = Literal["train", "eval"]
 
@@ -39,7 +39,7 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
+class DatasetSettings:
     """Which problems to train on, and which to evaluate on."""
 
     name: str = "mini"

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 from budgetrl.launch.start import relaunch
 from budgetrl.launch.supervisor import say
-from budgetrl.run import lifeline
+from budgetrl.runs import lifeline
 
 
 def main(argv: Sequence[str]) -> int:

@@ -5,9 +5,9 @@ import socket
 import sys
 
 from budgetrl.launch.supervisor import Child
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.launch_spec import LaunchSpec
-from budgetrl.run.machine import count_gpus
+from budgetrl.runs.folder import RunFolder
+from budgetrl.runs.machine import count_gpus
+from budgetrl.settings.launch import LaunchSettings
 
 CPU_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
@@ -22,7 +22,7 @@ def worker_command(folder: RunFolder) -> list[str]:
     return [sys.executable, "-m", "budgetrl.worker", str(folder.path.absolute())]
 
 
-def local_ranks(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+def local_ranks(spec: LaunchSettings, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
     ranks = spec.ranks_per_machine()
     shared = {**rank_environment(spec), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
@@ -30,13 +30,13 @@ def local_ranks(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> l
     return [Child(f"rank {r}", worker_command(folder), own[r], folder.log(r), shown=r == 0) for r in range(ranks)]
 
 
-def deepspeed_launcher(spec: LaunchSpec, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+def deepspeed_launcher(spec: LaunchSettings, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
     environment = {**rank_environment(spec), **extra}
     command = deepspeed_command(spec, folder)
     return [Child("deepspeed", command, environment, folder.log(0), shown=True, has_ranks_below=True)]
 
 
-def deepspeed_command(spec: LaunchSpec, folder: RunFolder) -> list[str]:
+def deepspeed_command(spec: LaunchSettings, folder: RunFolder) -> list[str]:
     """The command line of DeepSpeed's launcher."""
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "warning"]
     command += ["--master_port", str(_free_port())]
@@ -47,7 +47,7 @@ def deepspeed_command(spec: LaunchSpec, folder: RunFolder) -> list[str]:
     return [*command, "--module", "budgetrl.worker", str(folder.path.absolute())]
 
 
-def _deepspeed_devices(spec: LaunchSpec) -> list[str]:
+def _deepspeed_devices(spec: LaunchSettings) -> list[str]:
     """Name the visible GPUs where some are hidden: --num_gpus alone would count from the first of all."""
     visible = [i for i in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if i]
     if visible and not spec.hostfile:
@@ -55,7 +55,7 @@ def _deepspeed_devices(spec: LaunchSpec) -> list[str]:
     return ["--num_gpus", str(spec.ranks_per_machine())]
 
 
-def rank_environment(spec: LaunchSpec) -> dict[str, str]:
+def rank_environment(spec: LaunchSettings) -> dict[str, str]:
     """Settings for ranks on this machine; what the user's environment sets already stays."""
     defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(spec.threads_per_rank())}
     if count_gpus() == 0:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from budgetrl.launch.ranks import worker_command
 from budgetrl.launch.supervisor import say
-from budgetrl.run.folder import RunFolder, write_atomically
-from budgetrl.run.launch_spec import LaunchSpec
-from budgetrl.run.machine import output_of
+from budgetrl.runs.folder import RunFolder, write_atomically
+from budgetrl.runs.machine import output_of
+from budgetrl.settings.launch import LaunchSettings
 
 
-def slurm_script(spec: LaunchSpec, folder: RunFolder) -> str:
+def slurm_script(spec: LaunchSettings, folder: RunFolder) -> str:
     """The sbatch script of a run: one task a GPU, the rendezvous on the first node."""
     path = folder.path.absolute()
     options = {
@@ -33,7 +33,7 @@ def slurm_script(spec: LaunchSpec, folder: RunFolder) -> str:
     return "\n".join(["#!/bin/bash", *own, *theirs, "", *commands, *_slurm_body(spec, folder)]) + "\n"
 
 
-def _slurm_body(spec: LaunchSpec, folder: RunFolder) -> list[str]:
+def _slurm_body(spec: LaunchSettings, folder: RunFolder) -> list[str]:
     logs = shlex.quote(str(folder.path.absolute() / "logs" / "rank%t.log"))
     return [
         f"cd {shlex.quote(str(Path.cwd()))}",

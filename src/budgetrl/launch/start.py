@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.config import Config, read_config
+from budgetrl.core.errors import RequestError
 from budgetrl.launch.ranks import deepspeed_launcher, local_ranks
 from budgetrl.launch.slurm import queued_job, submit
 from budgetrl.launch.supervisor import Supervisor, say
-from budgetrl.run import lifeline
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.launch_spec import LaunchSpec
-from budgetrl.run.machine import note_start
+from budgetrl.runs import lifeline
+from budgetrl.runs.folder import RunFolder
+from budgetrl.runs.machine import note_start
+from budgetrl.settings.config import Config, read_config
+from budgetrl.settings.launch import LaunchSettings
 
 
 def launch(config: Config, folder: RunFolder) -> int:
@@ -34,7 +34,7 @@ def launch(config: Config, folder: RunFolder) -> int:
     return code
 
 
-def check_launcher(spec: LaunchSpec, folder: RunFolder) -> None:
+def check_launcher(spec: LaunchSettings, folder: RunFolder) -> None:
     """Raises RequestError if what `spec` wants to start the run with is not there, or slurm has the run already."""
     if job := queued_job(folder):
         raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")

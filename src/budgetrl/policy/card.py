@@ -1,11 +1,11 @@
 """README.md of a checkpoint."""
 
-from budgetrl.budget.format import ResponseFormat
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.formats.formats import ResponseFormat
+from budgetrl.settings.model import ModelSettings
 
 
-def model_card(model: ModelSpec, fmt: ResponseFormat, dataset: str, seed: int, run: str) -> str:
-    """Where a checkpoint comes from, and how it was asked in the format that it learnt."""
+def model_card(model: ModelSettings, fmt: ResponseFormat, dataset: str, seed: int, run: str) -> str:
+    """Where a checkpoint comes from, and how it was asked in the format that it learned."""
     asked = model.instructions(fmt)
     prompt = _INSTRUCTED.format(asked=asked.strip()) if asked else "The prompt is the question alone."
     starts = _STARTS.get(fmt.name, "").format(tags=" or ".join(f"`{tag}`" for tag in model.difficulty_tags))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from budgetrl.budget.format import BudgetFormat, DifficultyFormat, Parsed, ResponseFormat
-from budgetrl.policy.mini import writable_budget
-from budgetrl.policy.spec import ModelSpec
+from budgetrl.data.mini.model import writable_budget
+from budgetrl.formats.formats import BudgetFormat, DifficultyFormat, Parsed, ResponseFormat
 from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
+from budgetrl.settings.model import ModelSettings
 
 _THINK_END = "</think>"
 
@@ -50,7 +50,7 @@ class Reading:
 class TextCodec:
     """A tokenizer together with how its model is asked."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, stop_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ModelSettings, stop_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
         self.spec = spec
         self.stop_ids = tuple(stop_ids)
@@ -79,7 +79,7 @@ class TextCodec:
     def target(self, budget: int, body_ids: Sequence[int]) -> tuple[int, ...]:
         """The budget-format response around body tokens, as the cold start teaches it, end token included.
 
-        Each tag is encoded by itself, so that a pre-filled budget is tokenised as in training.
+        Each tag is encoded by itself, so that a pre-filled budget is tokenized as in training.
         """
         fmt = BudgetFormat()
         head, tail = fmt.render(self.writable(budget), "\0").split("\0")
@@ -96,7 +96,7 @@ class TextCodec:
         return writable_budget(self.tokenizer, max(1, tokens), at_least)
 
     def tokenizer_to_save(self, fmt: ResponseFormat) -> PreTrainedTokenizerBase:
-        """The tokenizer for a checkpoint that learnt a format: by itself its chat template gives the prompts of
+        """The tokenizer for a checkpoint that learned a format: by itself its chat template gives the prompts of
         `prompt`, without a `<think>` in formats that a tag of their own comes first in."""
         begun = fmt.taught and THINK_PREFILL.search(self._render("", fmt, None))
         return rewritten(self.tokenizer, without_think) if begun else self.tokenizer

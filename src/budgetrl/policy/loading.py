@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import ResponseFormat
+from budgetrl.core.errors import RequestError
+from budgetrl.data.mini.model import CHECKPOINTS
+from budgetrl.formats.formats import ResponseFormat
 from budgetrl.policy.codec import TextCodec
-from budgetrl.policy.mini import CHECKPOINTS
-from budgetrl.policy.spec import MINI, ModelSpec
 from budgetrl.policy.template import rewritten, with_think
+from budgetrl.settings.model import MINI, ModelSettings
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
@@ -26,21 +26,21 @@ class Policy:
     codec: TextCodec
 
 
-def resolve_path(spec: ModelSpec, fmt: ResponseFormat) -> str:
+def resolve_path(spec: ModelSettings, fmt: ResponseFormat) -> str:
     """The folder or Hub name to load. A shipped name stands for a base model and one that was taught budgets."""
     if spec.path in MINI:
         return str(CHECKPOINTS / spec.path / ("cold_start" if fmt.name == "budget" else "base"))
     return spec.path
 
 
-def resolve_dtype(spec: ModelSpec, device: torch.device) -> torch.dtype:
+def resolve_dtype(spec: ModelSettings, device: torch.device) -> torch.dtype:
     """auto: bfloat16 on GPUs, float32 elsewhere."""
     if spec.dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return getattr(torch, spec.dtype)
 
 
-def load_policy(spec: ModelSpec, fmt: ResponseFormat, device: torch.device) -> Policy:
+def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) -> Policy:
     """Load model and tokenizer onto a device."""
     path = resolve_path(spec, fmt)
     model = AutoModelForCausalLM.from_pretrained(
@@ -52,7 +52,7 @@ def load_policy(spec: ModelSpec, fmt: ResponseFormat, device: torch.device) -> P
     return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model.generation_config))
 
 
-def load_codec(spec: ModelSpec, fmt: ResponseFormat) -> TextCodec:
+def load_codec(spec: ModelSettings, fmt: ResponseFormat) -> TextCodec:
     """The codec of `load_policy` without the weights, which need not be on this machine."""
     path = resolve_path(spec, fmt)
     try:
@@ -69,7 +69,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
 
 
 def make_codec(
-    tokenizer: PreTrainedTokenizerBase, spec: ModelSpec, generation: GenerationConfig | None = None
+    tokenizer: PreTrainedTokenizerBase, spec: ModelSettings, generation: GenerationConfig | None = None
 ) -> TextCodec:
     """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
 

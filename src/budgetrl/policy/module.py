@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.policy.shape import LOGITS_PER_CHUNK
+from budgetrl.core.errors import RequestError
+from budgetrl.planning.model_config import LOGITS_PER_CHUNK
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel

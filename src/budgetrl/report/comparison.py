@@ -15,7 +15,7 @@ from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_parts
 from budgetrl.report.sections import Gap, Part, Section, picture
-from budgetrl.run.folder import write_atomically
+from budgetrl.runs.folder import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.statistics import t_interval
+from budgetrl.core.errors import RequestError
+from budgetrl.metrics.statistics import t_interval
 from budgetrl.report.reading import Results, Run
-from budgetrl.run.identity import identity
+from budgetrl.runs.identity import identity
 
 FOLDER = "folder"
 """Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end (see `_folder`)."""
@@ -40,7 +40,7 @@ class RunGroup:
 def pool(several: Sequence[Results]) -> Results:
     """Means over runs with the standard error of the mean; a single run keeps its own errors and intervals.
 
-    A number that not every run has is left out: its mean would be one of other runs than its neighbours'. Where the
+    A number that not every run has is left out: its mean would be one of other runs than its neighbors'. Where the
     runs have an interval, theirs being over problems, the mean gets one over runs, by Student's t.
 
     >>> pool([Results({"length": 10.0, "length_se": 1.0}), Results({"length": 14.0, "length_se": 1.0})]).numbers

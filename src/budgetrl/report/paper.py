@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.errors import RequestError
 from budgetrl.report.formats import Line
 from budgetrl.report.metrics import SEVERAL, find
 from budgetrl.report.reading import Results

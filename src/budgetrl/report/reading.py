@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from budgetrl.run.folder import RunFolder, read_rows
+from budgetrl.runs.folder import RunFolder, read_rows
 
 Row = Mapping[str, Any]
 EVALUATIONS = ("initial", "trained")

@@ -97,7 +97,7 @@ def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Itera
         yield Section(title, f"{shown}\n\n{_CONTROLLED}")
 
 
-_KEPT = "Each cell is coloured by the completions in it; on the dashed line the length is what was announced."
+_KEPT = "Each cell is colored by the completions in it; on the dashed line the length is what was announced."
 _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
 
 

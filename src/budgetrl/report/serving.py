@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from budgetrl.budget.format import AUTO
+from budgetrl.formats.formats import AUTO
 from budgetrl.report.reading import Run
 from budgetrl.report.sections import Gap, Part, Section
-from budgetrl.rewards.registry import shape_class
+from budgetrl.rewards.registry import reward_class
 
 
 def serving(run: Run) -> Part:
@@ -37,7 +37,7 @@ def _trained_format(config: Mapping[str, Any]) -> str:
     stage = config.get("stage", {})
     asked = stage.get("grpo", stage).get("format", AUTO)
     reward = config.get("reward", {}).get("name", "budget_cosine")
-    return shape_class(reward).needs_format or "plain" if asked == AUTO else asked
+    return reward_class(reward).needs_format or "plain" if asked == AUTO else asked
 
 
 def _checkpoint(run: Run) -> Path | None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from budgetrl.budget.checks import require, require_option, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_option, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import right, solve_rate
-from budgetrl.rewards.shape import Controller, Learning, Parts, Shape
+from budgetrl.rewards.reward import Controller, Learning, Parts, Reward
 
 TARGET_SCHEDULES = ("constant", "decay")
 DECAY = 0.9
@@ -21,7 +21,7 @@ SEEN = 1e-3
 
 
 @dataclass(frozen=True)
-class Aalc(Shape):
+class Aalc(Reward):
     """The accuracy-aware length reward of AALC (arXiv 2506.20160), with the numbers of its published code
     (du-nlp-lab/AALC: verl/workers/reward_manager/length_reward.py; the target: verl/trainer/ppo/ray_trainer.py).
 
@@ -38,7 +38,7 @@ class Aalc(Shape):
     The paper writes R = A raw + alpha R_len with an attention A to accuracy; w, alpha = 1e-6 and
     beta = 128 are the code's. `target_schedule=decay` is in the code, commented out: A_target is the best
     accuracy so far plus a potential that begins at 1 - best and is at most 0.9 of itself at each
-    validation. As published the code cannot run (a misspelt variable); this follows its formula.
+    validation. As published the code cannot run (a misspelled variable); this follows its formula.
 
     Published with GRPO, advantages over (std + 1e-6).
 

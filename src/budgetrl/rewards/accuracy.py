@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Accuracy(Shape):
+class Accuracy(Reward):
     """Verdict and format only; length and budget earn nothing.
 
         R = r_f if malformed, else correct or wrong by the verdict

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.format import EASY_ABOVE
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
+from budgetrl.formats.formats import EASY_ABOVE
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import cosine_between
 from budgetrl.rewards.overlong import require_cache, soft_overlong
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class AdaCtrl(Shape):
+class AdaCtrl(Reward):
     """AdaCtrl's reward (arXiv 2505.18822), as its published code has it (JoeYing1019/AdaCtrl:
     verl/verl/workers/reward_manager/naive.py; the label: verl/verl/trainer/ppo/ray_trainer.py).
 

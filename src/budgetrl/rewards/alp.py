@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require_count, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require_count, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length
 from budgetrl.rewards.group import right, solve_rate
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Alp(Shape):
+class Alp(Reward):
     """The adaptive length penalty of "Just Enough Thinking" (arXiv 2506.05256).
 
         R = 1[right] - beta max(p, 1/K) L / N

@@ -4,17 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import Spread, right, right_lengths
-from budgetrl.rewards.shape import Learning, Parts, Shape
+from budgetrl.rewards.reward import Learning, Parts, Reward
 
 EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
-class Arora(Shape):
+class Arora(Reward):
     """A right answer loses up to a share alpha by its length (arXiv 2502.04463, "Training Language Models to Reason
     Efficiently").
 
@@ -30,7 +30,7 @@ class Arora(Shape):
 
     Limits: only the order and relative spread of lengths count: a group of 10 and 11 tokens is treated like
     one of 1000 and 1100. Nothing presses on the length of wrong answers.
-    Its parts cannot be standardised each by itself (`algorithm.per_component`), which is refused.
+    Its parts cannot be standardized each by itself (`algorithm.per_component`), which is refused.
 
     >>> group = [Outcome(well_formed=True, correct=True, length=length) for length in (1000, 2000, 3000)]
     >>> [round(reward, 6) for reward in Arora(alpha=0.2)(group, progress=0)]

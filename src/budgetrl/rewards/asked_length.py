@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from random import Random
 
-from budgetrl.budget.checks import require
+from budgetrl.core.checks import require
 from budgetrl.rewards.checks import require_finite
-from budgetrl.rewards.shape import Shape
+from budgetrl.rewards.reward import Reward
 
 
 @dataclass(frozen=True)
-class AskedLength(Shape):
+class AskedLength(Reward):
     """Draws the number n of tokens that a prompt asks for, evenly from `budget_low` to `budget_high`.
 
     From L1 (arXiv 2503.04697). A response's budget is what its prompt asked for.

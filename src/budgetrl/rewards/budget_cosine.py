@@ -26,7 +26,7 @@ class BudgetCosine(SelfBudgeter):
     Outside the window there is no gradient. With alpha >= 1 a correct answer is the better the shorter
     it is relative to b, which inflates b; only r_b holds that back.
 
-    >>> from budgetrl.budget.records import Outcome
+    >>> from budgetrl.core.records import Outcome
     >>> shape = BudgetCosine(alpha_start=0.2, alpha_schedule="constant")
     >>> on_budget = Outcome(well_formed=True, correct=True, length=1000, budget=1000, b_max=2000)
     >>> too_wide = Outcome(well_formed=True, correct=True, length=900, budget=1000, b_max=950)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require
+from budgetrl.core.checks import require
 from budgetrl.rewards.self_budgeter import SelfBudgeter
 
 
@@ -24,7 +24,7 @@ class BudgetGauss(SelfBudgeter):
     Limits: beyond about 3 width alpha b from b_best the reward is flat to within floating point noise,
     so a budget that is far off late in training stays there.
 
-    >>> from budgetrl.budget.records import Outcome
+    >>> from budgetrl.core.records import Outcome
     >>> shape = BudgetGauss(alpha_start=0.1, alpha_schedule="constant")
     >>> lengths = [880, 900, 1000, 1100]
     >>> group = [Outcome(well_formed=True, correct=True, length=l, budget=1000) for l in lengths]

@@ -3,12 +3,12 @@
 from dataclasses import fields
 from math import isfinite
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.records import Outcome
-from budgetrl.rewards.shape import Shape
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
+from budgetrl.rewards.reward import Reward
 
 
-def require_finite(shape: Shape) -> None:
+def require_finite(shape: Reward) -> None:
     """ValueError `field: ...` for the first number among the fields that is infinite or not a number."""
     for field in fields(shape):
         value = getattr(shape, field.name)
@@ -23,7 +23,7 @@ def given_length(max_length: int | None) -> int:
     return max_length
 
 
-def given_budget(shape: Shape, outcome: Outcome) -> int:
+def given_budget(shape: Reward, outcome: Outcome) -> int:
     """The outcome's budget in tokens; ValueError if it has none, or one below 1."""
     if outcome.budget is None or outcome.budget < 1:
         raise ValueError(
@@ -33,8 +33,8 @@ def given_budget(shape: Shape, outcome: Outcome) -> int:
     return outcome.budget
 
 
-def undone_verdict(shape: Shape) -> str:
-    """The fault of a shape whose length part is negative for right answers alone, where each part is standardised.
+def undone_verdict(shape: Reward) -> str:
+    """The fault of a shape whose length part is negative for right answers alone, where each part is standardized.
 
     With one right answer in the group the parts then are opposites: advantages are 0, whoever is right.
     """

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require, require_count
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_count
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import cosine_between, right
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Cosine(Shape):
+class Cosine(Reward):
     """Right answers are better the shorter, wrong ones the longer (arXiv 2502.03373, the cosine reward, its CosFn;
     published code: eddycmu/demystify-long-cot, openrlhf/openrlhf/reward/cosine.py).
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import right, right_lengths, solve_rate
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Dast(Shape):
+class Dast(Reward):
     """DAST's reward, calibrated by the token length budget of a problem (arXiv 2503.04472, EMNLP 2025 Industry).
 
         R = max(-0.5 x + 0.5, 0.1)     if right         x = (L - L_budget) / L_budget

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
-from budgetrl.budget.records import Outcome
-from budgetrl.budget.schedules import anneal
+from budgetrl.core.records import Outcome
+from budgetrl.core.schedules import anneal
 
 
 def right(outcome: Outcome) -> bool:

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from budgetrl.budget.checks import require, require_option, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_option, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Controller, Parts, Shape
+from budgetrl.rewards.reward import Controller, Parts, Reward
 
 
 @dataclass(frozen=True)
-class Hapo(Shape):
+class Hapo(Reward):
     """The verdict, and a cosine of the length relative to the problem's history (arXiv 2505.11225; published code:
     HCY123902/HAPO, utils.py and grpo_trainer.py).
 

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Kimi(Shape):
+class Kimi(Reward):
     """The length reward of Kimi k1.5 (arXiv 2501.12599, section on the length penalty).
 
         R = [right] + w * (x if right else min(0, x))       x = 0.5 - (L - L_min) / (L_max - L_min)

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
 from budgetrl.rewards.checks import given_budget
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Parts
+from budgetrl.rewards.reward import Parts
 
 
 @dataclass(frozen=True)
 class L1Exact(AskedLength):
-    """The exact reward of length controlled policy optimisation (L1, arXiv 2503.04697, LCPO-Exact; published code:
+    """The exact reward of length controlled policy optimization (L1, arXiv 2503.04697, LCPO-Exact; published code:
     cmu-l3/l1, math_reward.py, and scripts/data/deepscaler_dataset.py for n).
 
         R = [right] - alpha |n - L|

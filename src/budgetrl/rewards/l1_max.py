@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require_option, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require_option, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
 from budgetrl.rewards.checks import given_budget
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Parts
+from budgetrl.rewards.reward import Parts
 
 FORMS = ("paper", "code")
 
 
 @dataclass(frozen=True)
 class L1Max(AskedLength):
-    """The maximum length reward of length controlled policy optimisation (L1, arXiv 2503.04697, LCPO-Max; published
+    """The maximum length reward of length controlled policy optimization (L1, arXiv 2503.04697, LCPO-Max; published
     code: cmu-l3/l1, math_reward.py).
 
         form=paper   R = [right] clip(alpha (n - L) + delta, 0, 1)

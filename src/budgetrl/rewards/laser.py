@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require, require_option, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_option, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite, undone_verdict
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Learning, Parts, Shape
+from budgetrl.rewards.reward import Learning, Parts, Reward
 
 VARIANTS = ("bonus", "penalty", "hybrid")
 
 
 @dataclass(frozen=True)
-class Laser(Shape):
+class Laser(Reward):
     """A right answer within the target length earns a bonus (arXiv 2505.15612, LASER).
 
         R = wrong                                                if wrong
@@ -26,7 +26,7 @@ class Laser(Shape):
     \\boxed, or without both think tags, such as a truncated one, earns -1 whatever its answer; here it earns `wrong`
     if it is truncated or no right answer is found. Published with GRPO, clipped from 0.8 to 1.28.
 
-    With the variants penalty and hybrid `algorithm.per_component` is refused: standardised by itself, what is taken
+    With the variants penalty and hybrid `algorithm.per_component` is refused: standardized by itself, what is taken
     off right answers alone undoes their verdict.
 
     Limits: one target for easy and hard problems alike (`laser_d` has three), and nothing to gain on either side

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from budgetrl.budget.checks import require, require_count, require_option, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_count, require_option, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import right, solve_rate
-from budgetrl.rewards.shape import Controller, Parts, Shape
+from budgetrl.rewards.reward import Controller, Parts, Reward
 
 DIFFICULTIES = ("easy", "medium", "hard")
 
@@ -20,7 +20,7 @@ def difficulty(group: Sequence[Outcome]) -> str:
 
 
 @dataclass(frozen=True)
-class LaserD(Shape):
+class LaserD(Reward):
     """A right answer within the target length of its group's difficulty earns a bonus (arXiv 2505.15612, LASER-D).
 
         R = wrong if wrong, correct + bonus 1[L <= target(difficulty)] if right

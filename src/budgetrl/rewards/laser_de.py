@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require_count, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require_count, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.group import right
 from budgetrl.rewards.laser_d import LaserD
 

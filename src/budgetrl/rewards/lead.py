@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from budgetrl.budget.checks import require, require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require, require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
 from budgetrl.rewards.group import Spread, right, right_lengths
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 EPSILON = 1e-7
 SHORTEST = 3
@@ -17,7 +17,7 @@ SHORTEST = 3
 
 
 @dataclass(frozen=True)
-class Lead(Shape):
+class Lead(Reward):
     """GRPO-LEAD's length-dependent reward with an explicit penalty (arXiv 2504.09696).
 
         R = exp(-alpha z)  if right,  z = (L - mean) / (std + 1e-7)

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class Overlong(Shape):
+class Overlong(Reward):
     """The verdict, and DAPO's soft overlong punishment (arXiv 2503.14476, section on overlong reward shaping).
 
         R = verdict + R_len       verdict = 1 if right, else -1

@@ -4,18 +4,18 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require, require_option
-from budgetrl.budget.records import Outcome
-from budgetrl.budget.schedules import SCHEDULES, anneal
+from budgetrl.core.checks import require, require_option
+from budgetrl.core.records import Outcome
+from budgetrl.core.schedules import SCHEDULES, anneal
 from budgetrl.rewards.checks import given_budget, require_finite
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 SLACK = 1e-9
 """Numbers this close count as equal: 0.3 - 0.1 and 0.2 are the same bound to the user who wrote them."""
 
 
 @dataclass(frozen=True)
-class SelfBudgeter(Shape):
+class SelfBudgeter(Reward):
     """A band of reward for each verdict, and a place in it for how well the length met the budget.
 
         R = r_f                       if the response is malformed, else
@@ -131,7 +131,7 @@ class SelfBudgeter(Shape):
         require(self.alpha_end > 0, "alpha_end", f"{self.alpha_end} is not positive")
         require(0 < self.alpha_end_at <= 1, "alpha_end_at", f"{self.alpha_end_at} is not in (0, 1]")
         require_option(self, SCHEDULES, "alpha_schedule")
-        # A window that widens would undo what the model has learnt; it is always a slip of the pen.
+        # A window that widens would undo what the model has learned; it is always a slip of the pen.
         require(
             self.alpha_schedule == "constant" or self.alpha_end <= self.alpha_start,
             "alpha_end",

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
 from budgetrl.rewards.group import right, right_lengths
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class SerRl(Shape):
+class SerRl(Reward):
     """A reconstruction of the self-rewarded efficiency reward (arXiv 2506.15647).
 
         R = 1 + weight (1 - (L - L_min) / (L_max - L_min))   if right

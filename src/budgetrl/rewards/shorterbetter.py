@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from budgetrl.budget.checks import require_range
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require_range
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.group import right, right_lengths
-from budgetrl.rewards.shape import Parts, Shape
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
-class ShorterBetter(Shape):
+class ShorterBetter(Reward):
     """The verdict, less a price for each token away from the sample optimal length (arXiv 2504.21370).
 
         R = alpha 1[right] - beta |L - SOL|,  SOL = the shortest right length of the group,

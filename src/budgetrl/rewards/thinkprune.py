@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from budgetrl.budget.checks import require
-from budgetrl.budget.records import Outcome
+from budgetrl.core.checks import require
+from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Learning, Parts, Shape
+from budgetrl.rewards.reward import Learning, Parts, Reward
 
 
 @dataclass(frozen=True)
-class ThinkPrune(Shape):
+class ThinkPrune(Reward):
     """ThinkPrune's reward with its staged limits (arXiv 2504.01296; published scripts: UCSB-NLP-Chang/ThinkPrune,
     local_scripts/).
 
@@ -25,7 +25,7 @@ class ThinkPrune(Shape):
     rewards for more tokens. Set that to the first limit. The paper's system prompt states the limit;
     ours does not.
 
-    Published with GRPO and a KL penalty (k3, 0.001). `algorithm.per_component` is refused: standardised by itself,
+    Published with GRPO and a KL penalty (k3, 0.001). `algorithm.per_component` is refused: standardized by itself,
     what is taken back from right answers beyond the limit puts them below wrong ones.
 
     Limits: within the limit no length is preferred. A limit far below what the model writes leaves groups

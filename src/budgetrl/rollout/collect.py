@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from budgetrl.budget.format import ResponseFormat
-from budgetrl.budget.records import Completion, Outcome, Problem
+from budgetrl.core.records import Completion, Outcome, Problem
+from budgetrl.formats.formats import ResponseFormat
+from budgetrl.grading.verifier import Verdict, Verifier
 from budgetrl.policy.codec import Prompt, Reading, TextCodec
 from budgetrl.rollout.engine import RolloutEngine, Sampling
-from budgetrl.verify.pool import Verdict, Verifier
 
 
 @dataclass(frozen=True, slots=True)

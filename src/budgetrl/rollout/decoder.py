@@ -47,7 +47,7 @@ def why_unsupported(model: nn.Module) -> str | None:
 def _replaced_projection(model: nn.Module) -> str | None:
     for name, module in model.named_modules():
         if name.endswith("_proj") and type(module) is not nn.Linear:
-            return f"{name} is a {type(module).__name__}, not a plain linear layer (quantised? an adapter?)"
+            return f"{name} is a {type(module).__name__}, not a plain linear layer (quantized? an adapter?)"
     return None
 
 
@@ -73,7 +73,7 @@ class Layer:
     attention_norm: Tensor
     qkv: list[Linear]
     head_norm: Tensor | None
-    """[h + kv, d], where queries and keys are normalised head by head (Qwen3)."""
+    """[h + kv, d], where queries and keys are normalized head by head (Qwen3)."""
     output: Linear
     mlp_norm: Tensor
     gate_up: list[Linear]

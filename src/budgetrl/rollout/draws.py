@@ -20,7 +20,7 @@ def uniforms(seeds: Tensor, position: int | Tensor) -> Tensor:
 
     `seeds` is int64 of any shape; `position` (how many tokens were drawn before) is an integer or an
     int64 tensor that broadcasts against it: `uniforms(seeds, torch.arange(n)[:, None])` is [n, B].
-    The seed is mixed before the position joins it, so neighbouring seeds share no stream.
+    The seed is mixed before the position joins it, so neighboring seeds share no stream.
     """
     counter = (torch.as_tensor(position, device=seeds.device) + 1) * _GOLDEN
     bits = _mix(_mix(seeds) + counter)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from budgetrl.budget.records import Completion
+from budgetrl.core.records import Completion
 from budgetrl.rollout.cache import Cache
 from budgetrl.rollout.decoder import Decoder, require_support
 from budgetrl.rollout.draws import draw, uniforms

@@ -4,7 +4,7 @@ Prompts are ours to the token, chat template and pre-filled budget included, and
 only continues them. What comes back differs from the engines on this machine in three ways:
 
 - Tokens are the server's own where it sends them (vLLM), else its text, encoded with our tokenizer: for
-  a completion that its model did not tokenise as the tokenizer would, a token more or less.
+  a completion that its model did not tokenize as the tokenizer would, a token more or less.
 - Log-probabilities are NaN, so nothing can be trained on them.
 - A completion that draws its end token as the very last of `max_new_tokens` counts as cut off where the
   server says so.
@@ -19,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.records import Completion
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Completion
 from budgetrl.policy.codec import TextCodec
-from budgetrl.rollout.engine import Sampling, ServerSpec
-from budgetrl.rollout.server import Server
+from budgetrl.rollout.completions_client import CompletionsClient
+from budgetrl.rollout.engine import Sampling
+from budgetrl.settings.rollout import OpenAISettings
 
 LARGEST_SEED = 2**31
 """Servers hand seeds to generators of 32 bits."""
@@ -32,9 +33,9 @@ LARGEST_SEED = 2**31
 class OpenAIEngine:
     """Completions of `model`, as the server calls it, asked in the words of `codec`."""
 
-    def __init__(self, spec: ServerSpec, model: str, codec: TextCodec) -> None:
+    def __init__(self, spec: OpenAISettings, model: str, codec: TextCodec) -> None:
         self._spec, self._model, self._codec = spec, model, codec
-        self._server = Server(spec)
+        self._server = CompletionsClient(spec)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling

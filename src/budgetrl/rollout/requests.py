@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from budgetrl.budget.records import Completion
+from budgetrl.core.records import Completion
 from budgetrl.rollout.engine import Sampling
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from budgetrl.budget.records import Completion
+from budgetrl.core.records import Completion
 from budgetrl.rollout.draws import draw, uniforms
 from budgetrl.rollout.engine import Sampling
 from budgetrl.rollout.requests import Request, Tape, batches, check_sampling, grouped, stop_table

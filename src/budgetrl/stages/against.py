@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.metrics import compare
+from budgetrl.core.errors import RequestError
+from budgetrl.metrics.summary import compare
 from budgetrl.report.comparable import HASHES, MUST_AGREE
-from budgetrl.run.folder import read_rows
+from budgetrl.runs.folder import read_rows
 from budgetrl.stages.rows import Row, free_rows, outcomes_by_problem
 
 RowsBySet = Mapping[str, Sequence[Row]]

@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.budget.format import AUTO, ResponseFormat
-from budgetrl.data.problems import DatasetSpec
+from budgetrl.data.problems import DatasetSettings
 from budgetrl.data.spec import Split
-from budgetrl.policy.spec import ModelSpec
-from budgetrl.rewards.shape import Shape
-from budgetrl.rollout.engine import AnyRollout
-from budgetrl.run.folder import RunFolder
-from budgetrl.run.progress import Progress
-from budgetrl.run.stop import Stop, Stopped
-from budgetrl.run.tracking import Tracker
-from budgetrl.training.algorithm import Algorithm
-from budgetrl.training.zero import ZeroSpec
+from budgetrl.formats.formats import AUTO, ResponseFormat
+from budgetrl.rewards.reward import Reward
+from budgetrl.runs.folder import RunFolder
+from budgetrl.runs.progress import Progress
+from budgetrl.runs.stop import Stop, Stopped
+from budgetrl.runs.tracking import Tracker
+from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.rollout import AnyRollout
+from budgetrl.settings.zero import ZeroSettings
 
 if TYPE_CHECKING:  # torch takes a second to import, which a request that is wrong should not wait for
     from budgetrl.training.distributed import World
@@ -27,13 +27,13 @@ class Job:
     """The configuration a stage works with: every group but its own and those of the launch."""
 
     seed: int
-    model: ModelSpec
-    dataset: DatasetSpec
-    reward: Shape
+    model: ModelSettings
+    dataset: DatasetSettings
+    reward: Reward
     algorithm: Algorithm
     rollout: AnyRollout
-    zero: ZeroSpec
-    eval_datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
+    zero: ZeroSettings
+    eval_datasets: Mapping[str, DatasetSettings] = field(default_factory=dict)
     """Data sets to evaluate on instead of the held-out part of `dataset`."""
 
 
@@ -71,16 +71,16 @@ def length_faults(key: str, longest: int, job: Job) -> list[str]:
     return []
 
 
-WRITTEN, LEARNT = "tokens written, at most", "tokens learnt, at most"
+WRITTEN, LEARNED = "tokens written, at most", "tokens learned, at most"
 """Lines of a plan, from which a cost follows. Tokens of responses; prompts are not counted."""
 
 
-def token_lines(written: int | None, learnt: int | None = 0) -> dict[str, object]:
+def token_lines(written: int | None, learned: int | None = 0) -> dict[str, object]:
     """These lines; None is a number that is not known before the problems are there."""
-    return {name: "not known" if n is None else n for name, n in ((WRITTEN, written), (LEARNT, learnt)) if n != 0}
+    return {name: "not known" if n is None else n for name, n in ((WRITTEN, written), (LEARNED, learned)) if n != 0}
 
 
-def missing_files(reads: Iterable[tuple[DatasetSpec, Split]], job: Job) -> list[str]:
+def missing_files(reads: Iterable[tuple[DatasetSettings, Split]], job: Job) -> list[str]:
     """What is wrong with the local files of these problems, a line for each that is not there."""
     faults: dict[str, None] = {}  # in order, each once: two splits may come from one file
     for spec, split in reads:
@@ -143,7 +143,7 @@ class Stage(ABC):
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
         """Do the job on this rank."""
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         """The problems that it will load. Files that they lie in must be there before anything starts."""
         return []
 

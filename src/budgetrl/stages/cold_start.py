@@ -7,19 +7,21 @@ from functools import partial
 from random import Random
 from typing import ClassVar
 
-from budgetrl.budget.checks import require, require_count, require_option, require_range
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
-from budgetrl.budget.metrics import summarise
-from budgetrl.budget.records import Problem
-from budgetrl.budget.seeds import derive_seed
+from budgetrl.core.checks import require, require_count, require_option, require_range
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Problem
+from budgetrl.core.seeds import derive_seed
 from budgetrl.data.problems import count_problems
-from budgetrl.data.spec import DatasetSpec, Split
+from budgetrl.data.spec import DatasetSettings, Split
+from budgetrl.formats.formats import AUTO, EASY_ABOVE, FORMATS, DifficultyFormat, PlainFormat, ResponseFormat
+from budgetrl.grading.verifier import Verifier
+from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.rollout.collect import Sample
-from budgetrl.rollout.engine import ServerSpec
-from budgetrl.run.health import FORMAT
+from budgetrl.runs.health import FORMAT
+from budgetrl.settings.optimizer import Optimizer
+from budgetrl.settings.rollout import OpenAISettings
 from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
     asked_budgets,
@@ -34,8 +36,6 @@ from budgetrl.stages.generation import (
 from budgetrl.stages.rows import Row
 from budgetrl.stages.supervised import Example, Fit, fit
 from budgetrl.training.batching import plan_micro_batches
-from budgetrl.training.optim import Optimiser
-from budgetrl.verify.pool import Verifier
 
 TAUGHT = tuple(name for name, fmt in FORMATS.items() if fmt.taught)
 """Formats that a model has to be taught."""
@@ -45,7 +45,7 @@ TAUGHT = tuple(name for name, fmt in FORMATS.items() if fmt.taught)
 class ColdStart(Stage):
     """Sample the initial model, keep what is right and came to its end, fine-tune on it in the format to be taught.
 
-    budget: every right answer, labelled with its true length, `<budget>length</budget><solution>answer</solution>`
+    budget: every right answer, labeled with its true length, `<budget>length</budget><solution>answer</solution>`
     (SelfBudgeter, section on cold start; epochs, learning rate and batch are ours, the paper gives none).
     difficulty: one right answer a problem under AdaCtrl's tag, the shortest where the problem is easy, the longest
     where it is hard (ours, after AdaCtrl's mixture of short easy and long hard solutions).
@@ -65,12 +65,12 @@ class ColdStart(Stage):
     epochs: float = 2.5
     """Passes over what was kept."""
     steps: int | None = None
-    """Optimiser steps; null: as many as `epochs` take."""
+    """Optimizer steps; null: as many as `epochs` take."""
     tokens_per_step: int = 4096
-    """Padded tokens an optimiser step."""
+    """Padded tokens an optimizer step."""
     tokens_per_device: int = 4096
     """Most padded tokens in one micro-batch."""
-    optimiser: Optimiser = field(default_factory=lambda: Optimiser(2e-3, 20, "cosine", 0.02, (0.9, 0.95), 0.01))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(2e-3, 20, "cosine", 0.02, (0.9, 0.95), 0.01))
     """The learning rate and its schedule."""
     save_every: int = 200
     """Steps between states to resume from."""
@@ -92,7 +92,7 @@ class ColdStart(Stage):
             "format": self.taught(job).name,
             "problems sampled": self.problems or "all",
             "completions a problem": self._samples(job),
-            "optimiser steps": self.steps or f"{self.epochs:g} epochs",
+            "optimizer steps": self.steps or f"{self.epochs:g} epochs",
             "padded tokens a step": self.tokens_per_step,
             **self._token_lines(job),
         }
@@ -102,16 +102,16 @@ class ColdStart(Stage):
         problems = count_problems(job.dataset, "train", self.problems)
         sampled = problems and problems * self._samples(job) * self.max_new_tokens
         checked = self.check_problems * self.max_new_tokens
-        learnt = self.steps * self.tokens_per_step if self.steps else sampled and math.ceil(self.epochs * sampled)
-        return token_lines(sampled and sampled + checked, learnt)
+        learned = self.steps * self.tokens_per_step if self.steps else sampled and math.ceil(self.epochs * sampled)
+        return token_lines(sampled and sampled + checked, learned)
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         return [(job.dataset, "train"), *([(job.dataset, "eval")] if self.check_problems else [])]
 
     def check(self, job: Job) -> list[str]:
         if self.taught(job).name == "difficulty" and self._samples(job) == 1:
             return ["stage.samples: a problem's difficulty is judged by several samples; set 2 or more, or null"]
-        if self.check_problems and isinstance(job.rollout, ServerSpec):
+        if self.check_problems and isinstance(job.rollout, OpenAISettings):
             return ["stage.check_problems: the server has the initial model, not the one that is taught here; set 0"]
         return []
 
@@ -133,7 +133,7 @@ class ColdStart(Stage):
                 raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
             ctx.say(f"kept {len(examples)} of {len(rows)} completions, all of them right and finished in time")
             steps, batch_at = self._batches(examples, job.seed)
-            how = Fit(steps, self.optimiser, self.tokens_per_device, self.save_every, self.taught(job))
+            how = Fit(steps, self.optimizer, self.tokens_per_device, self.save_every, self.taught(job))
             taught = fit(policy, batch_at, how, job, ctx)
             return kept | self._check(
                 replace(job, model=replace(job.model, path=str(taught), revision=None)), verifier, ctx
@@ -141,7 +141,7 @@ class ColdStart(Stage):
 
     def _sample(self, policy: Policy, verifier: Verifier, job: Job, ctx: Context) -> list[Row]:
         """The model's own completions of the training problems, a row each in samples.jsonl."""
-        if isinstance(server := job.rollout, ServerSpec):
+        if isinstance(server := job.rollout, OpenAISettings):
             collector = server_collector(server, PlainFormat(), self, verifier, job)
         else:
             collector = collector_for(policy, PlainFormat(), self, verifier, job)
@@ -171,7 +171,7 @@ class ColdStart(Stage):
         collector = collector_for(policy, taught, self, verifier, job)
         asked, seeds = asked_budgets(job, taught, "check", problems), seeds_for(job, "check", problems, 1)
         groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-        metrics = summarise([[sample.outcome for sample in group] for group in groups])
+        metrics = summarize([[sample.outcome for sample in group] for group in groups])
         ctx.say(_told(metrics["format"], taught))
         return {key: value for key, value in metrics.items() if not key.startswith("level_")}
 

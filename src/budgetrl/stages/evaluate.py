@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from budgetrl.budget.checks import require, require_count, require_option, require_range
-from budgetrl.budget.format import FORMAT_NAMES
-from budgetrl.budget.length_control import at_cutoffs, budget_area
-from budgetrl.budget.metrics import summarise
-from budgetrl.budget.records import Problem
-from budgetrl.data.problems import DatasetSpec, count_problems
+from budgetrl.core.checks import require, require_count, require_option, require_range
+from budgetrl.core.records import Problem
+from budgetrl.data.problems import DatasetSettings, count_problems
 from budgetrl.data.spec import Split
+from budgetrl.formats.formats import FORMAT_NAMES
+from budgetrl.metrics.length_control import at_cutoffs, budget_area
+from budgetrl.metrics.summary import summarize
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.against import Earlier, changes, missing_evaluation
@@ -99,7 +99,7 @@ class Evaluate(Stage):
         given = len(self.budgets) * sum(min(count, self.budget_problems or count) for count in known)
         return (sum(known) + given) * self.samples * self.max_new_tokens
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         return [] if self.regrade else [(spec, "eval") for spec in _sets(job).values()]
 
     def check(self, job: Job) -> list[str]:
@@ -183,11 +183,11 @@ class Evaluate(Stage):
     def _summary(self, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
         """The numbers of one data set. Of a pre-filled budget, accuracy and length are of interest."""
         groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
-        summary = summarise(groups[None]) | verification_rates(passes[None])
+        summary = summarize(groups[None]) | verification_rates(passes[None])
         summary |= at_cutoffs(groups[None][: self.budget_problems], self.cutoffs)
         given = {budget: groups[budget] for budget in self.budgets}
         for budget, controlled in given.items():
-            metrics = summarise(controlled)
+            metrics = summarize(controlled)
             keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
             summary |= {f"budget_{budget}/{key}": metrics[key] for key in keys}
         return summary | budget_area(given)
@@ -198,5 +198,5 @@ def _given(budget: int | None, problems: Sequence[Problem], collector: Collector
     return asked_budgets(job, collector.fmt, "evaluate", problems) if budget is None else [budget] * len(problems)
 
 
-def _sets(job: Job) -> Mapping[str, DatasetSpec]:
+def _sets(job: Job) -> Mapping[str, DatasetSettings]:
     return job.eval_datasets or {job.dataset.name: job.dataset}

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from budgetrl.budget.metrics import summarise
-from budgetrl.budget.records import Outcome, Problem
+from budgetrl.core.records import Outcome, Problem
+from budgetrl.metrics.summary import summarize
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
-from budgetrl.rewards.shape import Controller, Shape
+from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rollout.collect import Collector
 from budgetrl.stages.base import Job
 from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks, seeds_for
@@ -50,7 +50,7 @@ class Examiner:
     collector: Collector
     policy: Policy
     loop: Loop
-    shape: Shape
+    shape: Reward
     standing: Standing
     job: Job
 
@@ -59,7 +59,7 @@ class Examiner:
         if its reward is the highest yet."""
         outcomes = self._outcomes()
         rewards = [r for group in outcomes for r in self.shape(group, 1.0)]
-        result = summarise(outcomes) | {"reward": fmean(rewards)}
+        result = summarize(outcomes) | {"reward": fmean(rewards)}
         name, standing = self.job.dataset.name, self.standing
         standing.controller.validate(outcomes)
         standing.result = {f"{name}/{key}": value for key, value in result.items()}

@@ -6,24 +6,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import ResponseFormat
-from budgetrl.budget.records import Problem
-from budgetrl.budget.seeds import derive_seed
-from budgetrl.data.problems import DatasetSpec, drop_unreadable, load_problems, overlap
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Problem
+from budgetrl.core.seeds import derive_seed
+from budgetrl.data.problems import DatasetSettings, drop_unreadable, load_problems, overlap
 from budgetrl.data.spec import Split
+from budgetrl.formats.formats import ResponseFormat
+from budgetrl.grading.verifier import Verifier
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_codec, load_policy, resolve_path
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.engine import RolloutEngine, Sampling, ServerSpec
+from budgetrl.rollout.engine import RolloutEngine, Sampling
 from budgetrl.rollout.factory import make_engine
 from budgetrl.rollout.openai_engine import OpenAIEngine
-from budgetrl.run.folder import read_rows, write_lines
-from budgetrl.run.machine import count_cores
+from budgetrl.runs.folder import read_rows, write_lines
+from budgetrl.runs.machine import count_cores
+from budgetrl.settings.rollout import OpenAISettings
 from budgetrl.stages.base import Context, Job
 from budgetrl.stages.rows import Row
 from budgetrl.training.distributed import World
-from budgetrl.verify.pool import Verifier
 
 PROMPTS_PER_CHUNK = 4
 """Work is saved every so many full batches of the rollout engine."""
@@ -47,20 +48,20 @@ class Generates(Protocol):
 
 def collector_for(policy: Policy, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job) -> Collector:
     """A collector that writes with a policy on this rank, as the stage and the `rollout` group say."""
-    if isinstance(job.rollout, ServerSpec):
+    if isinstance(job.rollout, OpenAISettings):
         raise RequestError("rollout: openai writes with the model on the server, not with this one; use rollout=native")
     return _collector(make_engine(job.rollout, policy.model), policy.codec, fmt, how, verifier, job)
 
 
 def load_collector(fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job, ctx: Context) -> Collector:
     """A collector that writes with the job's model: loaded here, or on a server, for which the tokenizer will do."""
-    if isinstance(job.rollout, ServerSpec):
+    if isinstance(job.rollout, OpenAISettings):
         return server_collector(job.rollout, fmt, how, verifier, job)
     return collector_for(load_policy(job.model, fmt, ctx.world.device), fmt, how, verifier, job)
 
 
 def server_collector(
-    server: ServerSpec, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job
+    server: OpenAISettings, fmt: ResponseFormat, how: Generates, verifier: Verifier, job: Job
 ) -> Collector:
     """A collector that lets a server write."""
     codec = load_codec(job.model, fmt)
@@ -82,7 +83,9 @@ def asked_budgets(job: Job, fmt: ResponseFormat, use: str, problems: Sequence[Pr
     return [job.reward.asked_budget(derive_seed(job.seed, "asked", use, p.id)) for p in problems]
 
 
-def problems_of(spec: DatasetSpec, split: Split, limit: int | None, verifier: Verifier, ctx: Context) -> list[Problem]:
+def problems_of(
+    spec: DatasetSettings, split: Split, limit: int | None, verifier: Verifier, ctx: Context
+) -> list[Problem]:
     """The first `limit` usable problems of a split; says what was left out, and why.
 
     Raises RequestError if the split cannot be loaded, is not what it was when the run began, or if no problem in it

@@ -1,4 +1,4 @@
-"""`grpo`: budget-guided group-relative policy optimisation."""
+"""`grpo`: budget-guided group-relative policy optimization."""
 
 import copy
 import math
@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.budget.checks import require_count, require_option, require_range
-from budgetrl.budget.format import FORMAT_NAMES
-from budgetrl.budget.records import Problem
-from budgetrl.data.spec import DatasetSpec, Split
+from budgetrl.core.checks import require_count, require_option, require_range
+from budgetrl.core.records import Problem
+from budgetrl.data.spec import DatasetSettings, Split
+from budgetrl.formats.formats import FORMAT_NAMES
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
-from budgetrl.policy.spec import MINI
 from budgetrl.report.comparable import HASHES
 from budgetrl.rollout.collect import Collector
+from budgetrl.settings.model import MINI
+from budgetrl.settings.optimizer import Optimizer, learning_rate
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, format_faults, length_faults, token_lines
 from budgetrl.stages.examiner import Examiner, Standing
 from budgetrl.stages.generation import Row, collector_for, open_verifier, problems_of, say_overlap
@@ -27,7 +28,6 @@ from budgetrl.stages.rollouts import Rollout
 from budgetrl.stages.writing import Writer
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.optim import Optimiser, learning_rate
 from budgetrl.training.policy_step import PolicyStep, Update
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -42,9 +42,9 @@ class Grpo(Stage):
     format: str = "auto"
     """What the model is asked for: auto (what the reward reads, else plain), plain, budget, ..."""
     steps: int = 240
-    """Optimiser steps."""
+    """Optimizer steps."""
     prompts_per_step: int = 16
-    """Prompts of an optimiser step, over all ranks."""
+    """Prompts of an optimizer step, over all ranks."""
     group_size: int = 8
     """Completions of each prompt."""
     tokens_per_device: int = 4096
@@ -57,7 +57,7 @@ class Grpo(Stage):
     """Most training problems; null for all."""
     labels: str | None = None
     """A labels.jsonl with b_max of each problem; null: the model is asked itself, before it is trained."""
-    optimiser: Optimiser = field(default_factory=Optimiser)
+    optimizer: Optimizer = field(default_factory=Optimizer)
     """The learning rate and its schedule."""
     eval_every: int = 60
     """Steps between evaluations on held-out problems; 0: only at the end."""
@@ -82,9 +82,9 @@ class Grpo(Stage):
     def plan(self, job: Job) -> dict[str, object]:
         per_step = self.prompts_per_step * self.group_size
         algorithm = job.algorithm
-        updates = algorithm.optimiser_steps_per_rollout
+        updates = algorithm.optimizer_steps_per_rollout
         return {
-            "optimiser steps": self.steps,
+            "optimizer steps": self.steps,
             "rollouts": math.ceil(self.steps / updates),
             "labels": self._labels_from(job),
             "prompts a step": self.prompts_per_step,
@@ -101,10 +101,10 @@ class Grpo(Stage):
         rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
         examined = self.eval_problems * sum(self._due(step, self.eval_every) for step in range(1, self.steps + 1))
         asked = job.reward.needs_b_max and not self.labels
-        labels = self._labelling(job).most_written(job) if asked else 0
+        labels = self._labeling(job).most_written(job) if asked else 0
         return None if labels is None else (rollouts + examined) * self.max_new_tokens + labels
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         return [(job.dataset, "train"), (job.dataset, "eval")]
 
     def check(self, job: Job) -> list[str]:
@@ -125,8 +125,8 @@ class Grpo(Stage):
             )
         if self.tokens_per_device < self.max_new_tokens:
             notes.append("stage.tokens_per_device is below stage.max_new_tokens: long completions train one by one")
-        if self.steps % job.algorithm.optimiser_steps_per_rollout:
-            notes.append("stage.steps is no multiple of algorithm.optimiser_steps_per_rollout: the last rollout is cut")
+        if self.steps % job.algorithm.optimizer_steps_per_rollout:
+            notes.append("stage.steps is no multiple of algorithm.optimizer_steps_per_rollout: the last rollout is cut")
         return notes + _odd_algorithm(job)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
@@ -145,15 +145,15 @@ class Grpo(Stage):
     def _train(
         self, policy: Policy, write: Writer, held_out: Sequence[Problem], job: Job, ctx: Context
     ) -> dict[str, float]:
-        """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimiser steps."""
+        """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimizer steps."""
         reference = frozen_copy(policy.model, self.temperature) if job.algorithm.kl_coefficient else None
         shape, collector = job.reward.within(self.max_new_tokens), write.collector
-        engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimiser, ctx.world)
+        engine = ZeroEngine(PolicyModule(policy.model, self.temperature), job.zero, self.optimizer, ctx.world)
         saved, controller = Checkpoints(ctx.folder.checkpoints, ctx.world), shape.controller()
         standing, take_step = Standing(controller), PolicyStep(engine, reference)
         loop = Loop(ctx, engine, saved, self.steps, self.save_every, standing)
         examine = Examiner(held_out, collector, policy, loop, shape, standing, job)
-        updates, done = job.algorithm.optimiser_steps_per_rollout, loop.resume()
+        updates, done = job.algorithm.optimizer_steps_per_rollout, loop.resume()
         with ctx.progress.track(self.steps, "grpo", done) as bar:
             for first in range(done, self.steps, updates):
                 watch, progress = Stopwatch(), self._progress(first)
@@ -164,7 +164,7 @@ class Grpo(Stage):
                 rollout = Rollout.of(written, controller, progress, job.algorithm, collector)
                 old = take_step.logprobs(rollout.experience, self.tokens_per_device) if updates > 1 else None
                 for step, span in enumerate(rollout.minibatches(updates)[: self.steps - first], start=first + 1):
-                    # -> micro-batches -> log-probabilities [tokens] -> loss -> optimiser step -> metrics
+                    # -> micro-batches -> log-probabilities [tokens] -> loss -> optimizer step -> metrics
                     metrics = take_step(rollout.experience[span], self._update(step - 1, job), old and old[span])
                     metrics |= rollout.metrics | written.effort | watch.lap("update", rollout.tokens)
                     if self._due(step, self.eval_every):
@@ -186,7 +186,7 @@ class Grpo(Stage):
         return step == self.steps or (every > 0 and step % every == 0)
 
     def _update(self, step: int, job: Job) -> Update:
-        lr = learning_rate(step, self.steps, self.optimiser)
+        lr = learning_rate(step, self.steps, self.optimizer)
         entropy = job.algorithm.budget_entropy(self._progress(step))
         return Update(job.algorithm, lr, entropy, self.tokens_per_device, self.max_new_tokens)
 
@@ -199,10 +199,10 @@ class Grpo(Stage):
         """Reference lengths from the labels file, or asked of the model that is about to be trained."""
         if self.labels:
             return read_labels(Path(self.labels), pool)
-        rows = self._labelling(job).label(pool, collector, job, ctx)
+        rows = self._labeling(job).label(pool, collector, job, ctx)
         return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
 
-    def _labelling(self, job: Job) -> Label:
+    def _labeling(self, job: Job) -> Label:
         """How the model is asked itself, with this stage's own limits."""
         fmt = chosen_format(self.format, job).name
         return Label(format=fmt, problems=self.problems, max_new_tokens=self.max_new_tokens)

@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
-from budgetrl.budget.checks import require_count, require_option, require_range
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import FORMATS
-from budgetrl.budget.records import Problem
+from budgetrl.core.checks import require_count, require_option, require_range
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Problem
 from budgetrl.data.problems import count_problems
-from budgetrl.data.spec import DatasetSpec, Split
+from budgetrl.data.spec import DatasetSettings, Split
+from budgetrl.formats.formats import FORMATS
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.run.folder import read_rows
+from budgetrl.runs.folder import read_rows
 from budgetrl.stages.base import Context, Job, Stage, token_lines
 from budgetrl.stages.generation import (
     asked_budgets,
@@ -65,7 +65,7 @@ class Label(Stage):
         problems = count_problems(job.dataset, "train", self.problems)
         return problems and problems * self.samples * self.max_new_tokens
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         return [(job.dataset, "train")]
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
@@ -83,7 +83,7 @@ class Label(Stage):
             groups = collector.collect(share, seeds_for(job, "label", share, self.samples), budgets)
             return [[_row(group, collector)] for group in groups]
 
-        return work_through(problems, work, ctx.folder.path / LABELS, 1, "labelling", job, ctx)
+        return work_through(problems, work, ctx.folder.path / LABELS, 1, "labeling", job, ctx)
 
 
 def _row(group: Sequence[Sample], collector: Collector) -> Row:

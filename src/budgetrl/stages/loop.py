@@ -1,13 +1,13 @@
-"""The bookkeeping around optimiser steps: resume, record, save, stop."""
+"""The bookkeeping around optimizer steps: resume, record, save, stop."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from budgetrl.run.folder import read_rows
-from budgetrl.run.health import HealthMonitor
-from budgetrl.run.stop import Stopped
+from budgetrl.runs.folder import read_rows
+from budgetrl.runs.health import HealthMonitor
+from budgetrl.runs.stop import Stopped
 from budgetrl.stages.base import Context
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from budgetrl.data.problems import load_problems
-from budgetrl.data.spec import DatasetSpec, Split
+from budgetrl.data.spec import DatasetSettings, Split
 from budgetrl.report.comparable import HASHES
-from budgetrl.run.folder import read_rows
+from budgetrl.runs.folder import read_rows
 from budgetrl.stages.against import changes
 from budgetrl.stages.base import WRITTEN, Context, Job, Stage, chosen_format
 from budgetrl.stages.cold_start import ColdStart
@@ -35,7 +35,7 @@ class Pipeline(Stage):
 
     name: str = "pipeline"
     steps: int = 240
-    """Optimiser steps of GRPO."""
+    """Optimizer steps of GRPO."""
     prompts_per_step: int = 16
     """Prompts of a GRPO step, over all ranks."""
     group_size: int = 8
@@ -83,7 +83,7 @@ class Pipeline(Stage):
         """How the initial model is evaluated: as what it is, without budgets."""
         return replace(self.evaluate, format="plain", budgets=())
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         return list(dict.fromkeys(read for part in self._parts(job).values() for read in part.reads(job)))
 
     def check(self, job: Job) -> list[str]:

@@ -8,18 +8,18 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
-from budgetrl.budget.checks import require_option, require_range
-from budgetrl.budget.format import BudgetFormat, PlainFormat
-from budgetrl.budget.seeds import derive_seed
-from budgetrl.data.mini_task import COUNT_WORDS
-from budgetrl.data.spec import DatasetSpec, Split
-from budgetrl.data.tasks import TASKS, Task
+from budgetrl.core.checks import require_option, require_range
+from budgetrl.core.seeds import derive_seed
+from budgetrl.data.mini.model import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
+from budgetrl.data.mini.sums import COUNT_WORDS
+from budgetrl.data.mini.tasks import TASKS, Task
+from budgetrl.data.spec import DatasetSettings, Split
+from budgetrl.formats.formats import BudgetFormat, PlainFormat
 from budgetrl.policy.loading import Policy, make_codec
-from budgetrl.policy.mini import BUDGET_STYLES, budget_grid, make_model, make_tokenizer
+from budgetrl.settings.optimizer import Optimizer
 from budgetrl.stages.base import Context, Job, Stage
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.supervised import Example, Fit, fit
-from budgetrl.training.optim import Optimiser
 
 BATCHES_PER_SHUFFLE = 64
 """Examples for that many steps are drawn at once and sorted by length, so that a step has little padding."""
@@ -36,9 +36,9 @@ class Pretrain(Stage):
     budget_style: str = "grid"
     """How the tokenizer writes budgets: grid (one token each) or digits."""
     steps: int = 7000
-    """Optimiser steps."""
+    """Optimizer steps."""
     tokens_per_step: int = 4096
-    """Padded tokens an optimiser step."""
+    """Padded tokens an optimizer step."""
     tokens_per_device: int = 4096
     """Most padded tokens in one micro-batch."""
     hinted_share: float = 0.5
@@ -47,7 +47,7 @@ class Pretrain(Stage):
     """Loss weight of the words that decide the length; the others weigh 1."""
     decision_weight_until: float = 0.8
     """Share of the steps after which they weigh 1 too."""
-    optimiser: Optimiser = field(default_factory=lambda: Optimiser(5e-3, 100, "cosine", 0.02, (0.9, 0.95), 0.01))
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(5e-3, 100, "cosine", 0.02, (0.9, 0.95), 0.01))
     """The learning rate and its schedule."""
     save_every: int = 500
     """Steps between states to resume from."""
@@ -58,14 +58,14 @@ class Pretrain(Stage):
         require_range(self, 0, 1, "hinted_share", "decision_weight_until")
 
     def plan(self, job: Job) -> dict[str, object]:
-        return {"optimiser steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
+        return {"optimizer steps": self.steps, "padded tokens": self.steps * self.tokens_per_step}
 
     def check(self, job: Job) -> list[str]:
         if job.dataset.source in TASKS:
             return []
         return [f"dataset.source: stage=pretrain needs a generated task; take one of {', '.join(TASKS)}"]
 
-    def reads(self, job: Job) -> list[tuple[DatasetSpec, Split]]:
+    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
         return Evaluate().reads(job)
 
     def run(self, job: Job, ctx: Context) -> dict[str, float]:
@@ -74,7 +74,7 @@ class Pretrain(Stage):
         model = make_model(len(tokenizer), job.seed)
         model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
         policy = Policy(model, make_codec(tokenizer, job.model))
-        how = Fit(self.steps, self.optimiser, self.tokens_per_device, self.save_every, PlainFormat())
+        how = Fit(self.steps, self.optimizer, self.tokens_per_device, self.save_every, PlainFormat())
         base = fit(policy, lambda step: self.examples(task, job.seed, step, tokenizer), how, job, ctx)
         return self._check(replace(job, model=replace(job.model, path=str(base))), ctx)
 

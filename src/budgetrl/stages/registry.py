@@ -1,7 +1,7 @@
 """From a stage's name to its class."""
 
 import budgetrl.stages as built_in
-from budgetrl.budget.classes import class_names, find_class
+from budgetrl.core.classes import class_names, find_class
 from budgetrl.stages.base import Stage
 
 

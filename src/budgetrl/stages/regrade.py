@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from budgetrl.budget.format import AUTO, ResponseFormat
+from budgetrl.formats.formats import AUTO, ResponseFormat
+from budgetrl.grading.verifier import Verifier
 from budgetrl.report.comparable import HASHES
 from budgetrl.report.reading import read_configuration, read_run
 from budgetrl.stages.against import no_evaluation
 from budgetrl.stages.base import Job, chosen_format
 from budgetrl.stages.provenance import Hashes, grader_hash
 from budgetrl.stages.rows import Row, verdict_columns
-from budgetrl.verify.pool import Verifier
 
 if TYPE_CHECKING:
     from budgetrl.stages.evaluate import Evaluate

@@ -6,14 +6,14 @@ from glob import glob
 from pathlib import Path
 from typing import Any, ClassVar
 
-from budgetrl.budget.checks import require_count
-from budgetrl.budget.errors import RequestError
+from budgetrl.core.checks import require_count
+from budgetrl.core.errors import RequestError
 from budgetrl.data.samples import as_lm_eval
 from budgetrl.report import figures
 from budgetrl.report.comparison import short_names, write_comparison
 from budgetrl.report.reading import EVALUATIONS, Run, read_run, read_stage
 from budgetrl.report.report import write_report
-from budgetrl.run.folder import write_lines
+from budgetrl.runs.folder import write_lines
 from budgetrl.stages.base import Context, Job, Stage, length_faults
 
 

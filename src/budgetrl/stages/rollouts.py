@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from budgetrl.budget.metrics import batch_metrics
+from budgetrl.metrics.summary import batch_metrics
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Controller, Parts
+from budgetrl.rewards.reward import Controller, Parts
 from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.stages.rows import Row, completion_row, verdict_columns, verification_rates
 from budgetrl.stages.writing import Written
 from budgetrl.training.advantages import Group, equal_share, group_advantages
-from budgetrl.training.algorithm import Algorithm
 from budgetrl.training.batching import minibatches
 from budgetrl.training.policy_step import Experience
 
@@ -61,7 +61,7 @@ class Rollout:
         return sum(len(e.completion_ids) for e in self.experience)
 
     def minibatches(self, count: int) -> list[slice]:
-        """Slices of `experience` of whole groups, one for each optimiser step."""
+        """Slices of `experience` of whole groups, one for each optimizer step."""
         size = len(self.samples_PG[0])
         return [slice(part.start * size, part.stop * size) for part in minibatches(len(self.samples_PG), count)]
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, fields
 from statistics import fmean
 from typing import Any
 
-from budgetrl.budget.records import Outcome
+from budgetrl.core.records import Outcome
+from budgetrl.grading.verifier import Verdict
 from budgetrl.rollout.collect import Sample
-from budgetrl.verify.pool import Verdict
 
 Row = dict[str, Any]
 

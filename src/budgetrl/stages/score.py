@@ -8,20 +8,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import ClassVar
 
-from budgetrl.budget.checks import require_option, require_range
-from budgetrl.budget.format import FORMAT_NAMES, ResponseFormat
-from budgetrl.budget.metrics import summarise
+from budgetrl.core.checks import require_option, require_range
 from budgetrl.data.responses import INPUT_FORMATS, OURS, Line, is_reward, read_lines, shown
+from budgetrl.formats.formats import FORMAT_NAMES, ResponseFormat
+from budgetrl.grading.verifier import Verifier
+from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import Reading, TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec, resolve_path
-from budgetrl.rewards.shape import Shape
+from budgetrl.rewards.reward import Reward
 from budgetrl.rollout.collect import repetition
-from budgetrl.run.folder import write_lines
-from budgetrl.run.stop import Stopped
+from budgetrl.runs.folder import write_lines
+from budgetrl.runs.stop import Stopped
 from budgetrl.stages.base import Context, Job, Stage, chosen_format, unread_format
 from budgetrl.stages.generation import open_verifier
 from budgetrl.stages.rows import Row, outcome_of, outcomes_by_problem, verdict_columns, verification_rates
-from budgetrl.verify.pool import Verifier
 
 SCORES = "scores.jsonl"
 ROWS_PER_CHUNK = 256
@@ -111,7 +111,7 @@ def with_outcomes(lines: Sequence[Line], fmt: ResponseFormat, job: Job, ctx: Con
     return [next(graded) if line.to_grade else line.row for line in lines]
 
 
-def with_rewards(rows: Sequence[Row], shape: Shape, progress: float) -> list[Row]:
+def with_rewards(rows: Sequence[Row], shape: Reward, progress: float) -> list[Row]:
     """The rows, in their order, with the reward of each in its group, and its parts."""
     groups: dict[str, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
@@ -133,7 +133,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     graded = [row for row in rows if "parsed" in row and "completion" in row]
     verification = verification_rates(graded) if graded else {}
     counts = {"rows": float(len(rows)), "groups": float(len(groups))}
-    return {**rewards, **summarise(groups), **verification, **counts}
+    return {**rewards, **summarize(groups), **verification, **counts}
 
 
 # Completions

@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from budgetrl.budget.format import ResponseFormat
+from budgetrl.formats.formats import ResponseFormat
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.policy.module import PolicyModule
+from budgetrl.settings.optimizer import Optimizer, learning_rate
 from budgetrl.stages.base import Context, Job
 from budgetrl.stages.loop import Loop
 from budgetrl.training.batching import Batch, collate, plan_ranks
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.distributed import World
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.optim import Optimiser, learning_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Fit:
     """How long and how fast to train."""
 
     steps: int
-    optimiser: Optimiser
+    optimizer: Optimizer
     tokens_per_device: int
     save_every: int
     fmt: ResponseFormat
-    """The format that is learnt, in which the checkpoint is to be asked."""
+    """The format that is learned, in which the checkpoint is to be asked."""
 
 
 def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, job: Job, ctx: Context) -> Path:
@@ -58,14 +58,14 @@ def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fi
     Resumes from the newest state there is. The policy passed in is used up: under ZeRO-3 its weights
     are gone afterwards.
     """
-    engine = ZeroEngine(PolicyModule(policy.model), job.zero, how.optimiser, ctx.world)
+    engine = ZeroEngine(PolicyModule(policy.model), job.zero, how.optimizer, ctx.world)
     saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
     loop = Loop(ctx, engine, saved, how.steps, how.save_every)
     first = loop.resume()
     with ctx.progress.track(how.steps, "training", first) as bar:
         for step in range(first, how.steps):
             started = time.perf_counter()
-            lr = learning_rate(step, how.steps, how.optimiser)
+            lr = learning_rate(step, how.steps, how.optimizer)
             examples = examples_at(step)
             loss, norm = supervised_step(engine, examples, how.tokens_per_device, lr, ctx.world)
             speed = sum(e.size for e in examples) / (time.perf_counter() - started)
@@ -81,7 +81,7 @@ def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fi
 def supervised_step(
     engine: ZeroEngine, examples: Sequence[Example], tokens_per_device: int, lr: float, world: World
 ) -> tuple[float, float]:
-    """One optimiser step on the weighted mean loss per response token; returns loss and gradient norm."""
+    """One optimizer step on the weighted mean loss per response token; returns loss and gradient norm."""
     plan = plan_ranks([e.size for e in examples], tokens_per_device, world.size)[world.rank]
     total = sum(len(e.response_ids) for e in examples)
     weighted = [_weighted([examples[i] for i in part], total) for part in plan]

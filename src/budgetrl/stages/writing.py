@@ -6,10 +6,10 @@ from functools import lru_cache
 from random import Random
 from typing import Protocol
 
-from budgetrl.budget.records import Problem
-from budgetrl.budget.seeds import derive_seed
+from budgetrl.core.records import Problem
+from budgetrl.core.seeds import derive_seed
 from budgetrl.rewards.group import right
-from budgetrl.rewards.shape import Shape
+from budgetrl.rewards.reward import Reward
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.stages.base import Context, Job
 from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks
@@ -55,13 +55,13 @@ class Writer:
     job: Job
     ctx: Context
 
-    def __call__(self, step: int, shape: Shape, progress: float) -> "Written":
+    def __call__(self, step: int, shape: Reward, progress: float) -> "Written":
         """Those of this step and the next few; `step` counts from 0.
 
         With dynamic sampling the verdicts, or what `shape` gives at this progress of training, say which are kept.
         """
         algorithm, by = self.job.algorithm, self.job.algorithm.drop_equal_groups
-        count = algorithm.optimiser_steps_per_rollout * self.how.prompts_per_step
+        count = algorithm.optimizer_steps_per_rollout * self.how.prompts_per_step
 
         def write(attempt: int, missing: int) -> list[list[Sample]]:
             return self._write(self._problems(step, attempt, missing), step, attempt * count)

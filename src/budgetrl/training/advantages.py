@@ -1,7 +1,7 @@
 """Advantages relative to the group: how much better a completion did than the others of its prompt.
 
 From the values v of a group's completions (their rewards, or with `per_component` the sum of their
-standardised reward parts) to advantages in three steps, each a part that `Algorithm` chooses:
+standardized reward parts) to advantages in three steps, each a part that `Algorithm` chooses:
 
 1. baseline       a = v - mean of the group;  leave_one_out: a = v - mean of the others = G / (G - 1) (v - mean)
 2. scale          group: a / (std of v in the group + floor)      (GRPO, arXiv 2402.03300)
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from budgetrl.training.algorithm import Algorithm
+from budgetrl.settings.algorithm import Algorithm
 
 Rewards = Sequence[float | None]
 """The rewards of one prompt's completions; None or NaN where a completion could not be scored."""
@@ -52,8 +52,8 @@ def group_advantages(groups: Sequence[Group], algorithm: Algorithm) -> list[list
     [[0.6666666666666667, -0.3333333333333333, 0.0, -0.3333333333333333]]
     """
     values_PG = [_values(group, algorithm) for group in groups]
-    centred_PG = [_centred(values, algorithm.baseline) for values in values_PG]
-    scaled_PG = _scaled(centred_PG, values_PG, groups, algorithm)
+    centered_PG = [_centered(values, algorithm.baseline) for values in values_PG]
+    scaled_PG = _scaled(centered_PG, values_PG, groups, algorithm)
     if algorithm.difficulty_weighting:
         scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
     return [[0.0 if a is None else a for a in group] for group in scaled_PG]
@@ -92,17 +92,17 @@ def _values(group: Group, algorithm: Algorithm) -> list[float | None]:
     if not algorithm.per_component:
         return [None if gone else reward for gone, reward in zip(missing, group.rewards, strict=True)]
     columns = [
-        _standardised([None if gone else x for gone, x in zip(missing, part, strict=True)], algorithm.std_floor)
+        _standardized([None if gone else x for gone, x in zip(missing, part, strict=True)], algorithm.std_floor)
         for part in group.parts.values()
     ]
     return [None if gone else sum(row) for gone, *row in zip(missing, *columns, strict=True)]
 
 
-def _standardised(values: Rewards, floor: float) -> list[float | None]:
-    return _divided(_centred(values, "mean"), _std(values) + floor)
+def _standardized(values: Rewards, floor: float) -> list[float | None]:
+    return _divided(_centered(values, "mean"), _std(values) + floor)
 
 
-def _centred(values: Rewards, baseline: str) -> list[float | None]:
+def _centered(values: Rewards, baseline: str) -> list[float | None]:
     scored = _scored(values)
     if all_equal(values):
         return [None if value is None else 0.0 for value in values]
@@ -112,36 +112,36 @@ def _centred(values: Rewards, baseline: str) -> list[float | None]:
 
 
 def _scaled(
-    centred_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], algorithm: Algorithm
+    centered_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], algorithm: Algorithm
 ) -> list[list[float | None]]:
     floor = algorithm.std_floor
     match algorithm.advantage_scale:
         case "group":
-            return [_divided(c, _std(v) + floor) for c, v in zip(centred_PG, values_PG, strict=True)]
+            return [_divided(c, _std(v) + floor) for c, v in zip(centered_PG, values_PG, strict=True)]
         case "batch":
             std = _std([value for values in values_PG for value in values])
-            return [_divided(centred, std + floor) for centred in centred_PG]
+            return [_divided(centered, std + floor) for centered in centered_PG]
         case "tokens":
-            return _whitened(centred_PG, [group.lengths for group in groups], floor)
-    return [list(centred) for centred in centred_PG]
+            return _whitened(centered_PG, [group.lengths for group in groups], floor)
+    return [list(centered) for centered in centered_PG]
 
 
 def _whitened(
-    centred_PG: Sequence[Rewards], lengths_PG: Sequence[Sequence[int]], floor: float
+    centered_PG: Sequence[Rewards], lengths_PG: Sequence[Sequence[int]], floor: float
 ) -> list[list[float | None]]:
     """Mean 0 and std 1 over tokens; that of all groups is shifted, those with equal rewards too, as published."""
     weighed = [
         (a, length)
-        for centred, lengths in zip(centred_PG, lengths_PG, strict=True)
-        for a, length in zip(centred, lengths, strict=True)
+        for centered, lengths in zip(centered_PG, lengths_PG, strict=True)
+        for a, length in zip(centered, lengths, strict=True)
         if a is not None
     ]
     if not any(a for a, _ in weighed):
-        return [list(centred) for centred in centred_PG]
+        return [list(centered) for centered in centered_PG]
     tokens = sum(length for _, length in weighed)
     mean = sum(a * length for a, length in weighed) / tokens
     variance = sum((a - mean) ** 2 * length for a, length in weighed) / (tokens - 1)
-    shifted_PG = [[None if a is None else a - mean for a in centred] for centred in centred_PG]
+    shifted_PG = [[None if a is None else a - mean for a in centered] for centered in centered_PG]
     return [_divided(shifted, math.sqrt(variance) + floor) for shifted in shifted_PG]
 
 

@@ -65,7 +65,7 @@ def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> li
 
 
 def minibatches(prompts: int, parts: int) -> list[range]:
-    """Split `prompts` into `parts` runs of neighbours whose sizes differ by at most one.
+    """Split `prompts` into `parts` runs of neighbors whose sizes differ by at most one.
 
     >>> minibatches(5, 2)
     [range(0, 2), range(2, 5)]

@@ -11,8 +11,8 @@ import re
 import shutil
 from pathlib import Path
 
-from budgetrl.budget.errors import RequestError
-from budgetrl.budget.format import ResponseFormat
+from budgetrl.core.errors import RequestError
+from budgetrl.formats.formats import ResponseFormat
 from budgetrl.policy.loading import Policy, save_pretrained
 from budgetrl.training.distributed import World
 from budgetrl.training.engine import ZeroEngine

@@ -1,4 +1,4 @@
-"""One optimiser step over micro-batches, on DeepSpeed ZeRO 0 to 3.
+"""One optimizer step over micro-batches, on DeepSpeed ZeRO 0 to 3.
 
 The recipe that makes a step over micro-batches of any size and number equal to plain PyTorch:
 DeepSpeed is told of one micro-batch per step, the accumulation boundary is set by hand, and each
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from budgetrl.policy.module import PolicyModule
+from budgetrl.settings.optimizer import Optimizer
+from budgetrl.settings.zero import ZeroSettings
 from budgetrl.training.batching import Batch
+from budgetrl.training.deepspeed_config import deepspeed_config
 from budgetrl.training.distributed import World
-from budgetrl.training.optim import Optimiser
-from budgetrl.training.zero import ZeroSpec, deepspeed_config
 
 T = TypeVar("T")
 
@@ -27,17 +28,17 @@ T = TypeVar("T")
 class ZeroEngine:
     """A policy in training."""
 
-    def __init__(self, module: PolicyModule, zero: ZeroSpec, optimiser: Optimiser, world: World) -> None:
+    def __init__(self, module: PolicyModule, zero: ZeroSettings, optimizer: Optimizer, world: World) -> None:
         self.module, self.world = module, world
         module.train()
         bf16 = next(module.parameters()).dtype == torch.bfloat16
-        config = deepspeed_config(zero, bf16, optimiser.gradient_clipping)
+        config = deepspeed_config(zero, bf16, optimizer.gradient_clipping)
         import deepspeed  # takes seconds, which the parent that only reads configurations should not wait for
 
         self._cuts_weights = zero.stage == 3
         self._whole = partial(deepspeed.zero.GatheredParameters, enabled=self._cuts_weights)
         self._engine: Any
-        self._engine, *_ = deepspeed.initialize(model=module, optimizer=_adamw(module, optimiser), config=config)
+        self._engine, *_ = deepspeed.initialize(model=module, optimizer=_adamw(module, optimizer), config=config)
 
     def __call__(self, batch: Batch, entropy_at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-probabilities [N] of a micro-batch's completion tokens, and entropies [K] at some of them."""
@@ -49,7 +50,7 @@ class ZeroEngine:
         return self._engine(batch.input_ids, batch.rows, batch.columns, at.to(self.world.device), chunks)
 
     def step(self, micro_batches: Sequence[T], loss_share: Callable[[T], Tensor], lr: float) -> tuple[float, float]:
-        """One optimiser step at learning rate `lr`: the global loss and the gradient norm before clipping.
+        """One optimizer step at learning rate `lr`: the global loss and the gradient norm before clipping.
 
         `loss_share` maps a micro-batch, of whatever type, to its share of the loss of the global batch: the shares of
         all micro-batches on all ranks sum to that loss.
@@ -106,11 +107,11 @@ class ZeroEngine:
 _TAG = "engine"
 
 
-def _adamw(module: PolicyModule, optimiser: Optimiser) -> torch.optim.AdamW:
+def _adamw(module: PolicyModule, optimizer: Optimizer) -> torch.optim.AdamW:
     """AdamW with weight decay on matrices alone."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optimiser.weight_decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optimizer.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=optimiser.lr, betas=optimiser.betas)
+    return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)

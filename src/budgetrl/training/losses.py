@@ -1,6 +1,6 @@
 """The policy loss, on flat tensors with one entry per completion token of a micro-batch [N].
 
-The loss of an optimiser step is `sum(weight * per-token loss)` over all tokens of its whole batch,
+The loss of an optimizer step is `sum(weight * per-token loss)` over all tokens of its whole batch,
 with weights that are known before the first forward pass (`token_weights`). Micro-batches and ranks
 therefore only add up, and how the batch was split cannot change the loss or its gradient. What needs
 all tokens of a completion (a sequence's ratio) finds them in one micro-batch: `lengths` says how many
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from budgetrl.training.algorithm import KL_ESTIMATORS, LOSS_LEVELS, Algorithm
+from budgetrl.settings.algorithm import KL_ESTIMATORS, LOSS_LEVELS, Algorithm
 from budgetrl.training.tally import Tally
 
 MAX_LOG_RATIO = 20.0
@@ -32,7 +32,7 @@ def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, lengths: Sequence[int],
 
 
 def policy_loss(logprobs: Tensor, ratio: Tensor, advantages: Tensor, algorithm: Algorithm) -> Tensor:
-    """The surrogate, per token [N], to be minimised; `ratio` is `policy_ratio`'s, b bounds it to
+    """The surrogate, per token [N], to be minimized; `ratio` is `policy_ratio`'s, b bounds it to
     [1 - clip_low, 1 + clip_high], and `advantages` is each token's completion's A.
 
     - clip   -min(ratio A, b(ratio) A): PPO's. Where the bound is active the gradient is 0. With

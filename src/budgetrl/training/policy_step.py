@@ -1,4 +1,4 @@
-"""One optimiser step on completions and their advantages: micro-batches, log-probabilities, loss, update."""
+"""One optimizer step on completions and their advantages: micro-batches, log-probabilities, loss, update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from budgetrl.policy.module import PolicyModule
-from budgetrl.training.algorithm import Algorithm
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.training.batching import Batch, Indices, collate, plan_ranks
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.losses import (
@@ -45,7 +45,7 @@ class Experience:
 
 @dataclass(frozen=True)
 class Update:
-    """How this optimiser step is made."""
+    """How this optimizer step is made."""
 
     algorithm: Algorithm
     lr: float
@@ -83,7 +83,7 @@ class PolicyStep:
     def logprobs(self, experience: Sequence[Experience], tokens_per_device: int) -> list[Tensor]:
         """The engine's own log-probabilities of each completion's tokens, on every rank.
 
-        Needed as `old` when a rollout serves several optimiser steps; with one step, old is current.
+        Needed as `old` when a rollout serves several optimizer steps; with one step, old is current.
         """
         mine: dict[int, Tensor] = {}
         with torch.no_grad():
@@ -97,7 +97,7 @@ class PolicyStep:
     def __call__(
         self, experience: Sequence[Experience], update: Update, old: Sequence[Tensor] | None = None
     ) -> dict[str, float]:
-        """One optimiser step on the whole global batch, which every rank passes; returns its metrics.
+        """One optimizer step on the whole global batch, which every rank passes; returns its metrics.
 
         With `mask_truncated` truncated completions count in the weights of the others (`token_weights`) and are
         then left out: no forward pass, no share in the metrics. If all are truncated, the gradient is 0.

@@ -1,4 +1,4 @@
-"""What an optimiser step adds up over its micro-batches and ranks, and logs."""
+"""What an optimizer step adds up over its micro-batches and ranks, and logs."""
 
 from dataclasses import dataclass, fields
 

@@ -1,6 +1,6 @@
 """What all figures have in common: style, panels, legends, error bars, and files.
 
-Colours are Okabe and Ito's, which people with colour-blindness tell apart; bars are ± one standard error.
+Colors are Okabe and Ito's, which people with color-blindness tell apart; bars are ± one standard error.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 BLACK = "#000000"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-COLOURS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
+COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("solid", "dashed", "dotted", "dashdot")
 
@@ -65,12 +65,12 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def look(index: int) -> tuple[str, str]:
-    """Colour and marker of a line or point: both differ from its neighbours', and no pair comes twice in 49.
+    """Color and marker of a line or point: both differ from its neighbors', and no pair comes twice in 49.
 
     >>> look(0), look(7)[1], len({look(index) for index in range(49)})
     (('#0072B2', 'o'), 's', 49)
     """
-    return COLOURS[index % len(COLOURS)], MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+    return COLORS[index % len(COLORS)], MARKERS[(index + index // len(COLORS)) % len(MARKERS)]
 
 
 def small_multiples(count: int, height: float = 2.35) -> "tuple[Figure, list[Axes]]":
@@ -94,20 +94,20 @@ def error_line(
     ax.errorbar(at, values, yerr=errors, **{"markersize": 4.5, "capsize": 2, "elinewidth": 1, **style})
 
 
-def legend_line(colour: str, style: Any, label: str) -> "Line2D":
+def legend_line(color: str, style: Any, label: str) -> "Line2D":
     """A legend entry."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour, linestyle=style, label=label)
+    return Line2D([], [], color=color, linestyle=style, label=label)
 
 
-def legend_marker(marker: str, label: str, colour: str = BLACK, filled: bool = True) -> "Line2D":
-    """A legend entry for a kind of point; black if it has different colours in different panels."""
+def legend_marker(marker: str, label: str, color: str = BLACK, filled: bool = True) -> "Line2D":
+    """A legend entry for a kind of point; black if it has different colors in different panels."""
     from matplotlib.lines import Line2D
 
-    inside = colour if filled else "none"
+    inside = color if filled else "none"
     return Line2D(
-        [], [], color=colour, marker=marker, markerfacecolor=inside, linestyle="none", markersize=4.5, label=label
+        [], [], color=color, marker=marker, markerfacecolor=inside, linestyle="none", markersize=4.5, label=label
     )
 
 
@@ -155,7 +155,7 @@ def save(figure: "Figure", path: Path) -> Path:
 
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI)
-    # A palette makes a third of the size, and none of these drawings has more colours than it holds.
+    # A palette makes a third of the size, and none of these drawings has more colors than it holds.
     Image.open(drawn).convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from budgetrl.report.figures.canvas import COLOURS, error_line, grid, legend_below, legend_marker, look, styled
+from budgetrl.report.figures.canvas import COLORS, error_line, grid, legend_below, legend_marker, look, styled
 from budgetrl.report.figures.labels import number_points
 from budgetrl.report.reading import Estimate, Results
 
@@ -21,7 +21,7 @@ LONG_LABEL = 30
 def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
     """Several runs on one data set: a point each, with both errors, and the front of those that none beats.
 
-    None for a single one, which there is nothing to compare with. More of them than there are colours have numbers too,
+    None for a single one, which there is nothing to compare with. More of them than there are colors have numbers too,
     at the points and in the legend.
     """
     points = {name: (r.get("length"), r.get("accuracy")) for name, r in runs.items()}
@@ -30,12 +30,12 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
         return None
     below = max(map(len, found)) > LONG_LABEL
     figure, (ax,) = grid(1, 1, width=6.6, height=3.8 + 0.2 * len(found) if below else max(3.6, 0.2 * len(found)))
-    numbered = len(found) > len(COLOURS)
-    centres = [(length.value, 100 * accuracy.value) for length, accuracy in found.values()]
-    lines = [_draw_point(ax, index, centres, *errors, numbered) for index, errors in enumerate(found.values())]
+    numbered = len(found) > len(COLORS)
+    centers = [(length.value, 100 * accuracy.value) for length, accuracy in found.values()]
+    lines = [_draw_point(ax, index, centers, *errors, numbered) for index, errors in enumerate(found.values())]
     labels = [f"{number} {name}" if numbered else name for number, name in enumerate(found, start=1)]
     entries = [legend_marker(look(index)[1], label, look(index)[0], filled=False) for index, label in enumerate(labels)]
-    if len(front := pareto_front(centres)) > 1:
+    if len(front := pareto_front(centers)) > 1:
         label = "none is better in both"
         entries += ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label=label)
     ax.set(xlabel="mean length, tokens", ylabel="accuracy, %")
@@ -48,16 +48,16 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
 def _draw_point(
     ax: "Axes",
     index: int,
-    centres: Sequence[tuple[float, float]],
+    centers: Sequence[tuple[float, float]],
     length: Estimate,
     accuracy: Estimate,
     thin: bool,
 ) -> "ErrorbarContainer":
     """With its bars; of several at the same place one is a ring around the other."""
-    colour, marker = look(index)
+    color, marker = look(index)
     return ax.errorbar(
-        *centres[index], xerr=length.error, yerr=_times(accuracy.error, 100), color=colour, marker=marker,
-        markerfacecolor="none", linestyle="none", markersize=6 + 4 * centres[:index].count(centres[index]),
+        *centers[index], xerr=length.error, yerr=_times(accuracy.error, 100), color=color, marker=marker,
+        markerfacecolor="none", linestyle="none", markersize=6 + 4 * centers[:index].count(centers[index]),
         capsize=2, elinewidth=0.7 if thin else 1,
     )  # fmt: skip
 
@@ -82,8 +82,8 @@ def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) 
     for ax, (metric, title, scale) in zip(axes, _AGAINST_COEFFICIENT, strict=True):
         for index, (label, by_value) in enumerate(lines.items()):
             found = {x: estimate for x, results in sorted(by_value.items()) if (estimate := results.get(metric))}
-            colour, marker = look(index)
-            error_line(ax, list(found), list(found.values()), scale, color=colour, marker=marker, label=label)
+            color, marker = look(index)
+            error_line(ax, list(found), list(found.values()), scale, color=color, marker=marker, label=label)
         ax.set(title=title, xlabel=key)
         _ticks_at(ax, sorted({x for by_value in lines.values() for x in by_value}))
     axes[1].set_ylim(bottom=0)

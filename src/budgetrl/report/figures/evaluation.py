@@ -30,7 +30,7 @@ HEXAGONS = 34
 APART = 0.012
 """By what share of a budget the lines of two levels are moved apart at it, so that their bars can be seen."""
 LIGHTEST = 0.7
-"""Where the ramp of levels ends in its colour map, the rest of which is too light for lines on white."""
+"""Where the ramp of levels ends in its color map, the rest of which is too light for lines on white."""
 
 
 @styled
@@ -98,7 +98,7 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
 
 @styled
 def against_limit(models: Mapping[str, Results]) -> "Figure | None":
-    """Accuracy over the limit, and over the length that comes of it, a colour and marker for each model.
+    """Accuracy over the limit, and over the length that comes of it, a color and marker for each model.
 
     Cut-offs are solid and filled, given budgets dashed and hollow.
     """
@@ -139,8 +139,8 @@ _AGAINST_LIMIT = {
 
 def _model_look(index: int, count: int) -> dict[str, Any]:
     """The initial model red, the trained one blue, as is a model by itself; of more models each its own."""
-    colour, marker = look(index)
-    return {"color": colour if count > 2 else (RED, BLUE)[index - count], "marker": marker}
+    color, marker = look(index)
+    return {"color": color if count > 2 else (RED, BLUE)[index - count], "marker": marker}
 
 
 def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels: Sequence[int]) -> None:
@@ -190,7 +190,7 @@ def _level_order(item: tuple[Any, Any]) -> tuple[bool, float]:
 
 
 def _ramp(count: int) -> list[Any]:
-    """Colours in order from dark to light, for levels."""
+    """Colors in order from dark to light, for levels."""
     from matplotlib import colormaps
 
     return [colormaps["plasma"](x) for x in np.linspace(0, LIGHTEST, count)]

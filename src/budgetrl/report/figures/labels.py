@@ -29,21 +29,21 @@ def number_points(figure: "Figure", ax: "Axes", bars: Sequence["ErrorbarContaine
     """
     figure.draw_without_rendering()  # the layout decides how far points are from each other
     markers = [bar.lines[0] for bar in bars]
-    centres = np.array([np.asarray(marker.get_xydata())[0] for marker in markers])
+    centers = np.array([np.asarray(marker.get_xydata())[0] for marker in markers])
     segments = [segment for bar in bars for line in bar.lines[2] for segment in line.get_segments()]
     radii = [marker.get_markersize() / 2 + 1 for marker in markers]
     placed = place(
-        _in_points(ax, centres),
+        _in_points(ax, centers),
         np.array(radii),
         np.array([DIGIT * len(str(number + 1)) for number in range(len(bars))]),
         np.array([_box(_in_points(ax, segment)) for segment in segments]).reshape(-1, 4),
         _box(ax.get_window_extent().get_points() * 72 / figure.dpi),
     )
-    for number, (centre, radius, (offset, far)) in enumerate(zip(centres, radii, placed, strict=True), start=1):
-        colour = darker(markers[number - 1].get_color())
-        lead = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius}
+    for number, (center, radius, (offset, far)) in enumerate(zip(centers, radii, placed, strict=True), start=1):
+        color = darker(markers[number - 1].get_color())
+        lead = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius}
         label = ax.annotate(
-            str(number), tuple(centre), offset, textcoords="offset points", ha="center", va="center", color=colour,
+            str(number), tuple(center), offset, textcoords="offset points", ha="center", va="center", color=color,
             fontsize=SIZE, arrowprops=lead if far else None, zorder=4,
         )  # fmt: skip
         label.set_in_layout(False)  # or the layout would move the points
@@ -64,14 +64,14 @@ def place(
     placed = []
     for point, radius, width in zip(points, radii, widths, strict=True):
         size = np.array([width, HEIGHT])
-        centres = point + [side * (size / 2 + radius + gap) for side, gap in _PLACES]
-        boxes = np.hstack([centres - size / 2, centres + size / 2])
+        centers = point + [side * (size / 2 + radius + gap) for side, gap in _PLACES]
+        boxes = np.hstack([centers - size / 2, centers + size / 2])
         outside = np.any(boxes[:, :2] < frame[:2], axis=1) | np.any(boxes[:, 2:] > frame[2:], axis=1)
         costs = HIDDEN * (_overlaps(boxes, taken) + outside) + CROSSED * _overlaps(boxes, bars)
-        costs += ASTRAY * _are_astray(centres, point, points) + [gap for _, gap in _PLACES]
+        costs += ASTRAY * _are_astray(centers, point, points) + [gap for _, gap in _PLACES]
         best = int(np.argmin(costs))
         taken = np.vstack([taken, boxes[best]])
-        x, y = centres[best] - point
+        x, y = centers[best] - point
         placed.append(((float(x), float(y)), _PLACES[best][1] > NEAR))
     return placed
 
@@ -79,11 +79,11 @@ def place(
 _PLACES = [(np.array(side), gap) for gap in (NEAR, *FAR) for side in SIDES]
 
 
-def darker(colour: Any) -> tuple[float, float, float]:
+def darker(color: Any) -> tuple[float, float, float]:
     """The same hue, dark enough to read small letters in it on white."""
     from matplotlib.colors import to_rgb
 
-    red, green, blue = (0.7 * part for part in to_rgb(colour))
+    red, green, blue = (0.7 * part for part in to_rgb(color))
     return red, green, blue
 
 
@@ -92,10 +92,10 @@ def _box(ends: np.ndarray) -> np.ndarray:
     return np.concatenate([ends.min(axis=0), ends.max(axis=0)])
 
 
-def _are_astray(centres: np.ndarray, point: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Whether labels at `centres` (N, 2) look like those of other points than `point`."""
-    nearest = np.linalg.norm(centres[:, None] - points, axis=2).min(axis=1)
-    return np.linalg.norm(centres - point, axis=1) > nearest
+def _are_astray(centers: np.ndarray, point: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Whether labels at `centers` (N, 2) look like those of other points than `point`."""
+    nearest = np.linalg.norm(centers[:, None] - points, axis=2).min(axis=1)
+    return np.linalg.norm(centers - point, axis=1) > nearest
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

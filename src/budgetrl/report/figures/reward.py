@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from budgetrl.budget.records import Outcome
-from budgetrl.report.figures.canvas import BLACK, BLUE, COLOURS, grid, legend_line, small_multiples, styled
-from budgetrl.rewards.shape import Shape
+from budgetrl.core.records import Outcome
+from budgetrl.report.figures.canvas import BLACK, BLUE, COLORS, grid, legend_line, small_multiples, styled
+from budgetrl.rewards.reward import Reward
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,8 +20,8 @@ _VERDICT_LINES: dict[str, Any] = {"right": "solid", "wrong": (0, (4, 2)), "malfo
 
 
 @styled
-def reward_shape(shape: Shape, longest: int) -> "Figure":
-    """Reward against length up to `longest` tokens: a line for each verdict, a colour for each moment of training.
+def reward_shape(shape: Reward, longest: int) -> "Figure":
+    """Reward against length up to `longest` tokens: a line for each verdict, a color for each moment of training.
 
     Where the rest of the group counts, or a budget, a tag or something remembered, a line above says what it is here.
     Malformed responses are drawn where they earn something else than wrong ones.
@@ -31,9 +31,9 @@ def reward_shape(shape: Shape, longest: int) -> "Figure":
     lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
     moments = _moments({progress: scene.curves(lengths, progress) for progress in PROGRESSES})
     verdicts = next(iter(moments.values()))
-    for curves, colour in zip(moments.values(), COLOURS, strict=False):
+    for curves, color in zip(moments.values(), COLORS, strict=False):
         for verdict, rewards in curves.items():
-            ax.plot(lengths, rewards, color=colour, linestyle=_VERDICT_LINES[verdict])
+            ax.plot(lengths, rewards, color=color, linestyle=_VERDICT_LINES[verdict])
     if scene.budget:
         ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
     ax.set_title(shape.name, pad=6 + 12 * len(scene.notes()))
@@ -41,23 +41,23 @@ def reward_shape(shape: Shape, longest: int) -> "Figure":
     ax.set(xlabel="length, tokens", ylabel="reward", xlim=(0, longest))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     handles = [legend_line(BLACK if moments.keys() != {""} else BLUE, _VERDICT_LINES[name], name) for name in verdicts]
-    handles += [legend_line(colour, "solid", label) for label, colour in zip(moments, COLOURS, strict=False) if label]
+    handles += [legend_line(color, "solid", label) for label, color in zip(moments, COLORS, strict=False) if label]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(handles) <= 6 else 4)
     return figure
 
 
 @styled
-def reward_grid(shapes: Sequence[Shape], longest: int) -> "Figure":
+def reward_grid(shapes: Sequence[Reward], longest: int) -> "Figure":
     """Several rewards at the end of training beside each other: a panel each, a line for each verdict."""
     figure, axes = small_multiples(len(shapes))
     handles = [
-        legend_line(colour, style, name) for (name, style), colour in zip(_VERDICT_LINES.items(), COLOURS, strict=False)
+        legend_line(color, style, name) for (name, style), color in zip(_VERDICT_LINES.items(), COLORS, strict=False)
     ]
     lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
     for ax, shape in zip(axes, shapes, strict=True):
         scene = _Scene(shape.within(longest), longest)
-        for (verdict, rewards), colour in zip(scene.curves(lengths, 1.0).items(), COLOURS, strict=False):
-            ax.plot(lengths, rewards, color=colour, linestyle=_VERDICT_LINES[verdict])
+        for (verdict, rewards), color in zip(scene.curves(lengths, 1.0).items(), COLORS, strict=False):
+            ax.plot(lengths, rewards, color=color, linestyle=_VERDICT_LINES[verdict])
         if scene.budget:
             ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
         ax.set(title=shape.name, xlim=(0, longest), xlabel="length, tokens", ylabel="reward")
@@ -72,7 +72,7 @@ def reward_grid(shapes: Sequence[Shape], longest: int) -> "Figure":
 class _Scene:
     """A response to draw, and what stands around it."""
 
-    shape: Shape
+    shape: Reward
     longest: int
 
     @property
@@ -112,7 +112,7 @@ class _Scene:
         if moves := self.shape.controller().moves:
             held = {name: getattr(self.shape, name) for name in moves}
             values = (f"{name} {value if value not in (None, {}) else 'none'}" for name, value in held.items())
-            notes.append(f"learnt so far: {', '.join(values)}")
+            notes.append(f"learned so far: {', '.join(values)}")
         return notes
 
     def _is_relative(self) -> bool:

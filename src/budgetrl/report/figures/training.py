@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from budgetrl.report.figures.canvas import (
-    COLOURS,
+    COLORS,
     LINES,
     MARKERS,
     error_line,
@@ -100,9 +100,9 @@ def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
     for ax, (title, curve) in zip(axes, panels.items(), strict=True):
         for index, (model, rows) in enumerate(drawn.items()):
             steps, values = _mean_series(rows, curve)
-            colour, style = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
-            ax.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
-            ax.plot(steps, _running_mean(values), color=colour, linestyle=style, label=model)
+            color, style = COLORS[index % len(COLORS)], LINES[index // len(COLORS) % len(LINES)]
+            ax.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
+            ax.plot(steps, _running_mean(values), color=color, linestyle=style, label=model)
         ax.set(title=title, xlabel="step")
         ax.set_ylim(bottom=0)
     legend_below(figure, axes[0])
@@ -111,16 +111,16 @@ def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
 
 def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[str, str]) -> None:
     several = len(panel.curves) > 1
-    for curve, colour in zip(panel.curves, COLOURS, strict=False):
+    for curve, color in zip(panel.curves, COLORS, strict=False):
         steps, values = _series(rows, curve)
         if not steps.size:
             continue
         if curve.noisy:
-            ax.plot(steps, values, color=colour, linewidth=0.6, alpha=0.35)
+            ax.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
         values = _running_mean(values) if curve.noisy else values
-        ax.plot(steps, values, color=colour, label=curve.label if several else None)
+        ax.plot(steps, values, color=color, label=curve.label if several else None)
         for dataset, marker in markers.items():
-            _draw_evaluations(ax, rows, f"eval/{dataset}/{curve.key}", curve.scale, color=colour, marker=marker)
+            _draw_evaluations(ax, rows, f"eval/{dataset}/{curve.key}", curve.scale, color=color, marker=marker)
     ax.set_title(panel.title, pad=19)
     ax.set_xlabel("step")
     if panel.title.endswith("%"):
@@ -168,6 +168,6 @@ def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndar
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
-    """Centred; the window shrinks at the ends."""
+    """Centered; the window shrinks at the ends."""
     half = max(1, round(SMOOTHING * len(values) / 2))
     return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])

@@ -1,1 +1,0 @@
-"""Ground floor: the response formats, the records everything else passes around, and their metrics."""

@@ -1,0 +1,1 @@
+"""The parent process: compose with Hydra, refuse or plan, launch, sweep."""

@@ -1,0 +1,1 @@
+"""The embedded tasks: their generators, tokenizer, model and checkpoints."""

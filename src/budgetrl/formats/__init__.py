@@ -1,0 +1,1 @@
+"""Response formats: how a response is asked for, pre-filled, parsed and taught."""

@@ -1,0 +1,1 @@
+"""From a response's text to an outcome: parse, verify, judge."""

@@ -1,0 +1,85 @@
+"""Accuracy as a function of length: hard cut-offs of completions that exist, and pre-filled budgets.
+
+Both curves are summed up by one number, the area below them over the logarithm of the length, divided
+by its width: the mean accuracy for a limit that is as likely between 100 and 200 tokens as between 1,000 and
+2,000 (ours). On a plain axis the longest limits of a grid that doubles would count for nearly everything.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from budgetrl.core.records import Outcome
+from budgetrl.metrics.statistics import Estimate, flat, jackknife, ratio
+
+Groups = Sequence[Sequence[Outcome]]
+"""The samples of one problem, for each problem."""
+
+
+def at_cutoffs(groups: Groups, cutoffs: Sequence[int]) -> dict[str, float]:
+    """What is left of an evaluation when every answer stops at c tokens, for each c of `cutoffs`.
+
+    `cutoff_<c>/accuracy` is the share of all responses that are right and ended within c tokens,
+    `cutoff_<c>/length` the mean of min(l, c), `cutoff_area` the area from the smallest c to the largest
+    (left out if there is one c only); each with its error under `<key>_se`.
+
+    >>> at_cutoffs([[Outcome(True, True, length=80)], [Outcome(True, True, length=120)]], [100])["cutoff_100/accuracy"]
+    0.5
+    """
+    counts_P = np.array([float(len(group)) for group in groups])
+    right_BP = np.array([[sum(_ends_by(c, o) for o in group) for group in groups] for c in cutoffs], dtype=float)
+    estimates: dict[str, Estimate | None] = {}
+    for cutoff, right_P in zip(cutoffs, right_BP, strict=True):
+        lengths_P = np.array([sum(min(o.length, cutoff) for o in group) for group in groups], dtype=float)
+        estimates[f"cutoff_{cutoff}/accuracy"] = ratio(right_P, counts_P)
+        estimates[f"cutoff_{cutoff}/length"] = ratio(lengths_P, counts_P)
+    if len(cutoffs) > 1:
+        ends = min(cutoffs), max(cutoffs)
+        estimates["cutoff_area"] = jackknife(
+            lambda weights_P: area(cutoffs, right_BP @ weights_P / (counts_P @ weights_P), *ends), len(groups)
+        )
+    return flat(estimates)
+
+
+def budget_area(groups_by_budget: Mapping[int, Groups]) -> dict[str, float]:
+    """`budget_area` and its error: the area below accuracy against the length obtained for each budget given.
+
+    From the smallest budget to the largest, all on the same problems in the same order. A length below the shortest
+    one obtained has accuracy 0, since the model could not be made so brief; one above the longest has the accuracy of
+    the longest. So two models are comparable on the same grid. Empty for fewer than two budgets.
+    """
+    if len(groups_by_budget) < 2:
+        return {}
+    passes = list(groups_by_budget.values())
+    counts_BP = np.array([[len(group) for group in groups] for groups in passes], dtype=float)
+    right_BP = np.array([[sum(o.correct for o in group) for group in groups] for groups in passes], dtype=float)
+    lengths_BP = np.array([[sum(o.length for o in group) for group in groups] for groups in passes], dtype=float)
+    ends = min(groups_by_budget), max(groups_by_budget)
+
+    def weighted_area(weights_P: np.ndarray) -> float:
+        counts_B = counts_BP @ weights_P
+        return area((lengths_BP @ weights_P / counts_B).tolist(), right_BP @ weights_P / counts_B, *ends)
+
+    return flat({"budget_area": jackknife(weighted_area, counts_BP.shape[1])})
+
+
+def area(lengths_B: Sequence[float], accuracies_B: Sequence[float] | np.ndarray, low: float, high: float) -> float:
+    """By the trapezoidal rule over log length from `low` to `high`, divided by the width of that: 0 to 1.
+
+    >>> round(area([10, 100], [0.5, 1.0], 10, 1000), 3)
+    0.875
+    """
+    order = np.argsort(lengths_B, kind="stable")
+    x_B, y_B = np.log(np.maximum(lengths_B, 1))[order], np.asarray(accuracies_B)[order]
+    start, end = max(float(x_B[0]), math.log(low)), math.log(high)
+    if start >= end:
+        return 0.0
+    knots = np.array([start, *x_B[(x_B > start) & (x_B < end)], end])
+    heights = np.interp(knots, x_B, y_B)
+    return float(np.diff(knots) @ (heights[1:] + heights[:-1]) / 2) / (end - math.log(low))
+
+
+def _ends_by(cutoff: int, outcome: Outcome) -> bool:
+    """Whether an answer is right and stands there in full within `cutoff` tokens."""
+    return outcome.correct and not outcome.truncated and outcome.length <= cutoff

@@ -1,0 +1,166 @@
+"""How much device memory a run needs on each rank, from its configuration alone.
+
+Estimates that err on the large side; what an allocator rounds up and fragments is not in them. Weights, gradients and
+the optimizer's state are exact (`bytes_per_rank`). The rest is ours, from what transformers' Llama, Qwen2 and Qwen3
+keep for the backward pass (a test measures it): for each token and layer 4 vectors of the width of the
+feed-forward layer, and at most 18 of the width of the model.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from budgetrl.planning.model_config import LOGITS_PER_CHUNK, PROMPT_ROOM, read_shape
+from budgetrl.runs.identity import flatten
+from budgetrl.runs.machine import count_gpus, gpu_memory, host_memory
+from budgetrl.settings.config import Config, to_mapping
+from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.zero import ZeroSettings
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one rank, in bytes."""
+
+    parameters: int
+    """How many; a number, not bytes."""
+    state: dict[str, int]
+    """What is held all the time, by name: weights, and in training gradients and the optimizer's state."""
+    logits: int
+    """Of the output layer's chunk, with its gradient."""
+    token: int | None
+    """Activations of a token of a micro-batch; None if the model's shape is not known, or nothing is trained."""
+    cached_token: int | None
+    """Keys and values of a token of a completion that is being written; None if the shape is not known."""
+
+    def held(self) -> int:
+        """All of `state`."""
+        return sum(self.state.values())
+
+    def learning(self, tokens: int) -> int:
+        """What a micro-batch of so many tokens takes besides."""
+        return (self.token or 0) * tokens + self.logits
+
+    def writing(self, completions: int, tokens: int) -> int:
+        """What so many completions at once take besides, if all of them come to so many tokens."""
+        return (self.cached_token or 0) * completions * tokens
+
+
+def estimate(config: Config) -> Memory | None:
+    """What a run needs; None while its model is not on this machine and `model.parameters` is not given."""
+    parameters = count_parameters(config.model) or config.model.parameters
+    if parameters is None:
+        return None
+    shape = read_shape(config.model)
+    trains, wide = config.stage.trains, 2 if is_bf16(config) else 4
+    return Memory(
+        parameters,
+        _state(config, parameters) if trains else {"weights": wide * parameters},
+        3 * 4 * LOGITS_PER_CHUNK if trains else 0,
+        token_bytes(shape, wide, config.model.gradient_checkpointing) if shape and trains else None,
+        cached_token_bytes(shape, wide) if shape else None,
+    )
+
+
+def token_bytes(shape: "PretrainedConfig", wide: int, recompute: bool) -> int:
+    """Activations of a token, with `wide` bytes a number. `recompute`: each layer's but its input are made again in
+    the backward pass, which then holds one layer's and their gradients."""
+    text = shape.get_text_config()
+    layer = 4 * _feed_forward(text) + 18 * text.hidden_size
+    layers = text.num_hidden_layers
+    return wide * (layers * text.hidden_size + 2 * layer if recompute else layers * layer)
+
+
+def cached_token_bytes(shape: "PretrainedConfig", wide: int) -> int:
+    """Keys and values of a token in all layers, with `wide` bytes a number."""
+    text = shape.get_text_config()
+    heads = text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return wide * 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * size
+
+
+def count_parameters(spec: ModelSettings) -> int | None:
+    """Parameters of a model, without its weights; None if its configuration is not on this machine yet."""
+    import torch  # these take seconds to import, which a wrong request should not wait for
+    from transformers import AutoModelForCausalLM
+
+    if (shape := read_shape(spec)) is None:
+        return None
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(shape).num_parameters()
+
+
+def device_memory(launch: LaunchSettings) -> int | None:
+    """Bytes that a rank may use: of the smallest GPU here, or its share of this machine's where there is no GPU.
+
+    None where that cannot be seen from here: below Slurm, unless `gpu_memory` says it, or without the driver's tool.
+    """
+    if launch.name == "slurm":
+        return None if launch.gpu_memory is None else int(launch.gpu_memory * 2**30)
+    if count_gpus():
+        return gpu_memory()
+    return host_memory() // (launch.ranks_per_machine() * launch.at_once)
+
+
+def is_bf16(config: Config) -> bool:
+    """Whether weights are in bfloat16 rather than float32."""
+    on_gpus = config.launch.name == "slurm" or count_gpus() > 0
+    return config.model.dtype == "bfloat16" or (config.model.dtype == "auto" and on_gpus)
+
+
+def settings_of(config: Config, key: str) -> dict[str, int]:
+    """The settings of the stage and its parts that have a name, such as max_new_tokens, by dotted key."""
+    settings = flatten({"stage": to_mapping(config)["stage"]})
+    return {name: value for name, value in settings.items() if name.rpartition(".")[2] == key}
+
+
+def largest_of(config: Config, key: str) -> int:
+    """The largest of them; 0 where there is none."""
+    return max(settings_of(config, key).values(), default=0)
+
+
+def completion_room(config: Config) -> int:
+    """Tokens of the longest completion and a long prompt."""
+    return largest_of(config, "max_new_tokens") + PROMPT_ROOM
+
+
+def _state(config: Config, parameters: int) -> dict[str, int]:
+    rollouts = config.stage.trains_on_rollouts
+    reference = rollouts and config.algorithm.kl_coefficient > 0
+    return bytes_per_rank(config.zero, parameters, is_bf16(config), config.launch.total_ranks(), rollouts, reference)
+
+
+def _feed_forward(text: "PretrainedConfig") -> int:
+    """Its width; four times the model's where the configuration has another name for it (GPT-2)."""
+    return getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+
+
+def bytes_per_rank(
+    zero: ZeroSettings, parameters: int, bf16: bool, ranks: int, rollouts: bool = False, reference: bool = False
+) -> dict[str, int]:
+    """Device memory of the training state on each rank, in bytes; activations and logits come on top.
+
+    `rollouts`: the model also writes while it is trained, for which stage 3 gathers whole weights beside the
+    cut ones. `reference`: a frozen copy is held, whole, to measure the KL divergence from.
+    Adam's state is 12 bytes a parameter beside bf16 weights (fp32 weights and two moments), 8 beside fp32 ones.
+    """
+    wide = 2 if bf16 else 4
+    optimizer = (12 if bf16 else 8) * parameters
+    weights, gradients = wide * parameters, wide * parameters
+    sizes = {
+        "weights": 0 if zero.offload_parameters else _share(weights, ranks, zero.stage >= 3),
+        "gradients": _share(gradients, ranks, zero.stage >= 2),
+        "optimizer": 0 if zero.offload_optimizer else _share(optimizer, ranks, zero.stage >= 1),
+    }
+    if rollouts and zero.stage >= 3:
+        sizes["whole weights, to write completions"] = weights
+    if reference:
+        sizes["reference model"] = weights
+    return sizes
+
+
+def _share(size: int, ranks: int, cut: bool) -> int:
+    return -(-size // ranks) if cut else size

@@ -1,0 +1,1 @@
+"""Run folders and what happens around a run: provenance, tracking, progress, health."""

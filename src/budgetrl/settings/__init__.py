@@ -1,0 +1,1 @@
+"""What conf/ says, typed and frozen."""

@@ -1,0 +1,191 @@
+"""The typed configuration of a run: it gathers the parts of all groups, checks them together, and names the run."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+
+from budgetrl.core.checks import nearest
+from budgetrl.data.problems import DatasetSettings
+from budgetrl.rewards.registry import reward_class
+from budgetrl.rewards.reward import Reward
+from budgetrl.runs.identity import flatten, identity
+from budgetrl.runs.tracking import TrackingSettings
+from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.rollout import AnyRollout, OpenAISettings, rollout_class
+from budgetrl.settings.strict import ConfigError, build, to_plain
+from budgetrl.settings.zero import ZeroSettings
+from budgetrl.stages.base import Job, Stage, missing_files
+from budgetrl.stages.registry import stage_class
+
+MODES = ("run", "dry")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where a run lies."""
+
+    dir: str | None = None
+    """The run folder; null derives its name from the configuration, below `root`."""
+    root: str = "runs"
+    """Folder of the derived run folders; in a multirun it is hydra.sweep.dir."""
+    objective: str | None = None
+    """The key of result.json that a sweeper optimizes; null for none."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything about one run."""
+
+    stage: Stage
+    model: ModelSettings
+    dataset: DatasetSettings
+    reward: Reward
+    algorithm: Algorithm
+    rollout: AnyRollout
+    zero: ZeroSettings
+    launch: LaunchSettings
+    tracking: TrackingSettings
+    run: RunSettings
+    eval_datasets: dict[str, DatasetSettings]
+    """Data sets to evaluate on, by name; filled from `stage.datasets`."""
+    seed: int = 0
+    """Everything random in the run follows from it."""
+    mode: str = "run"
+    """run, or dry: print and write the plan, then stop."""
+
+    def job(self) -> Job:
+        """What the stage gets to see."""
+        return Job(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Job)})
+
+
+def load_config(mapping: Mapping[str, Any]) -> Config:
+    """Check a whole configuration, as `config.yaml` holds it, and build it.
+
+    Raises:
+        ConfigError: for an unknown key, a missing or mistyped value, or one that its part refuses.
+    """
+    known = [f.name for f in dataclasses.fields(Config)]
+    for key in mapping:
+        if key not in known:
+            dotted = next(iter(flatten({key: mapping[key]})))
+            raise ConfigError(f"{dotted}: there is no such key; {nearest(str(key), known)}")
+    for key, value in flatten(mapping).items():
+        if value == MISSING:  # merged, it would count as "take the default"
+            raise ConfigError(f"{key}: a value must be given")
+    top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
+    parts = {key: build(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
+    chosen = {key: build(_chosen(key, mapping, find), mapping.get(key, {}), key) for key, find in _CHOSEN.items()}
+    sets = {
+        str(name): build(DatasetSettings, node, f"eval_datasets.{name}")
+        for name, node in mapping.get("eval_datasets", {}).items()
+    }
+    return Config(seed=top.seed, mode=top.mode, eval_datasets=sets, **parts, **chosen)
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a run's `config.yaml`."""
+    return load_config(read_mapping(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The plain content of a YAML file. Not read with PyYAML alone, for which 1e-5 is a string."""
+    return to_plain(OmegaConf.load(path))
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """The inverse of `load_config`."""
+    return dataclasses.asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    """The content of `config.yaml`."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
+
+
+def check(config: Config) -> list[str]:
+    """What cannot work in this combination of parts: one line each, beginning with a dotted key."""
+    faults = {
+        "slurm has taken has no number to optimize yet; use another launch": config.launch.name == "slurm",
+        "waits for others has no number to optimize yet; set launch.at_once=1": config.launch.at_once > 1,
+    }
+    wanted = config.run.objective is not None
+    ours = [f"run.objective: a job that {fault}" for fault, holds in faults.items() if wanted and holds]
+    job = config.job()
+    return [*ours, *_server_faults(config), *missing_files(config.stage.reads(job), job), *config.stage.check(job)]
+
+
+def _server_faults(config: Config) -> list[str]:
+    if not isinstance(config.rollout, OpenAISettings) or config.stage.served or not config.stage.runs_model:
+        return []
+    return [
+        f"rollout: stage={config.stage.name} writes with the model that it trains, which no server has; "
+        "use rollout=native, or rollout=transformers"
+    ]
+
+
+def run_name(config: Config) -> str:
+    """`<stage>-<model>-<dataset>-<reward>-s<seed>-<hash of everything that matters>`, without module names."""
+    content = json.dumps(identity(to_mapping(config)), sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+    stage, reward = (name.rpartition(".")[2] for name in (config.stage.name, config.reward.name))
+    parts = (stage, config.model.name, config.dataset.name, reward)
+    return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in parts), f"s{config.seed}", digest])
+
+
+def run_dir(config: Config) -> Path:
+    """The run folder: `run.dir`, or the derived name below `run.root`."""
+    return Path(config.run.dir) if config.run.dir else Path(config.run.root) / run_name(config)
+
+
+@dataclass(frozen=True)
+class _Top:
+    """The keys outside the groups."""
+
+    seed: int = 0
+    mode: str = "run"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"mode: must be {' or '.join(MODES)}, got {self.mode!r}; {nearest(self.mode, MODES)}")
+
+
+_PARTS: dict[str, type] = {
+    "model": ModelSettings,
+    "dataset": DatasetSettings,
+    "algorithm": Algorithm,
+    "zero": ZeroSettings,
+    "launch": LaunchSettings,
+    "tracking": TrackingSettings,
+    "run": RunSettings,
+}
+_CHOSEN: dict[str, Callable[[str], type]] = {
+    "rollout": rollout_class,
+    "reward": reward_class,
+    "stage": stage_class,
+}
+"""Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
+
+_USUAL = {"rollout": "native"}
+"""The name in a group that gives none."""
+
+
+def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -> type:
+    node = mapping.get(key, {})
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{key}: must be a group of keys, got {node!r}")
+    name = node.get("name", _USUAL.get(key))
+    if not isinstance(name, str):
+        raise ConfigError(f"{key}.name: must be given, as the name of a {key}")
+    try:
+        return find(name)
+    except ValueError as error:
+        raise ConfigError(f"{key}.{error}") from None
