@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from budgetrl.stages.base import LEARNED, WRITTEN
 from omegaconf import OmegaConf
 from run import DRY, Experiment, is_finished, read_experiment, run_rows
 
@@ -27,7 +28,6 @@ from budgetrl.report.comparison import write_comparison
 from budgetrl.report.groups import FOLDER, RunGroup, group_runs
 from budgetrl.report.reading import Row, Run, read_run
 from budgetrl.report.sections import Gap, Section, picture
-from budgetrl.stages.base import LEARNED, WRITTEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

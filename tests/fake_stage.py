@@ -5,9 +5,10 @@ import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
+from budgetrl.stages.base import Context, Job, Stage
+
 from budgetrl.core.errors import RequestError
 from budgetrl.runs.stop import Stopped
-from budgetrl.stages.base import Context, Job, Stage
 
 OVERRIDES = ["stage=fake", "tracking=none"]
 KILLER, CRASHER = 7, 13

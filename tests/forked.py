@@ -22,7 +22,7 @@ def import_what_ranks_need() -> None:
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401
 
     import budgetrl.worker  # noqa: F401
-    from budgetrl.stages.registry import stage_names
+    from budgetrl.settings.stages.registry import stage_names
 
     stage_names()
 

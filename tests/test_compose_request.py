@@ -98,7 +98,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage=cold_start", "dataset=gsm8k", "dataset.path=./nope"], "dataset.path: there is no folder nope"),
         (["stage=grpo", "stage.labels=nope"], "stage.labels: there is no file nope; stage=label writes one"),
         (["stage=pipeline", "stage.grpo.labels=nope"], "stage.grpo.labels: there is no file nope"),
-        (["run.objective=mini/accuracy", "launch=slurm"], "run.objective: a job that slurm has taken has no number"),
+        (["run.metric=mini/accuracy", "launch=slurm"], "run.metric: a job that slurm has taken has no number"),
         (["-m", "seed=1,x"], "seed: Value 'x'"),
         (["-m", "reward=budget_gauss,accuracy", "reward.width=0.5"], "reward.width: there is no such key"),
         (["-m", "launch.ranks=1,2"], "run.dir: the jobs 'launch.ranks=1' and 'launch.ranks=2' would share the folder"),

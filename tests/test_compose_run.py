@@ -202,21 +202,21 @@ def test_a_sweep_that_is_told_to_stop_while_a_job_ends_starts_no_other(run: Run,
 
 
 def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:
-    assert run("seed=3", "run.dir=there", "run.objective=mini/accuracy") == 0
+    assert run("seed=3", "run.dir=there", "run.metric=mini/accuracy") == 0
     config = launched[0]
     assert compose._objective(config, 0) == 0.3
     assert math.isnan(compose._objective(config, 1) or 0)
     assert compose._objective(replace(config, mode="dry"), 0) is None
-    with pytest.raises(ConfigError, match="run.objective: result.json has no mini/acuracy; did you mean mini/accuracy"):
+    with pytest.raises(ConfigError, match="run.metric: result.json has no mini/acuracy; did you mean mini/accuracy"):
         compose._objective(replace(config, run=replace(config.run, objective="mini/acuracy")), 0)
 
 
 def test_an_objective_that_no_result_has_ends_a_sweep_at_its_first_job(
     run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("-m", "seed=1,2", "run.objective=mini/acuracy") == 2
+    assert run("-m", "seed=1,2", "run.metric=mini/acuracy") == 2
     assert [config.seed for config in launched] == [1]
-    said = "budgetrl: run.objective: result.json has no mini/acuracy; did you mean mini/accuracy?\n"
+    said = "budgetrl: run.metric: result.json has no mini/acuracy; did you mean mini/accuracy?\n"
     assert capsys.readouterr().err == said
 
 

@@ -14,6 +14,7 @@ import synthetic_run
 import synthetic_sweep
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
+from budgetrl.grading.rows import verification_rates
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.summary import compare, summarize
 from budgetrl.report import figures
@@ -26,7 +27,6 @@ from budgetrl.report.reading import Results, Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.runs.folder import write_json
 from budgetrl.stages.report import Report
-from budgetrl.stages.rows import verification_rates
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from budgetrl.stages.base import Context
 
 from budgetrl import __main__ as entry
 from budgetrl.runs.folder import RunFolder, read_rows
@@ -15,7 +16,6 @@ from budgetrl.runs.progress import Progress
 from budgetrl.runs.stop import Stop
 from budgetrl.runs.tracking import Tracker
 from budgetrl.settings.config import Config
-from budgetrl.stages.base import Context
 from budgetrl.training.distributed import World
 
 Row = dict[str, Any]

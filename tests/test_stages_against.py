@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from budgetrl.core.errors import RequestError
+from budgetrl.grading.rows import free_rows, outcomes_by_problem
 from budgetrl.metrics.summary import compare
+from budgetrl.report.against import Earlier, changes, missing_evaluation
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.report import write_report
 from budgetrl.runs.folder import write_json, write_lines
-from budgetrl.stages.against import Earlier, changes, missing_evaluation
 from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline
-from budgetrl.stages.rows import free_rows, outcomes_by_problem
 from many_runs import Start, finish_all, log_of, prepare, read_rows, start_all
 
 HASHES = {"problems": "p", "prompt": "q", "sampling": "s", "measure": "m", "grader": "g"}

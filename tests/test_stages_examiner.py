@@ -17,8 +17,8 @@ from budgetrl.rewards.reward import Controller
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.rollout.collect import Sample
 from budgetrl.settings.model import ModelSettings
-from budgetrl.stages.examiner import Examiner, Standing
 from budgetrl.training.distributed import World
+from budgetrl.training.examiner import Examiner, Standing
 
 PROBLEMS = [Problem(str(n), "2 3 ?", "5") for n in range(4)]
 

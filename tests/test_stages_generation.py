@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from budgetrl.stages.base import Context
 
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.data.problems import DatasetSettings
 from budgetrl.grading.verifier import Verifier
+from budgetrl.rollout.generation import problems_of, say_overlap
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.progress import Progress
 from budgetrl.runs.stop import Stop
 from budgetrl.runs.tracking import Tracker
 from budgetrl.settings.config import load_config
-from budgetrl.stages.base import Context
-from budgetrl.stages.generation import problems_of, say_overlap
 from budgetrl.training.distributed import World
 
 

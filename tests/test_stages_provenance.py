@@ -4,8 +4,8 @@ from pathlib import Path
 
 from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.policy.loading import load_tokenizer, make_codec
+from budgetrl.rollout.provenance import measure_hash
 from budgetrl.settings.model import ModelSettings
-from budgetrl.stages.provenance import measure_hash
 
 
 def test_lengths_are_of_one_measure_by_rule_and_vocabulary(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from budgetrl.settings.stages.registry import stage_class, stage_names
 from budgetrl.stages.grpo import Grpo
-from budgetrl.stages.registry import stage_class, stage_names
 from fake_stage import FakeStage
 
 STAGES = ["cold_start", "evaluate", "grpo", "label", "pipeline", "pretrain", "report", "score"]

@@ -16,10 +16,10 @@ from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
 from budgetrl.rollout.collect import Sample
 from budgetrl.settings.algorithm import Algorithm
-from budgetrl.stages.rollouts import Rollout
-from budgetrl.stages.writing import Writer, Written, informative_groups
 from budgetrl.training.advantages import difficulty_weight
 from budgetrl.training.distributed import World
+from budgetrl.training.rollouts import Rollout
+from budgetrl.training.writing import Writer, Written, informative_groups
 
 Group = list[float]
 SPLIT, SOLVED, FAILED = [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]

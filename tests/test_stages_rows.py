@@ -6,10 +6,10 @@ import pytest
 
 from budgetrl.core.records import Completion, Outcome, Problem
 from budgetrl.formats.formats import PlainFormat
+from budgetrl.grading.rows import completion_row, outcome_of, verdict_columns, verification_rates
 from budgetrl.grading.verifier import TIMED_OUT, UNREADABLE, Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rollout.collect import Sample
-from budgetrl.stages.rows import completion_row, outcome_of, verdict_columns, verification_rates
 
 RIGHT = Verdict(correct=True, parsed=True, timed_out=False, answer="5")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from budgetrl.stages.base import Context, Job
 
 from budgetrl import __main__ as entry
 from budgetrl.core.errors import RequestError
@@ -29,7 +30,6 @@ from budgetrl.settings.config import Config
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.rollout import RolloutSettings
 from budgetrl.settings.zero import ZeroSettings
-from budgetrl.stages.base import Context, Job
 from budgetrl.stages.report import Report
 from budgetrl.stages.score import Score
 from budgetrl.training.distributed import World

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from budgetrl.runs.shared import shared_part
 from budgetrl.runs.stop import Stopped
 from budgetrl.stages import shared
-from budgetrl.stages.shared import shared_part
 from many_runs import Start, finish_all, prepare, read_rows
 from test_stages_generation import context
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from budgetrl.stages.supervised import Example, supervised_step
 from budgetrl.training.distributed import World
+from budgetrl.training.supervised import Example, supervised_step
 from test_training_policy_step import Table
 
 EXAMPLES = [Example((1,), (5, 5)), Example((1, 2), (6, 6, 6), (1.0, 0.0, 0.5)), Example((1,), (7,))]

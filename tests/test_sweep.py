@@ -328,7 +328,7 @@ def test_a_search_proposes_the_same_runs_again_and_makes_none_twice(run: Run, la
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs budgetrl[search]")
     search = [
         *("reward.r_b=interval(-0.5,0)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"),
-        *("hydra.sweeper.sampler.seed=1", "run.objective=mini/length", "hydra.sweeper.direction=minimize"),
+        *("hydra.sweeper.sampler.seed=1", "run.metric=mini/length", "hydra.sweeper.direction=minimize"),
     ]
     assert run(*search) == 0
     first = list(launched)

@@ -9,24 +9,19 @@ import os
 import random
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
-
-import numpy as np
-import torch
-from transformers.utils.logging import disable_progress_bar
 
 from budgetrl.core.errors import RequestError, Unavailable
 from budgetrl.core.seeds import derive_seed
-from budgetrl.report.report import write_report
 from budgetrl.runs import lifeline
+from budgetrl.runs.context import Context
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.progress import Progress
 from budgetrl.runs.stop import Stop, Stopped
 from budgetrl.runs.tracking import Tracker, TrackingSettings
+from budgetrl.runs.world import Alone, World
 from budgetrl.settings.config import Config, read_config, to_mapping
-from budgetrl.stages.base import Context
-from budgetrl.training.checkpoints import clear_states
-from budgetrl.training.distributed import World
 
 
 def main() -> None:
@@ -45,30 +40,44 @@ def main() -> None:
 
 def run_rank(path: Path, config: Config, stop: Stop) -> None:
     """Run the stage on this rank; the leading one writes result.json at the end."""
-    world = World.join()
-    seed_everything(config.seed, world.rank)
+    uses_model = config.stage.workload(config).uses_model
+    world = _join_ranks(config.seed) if uses_model else Alone()
     folder = RunFolder(path, writes=world.leads)
-    tracking = config.tracking if config.stage.runs_model else TrackingSettings(name="none")
+    tracking = config.tracking if uses_model else TrackingSettings(name="none")
     with Tracker.start(tracking, path, to_mapping(config), world.rank) as tracker:
         ctx = Context(world, folder, tracker, Progress(shown=world.leads), stop)
-        result = config.stage.run(config.job(), ctx)
+        result = import_module(config.stage.executor).run(config.stage, config, ctx)
         tracker.log_result(result)
         if world.leads and config.stage.reported:
             _report(path, result, ctx)
     world.barrier()
     folder.write_result(result)
-    if world.leads:
-        clear_states(folder.checkpoints)
+    folder.clear_states()
+
+
+def _join_ranks(seed: int) -> World:
+    """Join the other ranks, with torch seeded; only stages that run a model need it, and wait for its import."""
+    from budgetrl.training.distributed import TorchWorld, quiet_libraries
+
+    quiet_libraries()
+    world = TorchWorld.join()
+    seed_everything(seed, world.rank)
+    return world
 
 
 def _report(path: Path, result: dict[str, float], ctx: Context) -> None:
+    from budgetrl.report.report import write_report
+
     report = write_report(path, result)
-    ctx.tracker.log_figures({figure.stem: figure for figure in sorted((path / "figures").glob("*.png"))})
+    ctx.tracker.log_figures({figure.stem: figure for figure in sorted(ctx.folder.figures.glob("*.png"))})
     ctx.say(f"report: {report}")
 
 
 def seed_everything(seed: int, rank: int) -> None:
     """Seed the global generators, different on each rank. What must not depend on ranks has seeds of its own."""
+    import numpy as np
+    import torch
+
     value = derive_seed(seed, "rank", rank)
     random.seed(value)
     np.random.seed(value % 2**32)
@@ -79,7 +88,6 @@ def _guarded(path: Path, stop: Stop) -> int:
     """Run the rank; any end becomes an exit code."""
     # DeepSpeed's own calls, at every step of ZeRO 3.
     warnings.filterwarnings("ignore", r"`torch\.distributed\..*is deprecated", FutureWarning)
-    disable_progress_bar()  # transformers' own, for loading and writing: they drown what is going on
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = read_config(path / "config.yaml")

@@ -35,7 +35,7 @@ from budgetrl.core.checks import nearest
 from budgetrl.planning.auto import settle
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.identity import flatten
-from budgetrl.settings.config import Config, check, load_config, run_dir
+from budgetrl.settings.config import Config, errors, load_config, run_dir
 from budgetrl.settings.strict import ConfigError, to_plain
 
 VERSION_BASE = "1.3"
@@ -99,7 +99,7 @@ def run(start: Callable[[Config], int], sweep: Sweep) -> int:
         if code in (130, 143):
             raise SystemExit(code)
         try:
-            return _objective(config, code)
+            return _metric(config, code)
         except ConfigError as error:  # Hydra would run all other jobs first, for nothing
             sys.stderr.write(f"budgetrl: {error}\n")
             raise SystemExit(2) from None
@@ -143,8 +143,8 @@ def _config(cfg: DictConfig, sweep_dir: str | None) -> Config:
         raise ConfigError("eval_datasets: follows from stage.datasets; name options or files there")
     mapping["eval_datasets"] = _eval_datasets(mapping)
     config = load_config(settle(mapping))
-    if problems := check(config):
-        raise ConfigError("\n".join(problems))
+    if found := errors(config):
+        raise ConfigError(*found)
     return config
 
 
@@ -308,13 +308,13 @@ def _loader() -> ConfigLoader:
     return GlobalHydra.instance().config_loader()
 
 
-def _objective(config: Config, code: int) -> float | None:
+def _metric(config: Config, code: int) -> float | None:
     """The number a sweeper optimizes; NaN, which it takes for a failed trial, if the job failed."""
-    if config.run.objective is None or config.mode == "dry":
+    if config.run.metric is None or config.mode == "dry":
         return None
     if code:
         return float("nan")
-    key, result = config.run.objective, RunFolder(run_dir(config)).read_result()
+    key, result = config.run.metric, RunFolder(run_dir(config)).read_result()
     if key not in result:
-        raise ConfigError(f"run.objective: result.json has no {key}; {nearest(key, result)}")
+        raise ConfigError(f"run.metric: result.json has no {key}; {nearest(key, result)}")
     return result[key]

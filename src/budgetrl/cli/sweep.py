@@ -139,7 +139,9 @@ class Sweep:
 
     def _track(self, folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
         """A run in the W&B group of the jobs that holds the table and the curves."""
-        tracked = [job.config.tracking for job in self.jobs if job.config and job.config.stage.runs_model]
+        tracked = [
+            job.config.tracking for job in self.jobs if job.config and job.config.stage.workload(job.config).uses_model
+        ]
         if not tracked:
             return
         failed = sum(job.state == "failed" for job in self.jobs)

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from budgetrl.core.checks import nearest
+from budgetrl.core.errors import SettingError
 
 T = TypeVar("T")
 
@@ -19,14 +20,14 @@ def class_names(package: ModuleType, base: type[T]) -> list[str]:
 def find_class(name: str, package: ModuleType, base: type[T], kind: str) -> type[T]:
     """The class that a module of `package` defines, or that an import path of the user's own leads to.
 
-    ValueError, starting with `name:`, if there is none or it is not derived from `base`; `kind` is what the message
+    SettingError about `name` if there is none or it is not derived from `base`; `kind` is what the message
     calls such a class. An import error inside the user's own module comes through as it is.
     """
     if "." in name and all(part.isidentifier() for part in name.split(".")):
         return _imported(name, base, kind)
     found = _defined(name, package, base) if name in _modules(package) else []
     if not found:
-        raise ValueError(f"name: there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
+        raise SettingError("name", f"there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
     return found[0]
 
 
@@ -46,8 +47,8 @@ def _imported(path: str, base: type[T], kind: str) -> type[T]:
     if class_name in classes:
         return classes[class_name]
     if hasattr(module, class_name):
-        raise ValueError(f"name: {path} is not a {kind}: derive it from {base.__module__}.{base.__name__}")
-    raise ValueError(f"name: {module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
+        raise SettingError("name", f"{path} is not a {kind}: derive it from {base.__module__}.{base.__name__}")
+    raise SettingError("name", f"{module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
 
 
 def _module(module_name: str, path: str) -> ModuleType:
@@ -57,8 +58,9 @@ def _module(module_name: str, path: str) -> ModuleType:
         missing = error.name or ""
         if not f"{module_name}.".startswith(f"{missing}."):
             raise  # the user's module is there; something it imports is not
-        raise ValueError(
-            f"name: cannot import {path!r}: there is no module {missing!r}; install it or add its folder to PYTHONPATH"
+        raise SettingError(
+            "name",
+            f"cannot import {path!r}: there is no module {missing!r}; install it or add its folder to PYTHONPATH",
         ) from error
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from budgetrl.core.errors import RequestError
+from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.records import Problem
 from budgetrl.data.mini.tasks import TASKS
 
@@ -88,11 +88,11 @@ class DatasetSettings:
         for key in ("limit", "eval_limit", "size", "eval_size"):
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ValueError(f"{key}: must be at least 1, got {value}")
+                raise SettingError(key, f"must be at least 1, got {value}")
         if self.levels is not None and (not self.levels or not all(2 <= level <= 16 for level in self.levels)):
-            raise ValueError(f"levels: must be numbers from 2 to 16, got {list(self.levels)}")
+            raise SettingError("levels", f"must be numbers from 2 to 16, got {list(self.levels)}")
         if self.held_out < 0:
-            raise ValueError(f"held_out: must not be negative, got {self.held_out}")
+            raise SettingError("held_out", f"must not be negative, got {self.held_out}")
         if self.source == "jsonl":
             self._check_jsonl()
         if self.source == "hub":
@@ -122,20 +122,20 @@ class DatasetSettings:
 
     def _check_jsonl(self) -> None:
         if self.path is None and self.eval_path is None:
-            raise ValueError("path: source=jsonl needs a file: set dataset.path=<file.jsonl>")
+            raise SettingError("path", "source=jsonl needs a file: set dataset.path=<file.jsonl>")
         for key in ("config_name", "revision", "eval_revision", "split", "eval_split"):
             if getattr(self, key) is not None:
-                raise ValueError(f"{key}: is for source=hub; must be null for source=jsonl")
+                raise SettingError(key, "is for source=hub; must be null for source=jsonl")
 
     def _check_hub(self) -> None:
         if self.path is None:
-            raise ValueError("path: source=hub needs the name of a data set, such as openai/gsm8k")
+            raise SettingError("path", "source=hub needs the name of a data set, such as openai/gsm8k")
         if self.split is None and self.eval_split is None:
-            raise ValueError("split: source=hub needs a split: set dataset.split or dataset.eval_split")
+            raise SettingError("split", "source=hub needs a split: set dataset.split or dataset.eval_split")
         if self.eval_path is not None and self.eval_split is None:
-            raise ValueError("eval_split: must name a split of eval_path, such as test")
+            raise SettingError("eval_split", "must name a split of eval_path, such as test")
         if self.eval_revision is not None and self.eval_path is None:
-            raise ValueError("eval_revision: must be null without eval_path; revision holds for both splits")
+            raise SettingError("eval_revision", "must be null without eval_path; revision holds for both splits")
 
 
 @dataclass(frozen=True)
@@ -149,4 +149,4 @@ class Loaded:
 
 def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{key}: must be one of {', '.join(choices)}, got {value!r}")
+        raise SettingError(key, f"must be one of {', '.join(choices)}, got {value!r}")

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Self
 
 from budgetrl.grading.answers import as_choice, canonical, marked_answer, named_choice, settle, trim
+from budgetrl.runs.context import Context
+from budgetrl.runs.machine import count_cores
 
 WORKER_MODULE = "budgetrl.grading.worker"
 START_DEADLINE = 120.0
@@ -261,3 +264,10 @@ def _settle_or_prepare(gold: str, text: str) -> Verdict | Job:
 
 def _boxed(answer: str) -> str:
     return rf"\boxed{{{answer}}}"
+
+
+@contextmanager
+def open_verifier(ctx: Context) -> Iterator[Verifier]:
+    """A verifier with this rank's share of the cores."""
+    with Verifier(workers=max(1, count_cores() // ctx.world.size)) as verifier:
+        yield verifier

@@ -63,7 +63,7 @@ def micro_batch(config: Config) -> int:
     memory = estimate(config)
     if memory is None or (room := _room(memory, config)) is None or memory.token is None:
         return TOKENS
-    return max(completion_room(config), min(TOKENS, (room - memory.learning(0)) // memory.token))
+    return max(completion_room(config.stage.workload(config)), min(TOKENS, (room - memory.training(0)) // memory.token))
 
 
 def rows(config: Config) -> int:
@@ -71,7 +71,7 @@ def rows(config: Config) -> int:
     memory = estimate(config)
     if memory is None or (room := _room(memory, config)) is None or memory.cached_token is None:
         return ROWS
-    return max(1, min(ROWS, room // (memory.cached_token * completion_room(config))))
+    return max(1, min(ROWS, room // (memory.cached_token * completion_room(config.stage.workload(config)))))
 
 
 def _room(memory: Memory, config: Config) -> int | None:

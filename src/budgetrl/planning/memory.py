@@ -7,18 +7,19 @@ feed-forward layer, and at most 18 of the width of the model.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from budgetrl.planning.model_config import LOGITS_PER_CHUNK, PROMPT_ROOM, read_shape
-from budgetrl.runs.identity import flatten
+from budgetrl.core.workload import Workload
+from budgetrl.planning.model_config import (
+    LOGITS_PER_CHUNK,
+    PROMPT_ROOM,
+    ModelConfig,
+    count_parameters,
+    read_model_config,
+)
 from budgetrl.runs.machine import count_gpus, gpu_memory, host_memory
-from budgetrl.settings.config import Config, to_mapping
+from budgetrl.settings.config import Config
 from budgetrl.settings.launch import LaunchSettings
-from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.zero import ZeroSettings
-
-if TYPE_CHECKING:  # takes seconds to import
-    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True)
@@ -40,57 +41,47 @@ class Memory:
         """All of `state`."""
         return sum(self.state.values())
 
-    def learning(self, tokens: int) -> int:
+    def training(self, tokens: int) -> int:
         """What a micro-batch of so many tokens takes besides."""
         return (self.token or 0) * tokens + self.logits
 
-    def writing(self, completions: int, tokens: int) -> int:
+    def generating(self, completions: int, tokens: int) -> int:
         """What so many completions at once take besides, if all of them come to so many tokens."""
         return (self.cached_token or 0) * completions * tokens
 
 
 def estimate(config: Config) -> Memory | None:
     """What a run needs; None while its model is not on this machine and `model.parameters` is not given."""
+    model = read_model_config(config.model)
     parameters = count_parameters(config.model) or config.model.parameters
     if parameters is None:
         return None
-    shape = read_shape(config.model)
-    trains, wide = config.stage.trains, 2 if is_bf16(config) else 4
+    work = config.stage.workload(config)
+    number_bytes = 2 if is_bf16(config) else 4
+    if not work.trains:
+        cached = cached_token_bytes(model, number_bytes) if model else None
+        return Memory(parameters, {"weights": number_bytes * parameters}, 0, None, cached)
     return Memory(
         parameters,
-        _state(config, parameters) if trains else {"weights": wide * parameters},
-        3 * 4 * LOGITS_PER_CHUNK if trains else 0,
-        token_bytes(shape, wide, config.model.gradient_checkpointing) if shape and trains else None,
-        cached_token_bytes(shape, wide) if shape else None,
+        _training_state(config, work, parameters),
+        3 * 4 * LOGITS_PER_CHUNK,
+        token_bytes(model, number_bytes, config.model.gradient_checkpointing) if model else None,
+        cached_token_bytes(model, number_bytes) if model else None,
     )
 
 
-def token_bytes(shape: "PretrainedConfig", wide: int, recompute: bool) -> int:
-    """Activations of a token, with `wide` bytes a number. `recompute`: each layer's but its input are made again in
+def token_bytes(model: ModelConfig, number_bytes: int, recompute: bool) -> int:
+    """Activations of a token, with `number_bytes` a number. `recompute`: each layer's but its input are made again in
     the backward pass, which then holds one layer's and their gradients."""
-    text = shape.get_text_config()
-    layer = 4 * _feed_forward(text) + 18 * text.hidden_size
-    layers = text.num_hidden_layers
-    return wide * (layers * text.hidden_size + 2 * layer if recompute else layers * layer)
+    layer = 4 * model.feed_forward + 18 * model.width
+    if recompute:
+        return number_bytes * (model.layers * model.width + 2 * layer)
+    return number_bytes * model.layers * layer
 
 
-def cached_token_bytes(shape: "PretrainedConfig", wide: int) -> int:
-    """Keys and values of a token in all layers, with `wide` bytes a number."""
-    text = shape.get_text_config()
-    heads = text.num_attention_heads
-    size = getattr(text, "head_dim", None) or text.hidden_size // heads
-    return wide * 2 * text.num_hidden_layers * (getattr(text, "num_key_value_heads", None) or heads) * size
-
-
-def count_parameters(spec: ModelSettings) -> int | None:
-    """Parameters of a model, without its weights; None if its configuration is not on this machine yet."""
-    import torch  # these take seconds to import, which a wrong request should not wait for
-    from transformers import AutoModelForCausalLM
-
-    if (shape := read_shape(spec)) is None:
-        return None
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(shape).num_parameters()
+def cached_token_bytes(model: ModelConfig, number_bytes: int) -> int:
+    """Keys and values of a token in all layers, with `number_bytes` a number."""
+    return number_bytes * 2 * model.layers * model.key_value_heads * model.head_size
 
 
 def device_memory(launch: LaunchSettings) -> int | None:
@@ -111,31 +102,16 @@ def is_bf16(config: Config) -> bool:
     return config.model.dtype == "bfloat16" or (config.model.dtype == "auto" and on_gpus)
 
 
-def settings_of(config: Config, key: str) -> dict[str, int]:
-    """The settings of the stage and its parts that have a name, such as max_new_tokens, by dotted key."""
-    settings = flatten({"stage": to_mapping(config)["stage"]})
-    return {name: value for name, value in settings.items() if name.rpartition(".")[2] == key}
-
-
-def largest_of(config: Config, key: str) -> int:
-    """The largest of them; 0 where there is none."""
-    return max(settings_of(config, key).values(), default=0)
-
-
-def completion_room(config: Config) -> int:
+def completion_room(work: Workload) -> int:
     """Tokens of the longest completion and a long prompt."""
-    return largest_of(config, "max_new_tokens") + PROMPT_ROOM
+    return work.longest_completion + PROMPT_ROOM
 
 
-def _state(config: Config, parameters: int) -> dict[str, int]:
-    rollouts = config.stage.trains_on_rollouts
-    reference = rollouts and config.algorithm.kl_coefficient > 0
-    return bytes_per_rank(config.zero, parameters, is_bf16(config), config.launch.total_ranks(), rollouts, reference)
-
-
-def _feed_forward(text: "PretrainedConfig") -> int:
-    """Its width; four times the model's where the configuration has another name for it (GPT-2)."""
-    return getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+def _training_state(config: Config, work: Workload, parameters: int) -> dict[str, int]:
+    ranks = config.launch.total_ranks()
+    return bytes_per_rank(
+        config.zero, parameters, is_bf16(config), ranks, work.generates_in_training, work.holds_reference
+    )
 
 
 def bytes_per_rank(

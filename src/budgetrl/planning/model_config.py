@@ -1,13 +1,16 @@
-"""What a model's own configuration says of it, before its weights are read."""
+"""What a model's own files say of it, read without torch or transformers, before its weights are."""
 
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from budgetrl.core.errors import RequestError
+from budgetrl.data.mini.model import CHECKPOINTS
 from budgetrl.settings.model import MINI, ModelSettings
-
-if TYPE_CHECKING:  # takes seconds to import, which a wrong request should not wait for
-    from transformers import PretrainedConfig
 
 LOGITS_PER_CHUNK = 2**27
 """Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
@@ -15,36 +18,92 @@ PROMPT_ROOM = 1024
 """Tokens of a model's context that are left to the prompt, or a quarter of the context if that is less (ours)."""
 
 
-def is_remote(spec: ModelSettings) -> bool:
+@dataclass(frozen=True)
+class ModelConfig:
+    """The numbers of `config.json` that memory and limits follow from."""
+
+    layers: int
+    width: int
+    """Of the hidden states."""
+    feed_forward: int
+    """Width of the feed-forward layers; four times the model's where the configuration has another name for it."""
+    key_value_heads: int
+    head_size: int
+    context: int | None
+    """Tokens that prompt and completion may have together."""
+
+    @staticmethod
+    def of(raw: Mapping[str, Any]) -> "ModelConfig":
+        """From the content of a config.json; a model of text and pictures has its numbers below `text_config`.
+
+        Raises KeyError for a key that every language model has, in its own or in GPT-2's name.
+        """
+        text = raw.get("text_config", raw)
+        width = text.get("hidden_size") or text["n_embd"]
+        heads = text.get("num_attention_heads") or text["n_head"]
+        return ModelConfig(
+            layers=text.get("num_hidden_layers") or text["n_layer"],
+            width=width,
+            feed_forward=text.get("intermediate_size") or 4 * width,
+            key_value_heads=text.get("num_key_value_heads") or heads,
+            head_size=text.get("head_dim") or width // heads,
+            context=text.get("max_position_embeddings") or text.get("n_positions"),
+        )
+
+
+def is_remote(model: ModelSettings) -> bool:
     """Whether the path is a name on the Hub rather than a folder or a shipped checkpoint."""
-    return spec.path not in MINI and not Path(spec.path).expanduser().is_dir()
+    return model.path not in MINI and not Path(model.path).expanduser().is_dir()
 
 
-def read_shape(spec: ModelSettings) -> "PretrainedConfig | None":
+def read_model_config(model: ModelSettings) -> ModelConfig | None:
     """The model's configuration; None if it is not on this machine yet.
 
-    Raises RequestError for a folder that is not there, and for what transformers does not know.
+    Raises RequestError for a folder that is not there, and for one that holds no language model.
     """
-    from transformers import AutoConfig
-
-    from budgetrl.data.mini.model import CHECKPOINTS
-
-    path = str(CHECKPOINTS / spec.path / "base") if spec.path in MINI else spec.path
-    if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
-        raise RequestError(f"model.path: there is no folder {path}")
-    try:
-        return AutoConfig.from_pretrained(path, revision=spec.revision, local_files_only=True)
-    except OSError:
+    folder = local_folder(model)
+    if folder is None:
         return None
-    except ValueError as error:
-        first_line = str(error).splitlines()[0]
-        raise RequestError(f"model.path: {path} is no model that transformers knows ({first_line})") from None
+    path = folder / "config.json"
+    if not path.is_file():
+        raise RequestError(f"model.path: {folder} holds no model: there is no config.json in it")
+    try:
+        return ModelConfig.of(json.loads(path.read_text()))
+    except (ValueError, KeyError) as error:
+        raise RequestError(f"model.path: {path} is not the configuration of a language model ({error})") from None
 
 
-def context_of(spec: ModelSettings) -> int | None:
+def local_folder(model: ModelSettings) -> Path | None:
+    """Where the model's files are on this machine; None for a model of the Hub that was not downloaded yet.
+
+    Raises RequestError for a folder that is not there.
+    """
+    if model.path in MINI:
+        return CHECKPOINTS / model.path / "base"
+    folder = Path(model.path).expanduser()
+    if folder.is_dir():
+        return folder
+    if model.path.startswith(("/", ".", "~")):
+        raise RequestError(f"model.path: there is no folder {model.path}")
+    return _cached(model.path, model.revision)
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The folder in the Hub's cache that holds a model's config.json, if it is there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError as error:
+        raise RequestError(f"model.path: {name!r} is neither a folder nor a name on the Hub ({error})") from None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def context_of(model: ModelSettings) -> int | None:
     """Tokens that prompt and completion may have together; None where that is not known on this machine."""
-    shape = read_shape(spec)
-    return getattr(shape.get_text_config(), "max_position_embeddings", None) if shape else None
+    config = read_model_config(model)
+    return config.context if config else None
 
 
 def longest_completion(context: int) -> int:
@@ -54,3 +113,30 @@ def longest_completion(context: int) -> int:
     (130048, 768)
     """
     return context - min(PROMPT_ROOM, context // 4)
+
+
+def count_parameters(model: ModelSettings) -> int | None:
+    """Parameters of a model, from the headers of its weight files; None if these are not on this machine."""
+    folder = local_folder(model)
+    return None if folder is None else _count_in(folder)
+
+
+@cache
+def _count_in(folder: Path) -> int | None:
+    files = sorted(folder.glob("*.safetensors"))
+    return sum(_count_in_file(file) for file in files) or None
+
+
+def _count_in_file(path: Path) -> int:
+    """The numbers in a safetensors file. Its header is JSON, and its first eight bytes are how long that is."""
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header: dict[str, Any] = json.loads(file.read(size))
+    count = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            numbers = 1
+            for extent in tensor["shape"]:
+                numbers *= extent
+            count += numbers
+    return count

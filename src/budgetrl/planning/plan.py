@@ -4,78 +4,80 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from budgetrl.core.messages import Message
+from budgetrl.core.workload import Workload
 from budgetrl.data.jsonl import count_rows
 from budgetrl.data.mini.tasks import TASKS
-from budgetrl.planning.memory import Memory, completion_room, device_memory, estimate, largest_of, settings_of
+from budgetrl.planning.memory import Memory, completion_room, device_memory, estimate
 from budgetrl.planning.model_config import context_of, is_remote, longest_completion
 from budgetrl.runs.machine import count_cores, count_gpus
 from budgetrl.settings.config import Config, run_dir
-from budgetrl.settings.rollout import OpenAISettings
 
 Plan = dict[str, Any]
 
 
 def make_plan(config: Config) -> Plan:
-    """Sections of named numbers, and under `odd` a list of lines about what looks unintended."""
-    ranks = config.launch.total_ranks()
+    """Sections of named numbers, and under `warnings` a line for each thing that looks unintended."""
+    work, ranks = config.stage.workload(config), config.launch.total_ranks()
     return {
-        "run": _run_section(config),
-        "stage": config.stage.plan(config.job()),
+        "run": _run_section(config, work),
+        "stage": dict(work.summary),
+        "tokens": _tokens_section(work),
         "launch": _launch_section(config, ranks),
-        **_where_the_model_is(config, ranks),
-        "odd": [
-            *config.stage.odd(config.job()),
-            *config.reward.odd(),
-            *_odd(config, ranks),
-            *_foreign(config),
-            *_unpinned(config),
-            *_crowded(config),
-            *_tight(config),
-        ],
+        **_where_the_model_is(config, work, ranks),
+        "warnings": [str(message) for message in warnings(config, work, ranks)],
     }
+
+
+def warnings(config: Config, work: Workload, ranks: int) -> list[Message]:
+    """What works but looks unintended."""
+    return [
+        *config.stage.warnings(config),
+        *config.reward.warnings(),
+        *_launch_warnings(config, ranks),
+        *_task_warnings(config, work),
+        *_pin_warnings(config, work),
+        *_context_warnings(config, work),
+        *_memory_warnings(config, work),
+    ]
 
 
 def render_plan(plan: Plan) -> str:
     """The plan as an aligned block of text."""
-    sections = {name: part for name, part in plan.items() if isinstance(part, Mapping)}
+    sections = {name: part for name, part in plan.items() if isinstance(part, Mapping) and part}
     width = max(len(str(key)) for part in sections.values() for key in part)
     lines: list[str] = []
     for name, part in sections.items():
         lines += [name, *_rows(part, width, "  ")]
-    return "\n".join([*lines, *(f"odd: {line}" for line in plan["odd"])])
+    return "\n".join([*lines, *(f"warning: {line}" for line in plan["warnings"])])
 
 
-def _run_section(config: Config) -> Plan:
-    return {
+def _run_section(config: Config, work: Workload) -> Plan:
+    section: Plan = {
         "stage": config.stage.name,
         "model": f"{config.model.name} ({config.model.path})",
         "dataset": config.dataset.name,
-        **({"rows of files": rows} if (rows := _rows_of_files(config)) else {}),
-        **({"tokens of a completion, at most": longest} if (longest := largest_of(config, "max_new_tokens")) else {}),
-        "reward": config.reward.name,
-        "seed": config.seed,
-        "folder": str(run_dir(config)),
     }
+    if rows := _rows_of_files(config):
+        section["rows of files"] = rows
+    if work.longest_completion:
+        section["tokens of a completion, at most"] = work.longest_completion
+    return section | {"reward": config.reward.name, "seed": config.seed, "folder": str(run_dir(config))}
 
 
 def _rows_of_files(config: Config) -> str:
     """Local JSONL files that are read, with their numbers of rows; of one that is not there the check has told."""
-    reads = [spec.local_file(split) for spec, split in config.stage.reads(config.job()) if spec.source == "jsonl"]
+    reads = [dataset.local_file(split) for dataset, split in config.stage.reads(config) if dataset.source == "jsonl"]
     return ", ".join(f"{path.name} {count_rows(path):,}" for path in dict.fromkeys(filter(None, reads)))
 
 
-def _crowded(config: Config) -> list[str]:
-    """Settings whose completions leave the prompt too little of the model's context."""
-    longest = settings_of(config, "max_new_tokens")
-    context = context_of(config.model) if longest and config.stage.runs_model else None
-    if context is None:
-        return []
-    return [
-        f"{key}: {length} of the {context} tokens that the model can read leave too few for the prompt; "
-        f"{longest_completion(context)} would do"
-        for key, length in longest.items()
-        if length > longest_completion(context)
-    ]
+def _tokens_section(work: Workload) -> Plan:
+    """Tokens of responses, from which a cost follows; prompts are not counted."""
+    counts = {GENERATED: work.tokens_generated, TRAINED: work.tokens_trained}
+    return {name: "not known" if count is None else count for name, count in counts.items() if count != 0}
+
+
+GENERATED, TRAINED = "generated, at most", "trained on, at most"
 
 
 def _launch_section(config: Config, ranks: int) -> Plan:
@@ -94,105 +96,118 @@ def _threads(config: Config) -> int | str:
     return config.launch.threads_per_rank()
 
 
-def _where_the_model_is(config: Config, ranks: int) -> Plan:
-    if not config.stage.runs_model:
+def _where_the_model_is(config: Config, work: Workload, ranks: int) -> Plan:
+    if not work.uses_model:
         return {}
-    if isinstance(config.rollout, OpenAISettings) and not _holds_model(config):
-        server = config.rollout
-        return {"server": {"url": server.url, "requests at once": server.concurrency * ranks}}
-    return {"memory on each rank": _memory_section(config)}
+    if _holds_model(config, work):
+        return {"memory on each rank": _memory_section(config, work)}
+    return {"server": config.rollout.server(ranks)}
 
 
-def _holds_model(config: Config) -> bool:
+def _holds_model(config: Config, work: Workload) -> bool:
     """Whether the model is on this machine's devices rather than behind a server."""
-    return config.stage.trains or (config.stage.runs_model and not isinstance(config.rollout, OpenAISettings))
+    return work.trains or (work.generates and not config.rollout.is_remote)
 
 
-def _memory_section(config: Config) -> Plan:
+def _memory_section(config: Config, work: Workload) -> Plan:
     memory, there = estimate(config), device_memory(config.launch)
     if memory is None:
         return {"parameters": "unknown until the model is downloaded"}
-    learning, writing = _in_passing(memory, config)
-    parts = {**memory.state, "a micro-batch": learning, "keys and values, at most": writing}
-    zero = f" at ZeRO stage {config.zero.stage}" if config.stage.trains else ""
+    training, generating = _in_passing(memory, config, work)
+    parts = {**memory.state, "a micro-batch": training, "keys and values, at most": generating}
+    zero = f" at ZeRO stage {config.zero.stage}" if work.trains else ""
     return {
         "parameters": memory.parameters,
         **{name: _readable(size) for name, size in parts.items() if size or name in memory.state},
-        "together, at most": f"{_readable(memory.held() + max(learning, writing))}{zero}",
+        "together, at most": f"{_readable(memory.held() + max(training, generating))}{zero}",
         "on the device": "not known here" if there is None else _readable(there),
     }
 
 
-def _in_passing(memory: Memory, config: Config) -> tuple[int, int]:
-    """Bytes for a micro-batch, and for the writing of completions, which is never at the same time."""
-    longest = largest_of(config, "max_new_tokens")
-    writing = memory.writing(config.rollout.batch_size, completion_room(config)) if longest else 0
-    return memory.learning(largest_of(config, "tokens_per_device")), writing
+def _in_passing(memory: Memory, config: Config, work: Workload) -> tuple[int, int]:
+    """Bytes for a micro-batch, and for generating completions, which is never at the same time."""
+    rows = config.rollout.batch_size
+    generating = memory.generating(rows, completion_room(work)) if work.longest_completion else 0
+    return memory.training(work.largest_micro_batch), generating
 
 
-def _tight(config: Config) -> list[str]:
+def _memory_warnings(config: Config, work: Workload) -> list[Message]:
     """Whether the memory of a device will not do, as far as both are known."""
-    memory, there = (estimate(config), device_memory(config.launch)) if _holds_model(config) else (None, None)
+    memory, there = (estimate(config), device_memory(config.launch)) if _holds_model(config, work) else (None, None)
     if memory is None or there is None:
         return []
-    needed = memory.held() + max(_in_passing(memory, config))
+    needed = memory.held() + max(_in_passing(memory, config, work))
     if needed <= there:
         return []
-    return [
-        f"memory: {_readable(needed)} are needed at most, and a rank has {_readable(there)}; lower "
-        "stage.tokens_per_device or rollout.batch_size, add ranks with zero=stage2 or stage3, or offload"
-    ]
+    text = f"{_readable(needed)} are needed at most, and a rank has {_readable(there)}"
+    hint = "lower stage.tokens_per_device or rollout.batch_size, add ranks with zero=stage2 or stage3, or offload"
+    return [Message("memory", text, hint)]
 
 
-def _odd(config: Config, ranks: int) -> list[str]:
-    launch, gpus, cores = config.launch, count_gpus(), count_cores()
-    here = launch.ranks_per_machine() * launch.at_once
-    local = launch.name != "slurm"
-    as_text = isinstance(config.rollout, OpenAISettings) and config.rollout.prompts == "text"
-    drawn = getattr(config.stage, "temperature", 0) > 0
-    threads = here * (launch.threads or 1)
-    findings = {
-        "rollout.prompts: text leaves sampling to the server, and transformers serve is greedy at any temperature "
-        "unless the model's generation_config.json has do_sample": as_text and drawn,
-        f"zero: stage {config.zero.stage} has nothing to cut up on one rank": config.zero.stage > 0 and ranks == 1,
-        f"launch.ranks: {here} ranks share {gpus} GPUs": local and 0 < gpus < here,
-        f"launch: {threads} threads share {cores} cores": local and threads > cores,
-    }
-    return [line for line, holds in findings.items() if holds]
-
-
-def _foreign(config: Config) -> list[str]:
-    """The mini model's settings for problems that are of no generated task."""
-    sources = {spec.source for spec, _ in config.stage.reads(config.job())}
-    if not config.stage.runs_model or config.model.name not in TASKS or sources <= TASKS.keys():
+def _context_warnings(config: Config, work: Workload) -> list[Message]:
+    """Settings whose completions leave the prompt too little of the model's context."""
+    context = context_of(config.model) if work.completion_limits else None
+    if context is None:
         return []
+    room = longest_completion(context)
     return [
-        f"model: {config.model.name} has the instructions of a generated task, and the problems are of none; for a "
-        "model of your own say model=hf, and how long its answers may be (max_new_tokens)"
+        Message(
+            key,
+            f"{length} of the {context} tokens that the model can read leave too few for the prompt",
+            f"{room} would do",
+        )
+        for key, length in work.completion_limits.items()
+        if length > room
     ]
 
 
-def _unpinned(config: Config) -> list[str]:
+def _launch_warnings(config: Config, ranks: int) -> list[Message]:
+    launch, found = config.launch, []
+    if config.zero.stage > 0 and ranks == 1:
+        found.append(Message("zero", f"stage {config.zero.stage} has nothing to cut up on one rank"))
+    found += [*config.rollout.warnings(getattr(config.stage, "temperature", 0.0))]
+    if launch.name == "slurm":
+        return found
+    here, gpus, cores = launch.ranks_per_machine() * launch.at_once, count_gpus(), count_cores()
+    threads = here * (launch.threads or 1)
+    if 0 < gpus < here:
+        found.append(Message("launch.ranks", f"{here} ranks share {gpus} GPUs"))
+    if threads > cores:
+        found.append(Message("launch", f"{threads} threads share {cores} cores"))
+    return found
+
+
+def _task_warnings(config: Config, work: Workload) -> list[Message]:
+    """The mini model's settings for problems that are of no generated task."""
+    sources = {dataset.source for dataset, _ in config.stage.reads(config)}
+    if not work.uses_model or config.model.name not in TASKS or sources <= TASKS.keys():
+        return []
+    text = f"{config.model.name} has the instructions of a generated task, and the problems are of none"
+    hint = "for a model of your own say model=hf, and how long its answers may be (max_new_tokens)"
+    return [Message("model", text, hint)]
+
+
+def _pin_warnings(config: Config, work: Workload) -> list[Message]:
     """Models and data sets of the Hub that are not read at one commit, and so may be others tomorrow."""
-    notes: dict[str, None] = {}  # in order, each once: two splits may come from one repository
+    found: dict[Message, None] = {}  # in order, each once: two splits may come from one repository
     model = config.model
-    if config.stage.runs_model and is_remote(model) and not _is_commit(model.revision):
-        notes[_not_pinned("model.revision", model.name, model.revision)] = None
-    for spec, split in config.stage.reads(config.job()):
-        key = "eval_revision" if spec.source_key(split) == "eval_path" else "revision"
-        revision = getattr(spec, key)
-        if spec.source == "hub" and spec.local_file(split) is None and not _is_commit(revision):
-            notes[_not_pinned(f"dataset.{key}", spec.name, revision)] = None
-    return list(notes)
+    if work.uses_model and is_remote(model) and not _is_commit(model.revision):
+        found[_not_pinned("model.revision", model.name, model.revision)] = None
+    for dataset, split in config.stage.reads(config):
+        key = "eval_revision" if dataset.source_key(split) == "eval_path" else "revision"
+        revision = getattr(dataset, key)
+        if dataset.source == "hub" and dataset.local_file(split) is None and not _is_commit(revision):
+            found[_not_pinned(f"dataset.{key}", dataset.name, revision)] = None
+    return list(found)
 
 
 def _is_commit(revision: str | None) -> bool:
     return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
 
 
-def _not_pinned(key: str, name: str, revision: str | None) -> str:
+def _not_pinned(key: str, name: str, revision: str | None) -> Message:
     now = f"at {revision}" if revision else "at its newest version"
-    return f"{key}: {name} is read {now}, which may change: pin the commit that you have"
+    return Message(key, f"{name} is read {now}, which may change", "pin the commit that you have")
 
 
 def _rows(part: Mapping[str, Any], width: int, indent: str) -> list[str]:

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from budgetrl.report import tables
 from budgetrl.report.reading import Run
+from budgetrl.runs.folder import HASHES
 
-HASHES = "hashes.json"
-"""What an evaluation leaves beside its result: for each data set the hashes of what its numbers depend on."""
 MUST_AGREE = {
     "problems": "the problems, or their gold answers",
     "sampling": "temperature, token limit or samples of a problem",

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,8 @@ class Run:
 
     @property
     def in_pipeline(self) -> bool:
-        """Whether it is an evaluation inside a pipeline's folder, which has no configuration of its own."""
-        return self.path.name in EVALUATIONS and not RunFolder(self.path, writes=False).config.exists()
+        """Whether it is a part of a pipeline, in whose folder it lies."""
+        return read_stage(self.path.parent) == "pipeline"
 
     def datasets(self) -> list[str]:
         """What it was measured on; of a pipeline, what its trained model was."""
@@ -155,29 +156,9 @@ def read_stage(path: Path) -> str:
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
-    """The configuration of a run folder; empty where there is none.
-
-    `initial` and `trained` inside a pipeline's folder have no file of their own: theirs is that of a stage=evaluate
-    that would have done the same, and follows from the pipeline's.
-    """
-    own = _load(RunFolder(path, writes=False).config)
-    return (
-        _evaluation_in(_load(RunFolder(path.parent, writes=False).config), path)
-        if not own and path.name in EVALUATIONS
-        else own
-    )
-
-
-def _evaluation_in(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The configuration of the evaluation `path` in the pipeline that `config` is of; empty if it is of none."""
-    stage, model = config.get("stage", {}), config.get("model", {})
-    if stage.get("name") != "pipeline":
-        return {}
-    evaluate = stage.get("evaluate", {})
-    if path.name == "initial":
-        return {**config, "stage": {**evaluate, "format": "plain", "budgets": []}}
-    trained = {**model, "path": str(path.parent / "grpo" / "checkpoints" / "last"), "revision": None}
-    return {**config, "stage": evaluate, "model": trained}
+    """The configuration of a run folder; empty where there is none. A regraded evaluation has that of the first."""
+    folder = RunFolder(path, writes=False)
+    return _load(folder.evaluation if folder.evaluation.exists() else folder.config)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -185,3 +166,25 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     return OmegaConf.to_container(OmegaConf.load(path), resolve=True)  # pyright: ignore[reportReturnType]
+
+
+def finished_runs(pattern: str) -> list[Path]:
+    """The finished runs that a folder, a folder of folders or a glob stands for, by name; reports are left out."""
+    folders: list[Path] = []
+    for found in sorted(glob(pattern)):
+        path = Path(found)
+        inside = [path] if _is_run(path) else sorted(path.glob("*/"))
+        folders += [folder for folder in inside if _is_result(folder)]
+    return folders
+
+
+def _is_run(path: Path) -> bool:
+    return RunFolder(path, writes=False).config.exists()
+
+
+def _is_result(path: Path) -> bool:
+    return RunFolder(path, writes=False).finished and read_stage(path) not in NOT_MEASURED
+
+
+NOT_MEASURED = ("report", "export", "draw_reward")
+"""Stages whose folders hold no numbers of a model."""

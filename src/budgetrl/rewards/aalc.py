@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.checks import require, require_option, require_range
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import right, solve_rate
@@ -90,22 +91,20 @@ class Aalc(Reward):
     def schedule(self, progress: float) -> dict[str, float]:
         return {"target_attained": self.attained(), "target_accuracy": self.target_accuracy}
 
-    def faults(self, how: Learning) -> list[str]:
+    def errors(self, how: Learning) -> list[Message]:
         """A length term that nothing blows up, or that a floor far above it keeps from being blown up, or that would
         count in those groups alone that are dropped."""
         weight = self.length_weight
         if 0 < weight < SEEN and how.drop_equal_groups == "verdict":
-            return [
-                f"reward.length_weight: {weight:g} counts where all are right alone, and algorithm.drop_equal_groups="
-                "verdict drops these; set that to none, or a length_weight of the size of the verdict, such as 0.1"
-            ]
+            text = f"{weight:g} counts where all are right alone, and algorithm.drop_equal_groups=verdict drops these"
+            hint = "set that to none, or a length_weight of the size of the verdict, such as 0.1"
+            return [Message("reward.length_weight", text, hint)]
         if not weight or weight >= (how.std_floor / DROWNED if how.scaled_by_group else SEEN):
             return []
         scale = "" if how.scaled_by_group else "algorithm.advantage_scale=group and "
-        return [
-            f"reward.length_weight: {weight:g} is too small for length to count with this algorithm; set "
-            f"{scale}algorithm.std_floor={weight:g}, or a length_weight of the size of the verdict, such as 0.1"
-        ]
+        text = f"{weight:g} is too small for length to count with this algorithm"
+        hint = f"set {scale}algorithm.std_floor={weight:g}, or a length_weight of the size of the verdict, such as 0.1"
+        return [Message("reward.length_weight", text, hint)]
 
     def attained(self) -> float:
         """a, the share of the target accuracy that the last validation came to; 0 before the first."""
@@ -128,7 +127,7 @@ class Aalc(Reward):
 class AalcController(Controller):
     """Keeps the accuracy of the last validation, and moves the target if its schedule is decay."""
 
-    shape: Aalc
+    reward: Aalc
     best: float = 0.0
     """Highest validation accuracy so far."""
     potential: float = 1.0
@@ -137,11 +136,11 @@ class AalcController(Controller):
 
     def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
         accuracy = fmean(map(solve_rate, groups))
-        first = self.shape.validation_accuracy is None
+        first = self.reward.validation_accuracy is None
         self.best = max(self.best, accuracy)
         self.potential = 1 - self.best if first else min(1 - self.best, DECAY * self.potential)
-        target = self.best + self.potential if self.shape.target_schedule == "decay" else self.shape.target_accuracy
-        self.shape = replace(self.shape, validation_accuracy=accuracy, target_accuracy=min(1.0, target))
+        target = self.best + self.potential if self.reward.target_schedule == "decay" else self.reward.target_accuracy
+        self.reward = replace(self.reward, validation_accuracy=accuracy, target_accuracy=min(1.0, target))
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"best": self.best, "potential": self.potential}

@@ -15,7 +15,7 @@ class Accuracy(Reward):
 
         R = r_f if malformed, else correct or wrong by the verdict
 
-    The usual outcome reward of reasoning models, and the baseline that shows what the other shapes add.
+    The usual outcome reward of reasoning models, and the baseline that shows what the other rewards add.
     Works with any response format. A malformed response earns r_f even if its answer is right (ours).
 
     Limits: where every response of a group has the same verdict there is nothing to learn, and nothing

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require_range
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import Spread, right, right_lengths
@@ -55,7 +56,7 @@ class Arora(Reward):
             ],
         }
 
-    def faults(self, how: Learning) -> list[str]:
+    def errors(self, how: Learning) -> list[Message]:
         """Parts of equal weight, one of which takes length off right answers alone."""
         return [undone_verdict(self)] if how.per_component and self.alpha else []
 

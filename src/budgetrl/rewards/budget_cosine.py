@@ -27,11 +27,11 @@ class BudgetCosine(SelfBudgeter):
     it is relative to b, which inflates b; only r_b holds that back.
 
     >>> from budgetrl.core.records import Outcome
-    >>> shape = BudgetCosine(alpha_start=0.2, alpha_schedule="constant")
+    >>> reward = BudgetCosine(alpha_start=0.2, alpha_schedule="constant")
     >>> on_budget = Outcome(well_formed=True, correct=True, length=1000, budget=1000, b_max=2000)
     >>> too_wide = Outcome(well_formed=True, correct=True, length=900, budget=1000, b_max=950)
     >>> malformed = Outcome(well_formed=False, correct=True, length=40)
-    >>> [round(reward, 4) for reward in shape([on_budget, too_wide, malformed], progress=0.5)]
+    >>> [round(reward, 4) for reward in reward([on_budget, too_wide, malformed], progress=0.5)]
     [0.75, 0.5268, -1.0]
     """
 

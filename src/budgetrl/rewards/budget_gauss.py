@@ -25,10 +25,10 @@ class BudgetGauss(SelfBudgeter):
     so a budget that is far off late in training stays there.
 
     >>> from budgetrl.core.records import Outcome
-    >>> shape = BudgetGauss(alpha_start=0.1, alpha_schedule="constant")
+    >>> reward = BudgetGauss(alpha_start=0.1, alpha_schedule="constant")
     >>> lengths = [880, 900, 1000, 1100]
     >>> group = [Outcome(well_formed=True, correct=True, length=l, budget=1000) for l in lengths]
-    >>> [round(reward, 4) for reward in shape(group, progress=1)]
+    >>> [round(reward, 4) for reward in reward(group, progress=1)]
     [0.9901, 1.0, 0.8033, 0.5677]
     """
 

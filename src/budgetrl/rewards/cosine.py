@@ -37,11 +37,11 @@ class Cosine(Reward):
     Limits: wrong answers are drawn towards L_max, where r_e waits. The band of wrong answers is ten times that of
     right ones, so in mixed groups the length of right answers hardly counts.
 
-    >>> shape = Cosine(max_length=14336)
+    >>> reward = Cosine(max_length=14336)
     >>> short, long = (Outcome(well_formed=True, correct=True, length=length) for length in (0, 14336))
     >>> wrong = Outcome(well_formed=True, correct=False, length=7168, repetition=0.5)
     >>> cut = Outcome(well_formed=False, correct=False, length=14336, truncated=True)
-    >>> shape([short, long, wrong, cut], progress=0)
+    >>> reward([short, long, wrong, cut], progress=0)
     [2.0, 1.0, -10.0, -10.0]
     """
 

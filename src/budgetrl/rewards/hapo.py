@@ -32,10 +32,10 @@ class Hapo(Reward):
     Limits: needs several epochs; in the first all is verdict, as on held-out problems, which have no history. With
     `memory=min` one lucky short answer sets the bar for good.
 
-    >>> shape = Hapo(history={"p": 1000})
+    >>> reward = Hapo(history={"p": 1000})
     >>> short, level, long = (Outcome(True, True, length, problem_id="p") for length in (500, 1000, 2500))
     >>> wrong = Outcome(True, False, 1500, problem_id="p")
-    >>> [round(reward, 6) for reward in shape([short, level, long, wrong], progress=0)]
+    >>> [round(reward, 6) for reward in reward([short, level, long, wrong], progress=0)]
     [1.707107, 1.0, 0.3, -0.707107]
     """
 
@@ -79,20 +79,20 @@ class Hapo(Reward):
 class History(Controller):
     """Keeps each problem's shortest or mean right length."""
 
-    shape: Hapo
+    reward: Hapo
     counts: dict[str, int] = field(default_factory=dict)
     """Right answers behind each mean; one that the configuration gave counts as one answer."""
 
     moves = ("history",)
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
-        history = dict(self.shape.history)
+        history = dict(self.reward.history)
         for outcome in (outcome for group in groups for outcome in group if right(outcome)):
             key, length = outcome.problem_id, float(max(1, outcome.length))  # h divides
             past, count = history.get(key, length), self.counts.get(key, int(key in history))
             self.counts[key] = count + 1
-            history[key] = min(past, length) if self.shape.memory == "min" else past + (length - past) / (count + 1)
-        self.shape = replace(self.shape, history=history)
+            history[key] = min(past, length) if self.reward.memory == "min" else past + (length - past) / (count + 1)
+        self.reward = replace(self.reward, history=history)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "counts": self.counts}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_option, require_range
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite, undone_verdict
 from budgetrl.rewards.group import right
@@ -66,7 +67,7 @@ class Laser(Reward):
             "length": [self._step(outcome.length) if right(outcome) else 0.0 for outcome in group],
         }
 
-    def faults(self, how: Learning) -> list[str]:
+    def errors(self, how: Learning) -> list[Message]:
         """Parts of equal weight, one of which takes length off right answers alone."""
         cancels = how.per_component and self.bonus > 0 and self.variant != "bonus"
         return [undone_verdict(self)] if cancels else []

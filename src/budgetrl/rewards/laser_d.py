@@ -50,7 +50,7 @@ class LaserD(Reward):
     >>> group = [Outcome(True, correct, length) for correct, length in zip(verdicts, lengths, strict=True)]
     >>> controller = LaserD(max_length=16384, update_every=1).controller()
     >>> controller.update([group])
-    >>> controller.shape.target_easy, controller.shape(group, progress=0)
+    >>> controller.reward.target_easy, controller.reward(group, progress=0)
     (2048, [1.5, 1.5, -0.5])
     """
 
@@ -126,7 +126,7 @@ class LaserD(Reward):
 class Coverage(Controller):
     """Collects the lengths of each difficulty, and moves the targets when it is time."""
 
-    shape: LaserD
+    reward: LaserD
     rollouts: int = 0
     """Seen so far."""
     lengths: dict[str, list[int]] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class Coverage(Controller):
         for group in groups:
             self.lengths.setdefault(difficulty(group), []).extend(outcome.length for outcome in group)
         self.rollouts += 1
-        if self.rollouts % self.shape.update_every == 0:
+        if self.rollouts % self.reward.update_every == 0:
             self._move_targets(max(map(len, groups)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -150,6 +150,6 @@ class Coverage(Controller):
 
     def _move_targets(self, group_size: int) -> None:
         targets = {
-            f"target_{name}": self.shape.covering(name, lengths, group_size) for name, lengths in self.lengths.items()
+            f"target_{name}": self.reward.covering(name, lengths, group_size) for name, lengths in self.lengths.items()
         }
-        self.shape, self.lengths = replace(self.shape, **targets), {}
+        self.reward, self.lengths = replace(self.reward, **targets), {}

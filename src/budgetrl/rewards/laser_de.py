@@ -23,9 +23,9 @@ class LaserDE(LaserD):
 
     Limits: those of `LaserD`; and where the target is `max_length` no wrong answer is beyond it.
 
-    >>> shape = LaserDE(max_length=16384, target_hard=2048)
+    >>> reward = LaserDE(max_length=16384, target_hard=2048)
     >>> long, looping = (Outcome(True, False, 3000, repetition=share) for share in (0.0, 0.9))
-    >>> shape([long, looping, Outcome(True, False, 2048)], progress=0)
+    >>> reward([long, looping, Outcome(True, False, 2048)], progress=0)
     [0.0, -0.5, -0.5]
     """
 

@@ -1,7 +1,7 @@
 """What every reward is: a frozen dataclass whose call maps a group of outcomes to one number each.
 
-A shape is pure. What it has to remember from step to step, such as the accuracy of the last validation, is
-a field of it too, and its controller replaces the shape by one with another value there.
+A reward is pure. What it has to remember from step to step, such as the accuracy of the last validation, is
+a field of it too, and its controller replaces the reward by one with another value there.
 """
 
 import math
@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 
 Parts = dict[str, list[float]]
 
 
 class Learning(Protocol):
-    """What a shape may ask about how its rewards become advantages: `training.algorithm.Algorithm` answers."""
+    """What a reward may ask about how its rewards become advantages: `training.algorithm.Algorithm` answers."""
 
     @property
     def scaled_by_group(self) -> bool:
@@ -48,10 +49,10 @@ class Reward(ABC):
     """The option under conf/reward/, or the import path of a class of your own."""
 
     needs_format: ClassVar[str | None] = None
-    """The response format the shape reads ("budget"), or None if any will do."""
+    """The response format the reward reads ("budget"), or None if any will do."""
 
     needs_b_max: ClassVar[bool] = False
-    """Whether the shape reads reference lengths, which then have to be asked of the initial model."""
+    """Whether the reward reads reference lengths, which then have to be asked of the initial model."""
 
     needs_validation: ClassVar[bool] = False
     """Whether the controller learns from evaluations during training."""
@@ -69,7 +70,7 @@ class Reward(ABC):
     def __call__(self, group: Sequence[Outcome], progress: float) -> list[float]:
         """The G rewards of a group: the sum of its parts.
 
-        RequestError if these are not G finite numbers each, as those of a shape of the user's own may be.
+        RequestError if these are not G finite numbers each, as those of a reward of the user's own may be.
         """
         parts = self.parts(group, progress)
         if fault := _fault(parts, group):
@@ -80,19 +81,19 @@ class Reward(ABC):
         """Coefficients that move during training, for the log (such as alpha)."""
         return {}
 
-    def faults(self, how: Learning) -> list[str]:
-        """What cannot be learned from this reward that way, one line each, beginning with the dotted key."""
+    def errors(self, how: Learning) -> list[Message]:
+        """What cannot be learned from this reward that way."""
         return []
 
-    def odd(self) -> list[str]:
-        """What works but looks unintended, one line each, beginning with the dotted key."""
+    def warnings(self) -> list[Message]:
+        """What works but looks unintended."""
         return []
 
-    def too_long(self, longest: int, key: str) -> list[str]:
-        """A line for each of its lengths that no completion reaches: `longest` tokens are allowed, as `key` says."""
+    def too_long(self, longest: int, key: str) -> list[Message]:
+        """A message for each of its lengths that no completion reaches: `longest` tokens are allowed, as `key` says."""
         names = ("max_length", *self.length_fields) if hasattr(self, "max_length") else self.length_fields
         return [
-            f"reward.{name} is above {key} ({longest}): fit it to your model"
+            Message(f"reward.{name}", f"is above {key} ({longest})", "fit it to your model")
             for name in names
             if max(_numbers(getattr(self, name)), default=0) > longest
         ]
@@ -103,20 +104,21 @@ class Reward(ABC):
 
     @property
     def repetition_ngram(self) -> int | None:
-        """Size of the n-grams whose repetition the shape reads (`Outcome.repetition`), in tokens; None: not read."""
+        """Size of the n-grams whose repetition the reward reads (`Outcome.repetition`), in tokens; None: not read."""
         return None
 
-    def missing(self) -> list[str]:
-        """What has to be given before anything is rewarded, one line each, beginning with the dotted key.
+    def missing(self) -> list[Message]:
+        """What has to be given before anything is rewarded.
 
         Stages that write completions give it themselves (`within`).
         """
         if not self._lacks_length:
             return []
-        return [f"reward.max_length: reward={self.name} reads the longest length allowed; give it, in tokens"]
+        text = f"reward={self.name} reads the longest length allowed"
+        return [Message("reward.max_length", text, "give it, in tokens")]
 
     def within(self, max_length: int) -> Self:
-        """This shape for completions of at most `max_length` tokens: fills a `max_length` that was left null."""
+        """This reward for completions of at most `max_length` tokens: fills a `max_length` that was left null."""
         return replace(self, max_length=max_length) if self._lacks_length else self
 
     @property
@@ -124,7 +126,7 @@ class Reward(ABC):
         return getattr(self, "max_length", 0) is None
 
     def controller(self) -> "Controller":
-        """What moves this shape's fields during training; of most shapes, nothing."""
+        """What moves this reward's fields during training; of most rewards, nothing."""
         return Controller(self)
 
 
@@ -147,13 +149,13 @@ def _numbers(value: object) -> list[float]:
 
 @dataclass
 class Controller:
-    """Holds the shape as it stands, and replaces it as training goes on. This one leaves it as it is.
+    """Holds the reward as it stands, and replaces it as training goes on. This one leaves it as it is.
 
-    A subclass moves the fields of the shape that it lists in `moves`; these are saved and resumed.
+    A subclass moves the fields of the reward that it lists in `moves`; these are saved and resumed.
     What else it remembers it adds to `state_dict` and takes back in `load_state_dict`.
     """
 
-    shape: Any
+    reward: Any
     moves: ClassVar[tuple[str, ...]] = ()
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
@@ -167,8 +169,8 @@ class Controller:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs, as plain values."""
-        return {name: getattr(self.shape, name) for name in self.moves}
+        return {name: getattr(self.reward, name) for name in self.moves}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a state."""
-        self.shape = replace(self.shape, **{name: state[name] for name in self.moves})
+        self.reward = replace(self.reward, **{name: state[name] for name in self.moves})

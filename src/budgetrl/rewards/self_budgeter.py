@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_option
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.core.schedules import SCHEDULES, anneal
 from budgetrl.rewards.checks import given_budget, require_finite
@@ -82,15 +83,17 @@ class SelfBudgeter(Reward):
             "adherence": [self._adherence(outcome, alpha) for outcome in group],
         }
 
-    def odd(self) -> list[str]:
+    def warnings(self) -> list[Message]:
         """The paper's condition correct_min + r_b >= wrong_max, and malformed below everything else."""
-        notes = []
+        found: list[Message] = []
         room = self.wrong_max - self.correct_min
         if self.r_b < room - SLACK:
-            notes.append(f"reward.r_b is below {room:g}: a wrong answer can outscore a correct one above b_max")
+            text = f"is below {room:g}: a wrong answer can outscore a correct one above b_max"
+            found.append(Message("reward.r_b", text))
         if self.r_f > (worst := self.wrong_min + self.r_b) + SLACK:
-            notes.append(f"reward.r_f is above {worst:g}: a malformed response can outscore a wrong one above b_max")
-        return notes
+            text = f"is above {worst:g}: a malformed response can outscore a wrong one above b_max"
+            found.append(Message("reward.r_f", text))
+        return found
 
     def schedule(self, progress: float) -> dict[str, float]:
         return {"alpha": self.alpha(progress)}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import undone_verdict
 from budgetrl.rewards.group import right
@@ -54,7 +55,7 @@ class ThinkPrune(Reward):
             "over_limit": [-1.0 if right(outcome) and outcome.length > limit else 0.0 for outcome in group],
         }
 
-    def faults(self, how: Learning) -> list[str]:
+    def errors(self, how: Learning) -> list[Message]:
         """Parts of equal weight, one of which takes back what right answers earn."""
         return [undone_verdict(self)] if how.per_component else []
 

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from budgetrl.core.records import Completion, Outcome, Problem
 from budgetrl.formats.formats import ResponseFormat
+from budgetrl.grading.repetition import repetition
+from budgetrl.grading.rows import Row, verdict_columns
 from budgetrl.grading.verifier import Verdict, Verifier
 from budgetrl.policy.codec import Prompt, Reading, TextCodec
 from budgetrl.rollout.engine import RolloutEngine, Sampling
@@ -91,11 +93,15 @@ class Collector:
         )
 
 
-def repetition(ids: Sequence[int], n: int) -> float:
-    """The share of n-grams of a text that stood there before: 1 - distinct / all; 0 for fewer than n tokens.
-
-    >>> repetition([1, 2, 1, 2, 1], 2)
-    0.5
-    """
-    ngrams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
-    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+def completion_row(sample: Sample) -> Row:
+    """What completions.jsonl says about a sample."""
+    problem, outcome = sample.problem, asdict(sample.outcome)
+    outcome["b_max"] = None if math.isinf(outcome["b_max"]) else outcome["b_max"]
+    return {
+        "problem_id": problem.id,
+        "problem": problem.problem,
+        "answer": problem.answer,
+        "text": sample.reading.text,
+        **outcome,
+        **verdict_columns(sample.verdict, sample.outcome.truncated),
+    }

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any, TextIO
 from budgetrl.core.errors import RequestError
 
 Row = Mapping[str, Any]
+
+HASHES = "hashes.json"
+"""What an evaluation leaves beside its result: for each data set the hashes of what its numbers depend on."""
 
 
 class RunFolder:
@@ -23,6 +27,8 @@ class RunFolder:
         self.writes = writes
         self._open: dict[Path, TextIO] = {}
         self.config = self.path / "config.yaml"
+        self.evaluation = self.path / "evaluation.yaml"
+        """In a regraded evaluation: the configuration of the first."""
         self.plan = self.path / "plan.json"
         self.environment = self.path / "env.json"
         self.launch_script = self.path / "launch.sh"
@@ -31,6 +37,7 @@ class RunFolder:
         self.completions = self.path / "completions.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.result = self.path / "result.json"
+        self.hashes = self.path / HASHES
         self.report = self.path / "report.md"
         self.figures = self.path / "figures"
         self.logs = self.path / "logs"
@@ -52,8 +59,12 @@ class RunFolder:
         """The log file of a rank."""
         return self.logs / f"rank{rank}.log"
 
+    def part(self, name: str) -> "RunFolder":
+        """The folder of a run inside this one, such as a pipeline's `grpo/`, to be read."""
+        return RunFolder(self.path / name, writes=False)
+
     def child(self, name: str) -> "RunFolder":
-        """The sub-run folder of a pipeline, such as `grpo/`; all of them work on the same data."""
+        """The folder of a run inside this one, to be written; all of them work on the same data."""
         folder = RunFolder(self.path / name, self.writes)
         folder.fingerprints = self.fingerprints
         folder.create()
@@ -82,6 +93,11 @@ class RunFolder:
         if self.writes:
             write_json(self.path / name, value)
 
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of this run, whole or not at all."""
+        if self.writes:
+            write_atomically(path, text)
+
     def truncate_after(self, step: int) -> None:
         """Drop the rows of later steps, written after the checkpoint that training resumes from."""
         self.close()
@@ -97,6 +113,12 @@ class RunFolder:
         if self.writes and name not in known:
             write_json(self.fingerprints, {**known, name: fingerprint})
         return known.get(name, fingerprint) == fingerprint
+
+    def clear_states(self) -> None:
+        """Drop what is only there to resume from, once the result is written; the policies stay."""
+        if self.writes:
+            for state in [*self.checkpoints.glob("state-*"), *self.checkpoints.glob("partial-*")]:
+                shutil.rmtree(state)
 
     def write_result(self, result: Mapping[str, float]) -> None:
         """The final numbers. Written last: from here on the run is finished."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,21 @@ PACKAGES = (
 )  # fmt: skip
 
 
+@cache
 def count_gpus() -> int:
-    """Visible GPUs, counted without taking memory on any."""
-    import torch  # takes seconds to import, which only callers should pay
+    """Visible GPUs, counted without torch and without taking memory on any.
 
-    return torch.cuda.device_count()
+    NVIDIA's, by its driver's tool; CUDA_VISIBLE_DEVICES says which of them are visible. Others are not counted: say
+    launch.ranks there.
+    """
+    listed = output_of("nvidia-smi", "--list-gpus")
+    here = sum(line.startswith("GPU ") for line in (listed or "").splitlines())
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return here
+    # As CUDA reads it: what stands behind a name that is not there is not visible either.
+    names = [name.strip() for name in chosen.split(",")]
+    return min(here, next((n for n, name in enumerate(names) if name in ("", "-1")), len(names)))
 
 
 def count_cores() -> int:

@@ -5,13 +5,15 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
 from budgetrl.core.checks import nearest
+from budgetrl.core.errors import SettingError
+from budgetrl.core.messages import Message
 from budgetrl.data.problems import DatasetSettings
 from budgetrl.rewards.registry import reward_class
 from budgetrl.rewards.reward import Reward
@@ -20,11 +22,11 @@ from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.launch import LaunchSettings
 from budgetrl.settings.model import ModelSettings
-from budgetrl.settings.rollout import AnyRollout, OpenAISettings, rollout_class
+from budgetrl.settings.rollout import AnyRollout, rollout_class
+from budgetrl.settings.stages.base import StageSettings, missing_files
+from budgetrl.settings.stages.registry import stage_class
 from budgetrl.settings.strict import ConfigError, build, to_plain
 from budgetrl.settings.zero import ZeroSettings
-from budgetrl.stages.base import Job, Stage, missing_files
-from budgetrl.stages.registry import stage_class
 
 MODES = ("run", "dry")
 
@@ -37,7 +39,7 @@ class RunSettings:
     """The run folder; null derives its name from the configuration, below `root`."""
     root: str = "runs"
     """Folder of the derived run folders; in a multirun it is hydra.sweep.dir."""
-    objective: str | None = None
+    metric: str | None = None
     """The key of result.json that a sweeper optimizes; null for none."""
 
 
@@ -45,7 +47,7 @@ class RunSettings:
 class Config:
     """Everything about one run."""
 
-    stage: Stage
+    stage: StageSettings
     model: ModelSettings
     dataset: DatasetSettings
     reward: Reward
@@ -62,9 +64,13 @@ class Config:
     mode: str = "run"
     """run, or dry: print and write the plan, then stop."""
 
-    def job(self) -> Job:
-        """What the stage gets to see."""
-        return Job(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Job)})
+    def with_model(self, path: Path) -> "Config":
+        """The same with the checkpoint in a folder as its model."""
+        return replace(self, model=replace(self.model, path=str(path), revision=None))
+
+    def inner_run(self, stage: StageSettings, folder: Path) -> "Config":
+        """The configuration of a run of `stage` inside this one, in a folder of its own."""
+        return replace(self, stage=stage, run=replace(self.run, dir=str(folder)))
 
 
 def load_config(mapping: Mapping[str, Any]) -> Config:
@@ -111,25 +117,34 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
 
 
-def check(config: Config) -> list[str]:
-    """What cannot work in this combination of parts: one line each, beginning with a dotted key."""
-    faults = {
-        "slurm has taken has no number to optimize yet; use another launch": config.launch.name == "slurm",
-        "waits for others has no number to optimize yet; set launch.at_once=1": config.launch.at_once > 1,
-    }
-    wanted = config.run.objective is not None
-    ours = [f"run.objective: a job that {fault}" for fault, holds in faults.items() if wanted and holds]
-    job = config.job()
-    return [*ours, *_server_faults(config), *missing_files(config.stage.reads(job), job), *config.stage.check(job)]
+def errors(config: Config) -> list[Message]:
+    """What cannot work in this combination of parts."""
+    missing = missing_files(config.stage.reads(config), config)
+    return [*_metric_errors(config), *_server_errors(config), *missing, *config.stage.errors(config)]
 
 
-def _server_faults(config: Config) -> list[str]:
-    if not isinstance(config.rollout, OpenAISettings) or config.stage.served or not config.stage.runs_model:
+def _metric_errors(config: Config) -> list[Message]:
+    if config.run.metric is None:
         return []
-    return [
-        f"rollout: stage={config.stage.name} writes with the model that it trains, which no server has; "
-        "use rollout=native, or rollout=transformers"
-    ]
+    found = []
+    if config.launch.name == "slurm":
+        found.append(
+            Message("run.metric", "a job that slurm has taken has no number to optimize yet", "use another launch")
+        )
+    if config.launch.at_once > 1:
+        found.append(
+            Message("run.metric", "a job that waits for others has no number to optimize yet", "set launch.at_once=1")
+        )
+    return found
+
+
+def _server_errors(config: Config) -> list[Message]:
+    """A server has the model that it was started with, never the weights in training here."""
+    work = config.stage.workload(config)
+    if not config.rollout.is_remote or not work.generates_with_trained_weights:
+        return []
+    text = f"stage={config.stage.name} generates with the weights being trained, which no server has"
+    return [Message("rollout", text, "use rollout=native or rollout=transformers")]
 
 
 def run_name(config: Config) -> str:
@@ -155,7 +170,7 @@ class _Top:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise ValueError(f"mode: must be {' or '.join(MODES)}, got {self.mode!r}; {nearest(self.mode, MODES)}")
+            raise SettingError("mode", f"must be {' or '.join(MODES)}, got {self.mode!r}; {nearest(self.mode, MODES)}")
 
 
 _PARTS: dict[str, type] = {
@@ -187,5 +202,5 @@ def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -
         raise ConfigError(f"{key}.name: must be given, as the name of a {key}")
     try:
         return find(name)
-    except ValueError as error:
-        raise ConfigError(f"{key}.{error}") from None
+    except SettingError as error:
+        raise ConfigError(error.message.below(key)) from None

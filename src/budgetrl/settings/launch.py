@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from budgetrl.core.checks import nearest
-from budgetrl.core.errors import RequestError
+from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.runs.machine import count_cores, count_gpus
 
 LAUNCHERS = ("local", "deepspeed", "slurm")
@@ -45,20 +45,20 @@ class LaunchSettings:
 
     def __post_init__(self) -> None:
         if self.name not in LAUNCHERS:
-            raise ValueError(f"name: {self.name!r} is not a launcher; {nearest(self.name, LAUNCHERS)}")
+            raise SettingError("name", f"{self.name!r} is not a launcher; {nearest(self.name, LAUNCHERS)}")
         for key in ("ranks", "threads", "at_once", "nodes"):
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ValueError(f"{key}: must be at least 1, got {value}")
+                raise SettingError(key, f"must be at least 1, got {value}")
         if self.grace_seconds < 0:
-            raise ValueError(f"grace_seconds: must not be negative, got {self.grace_seconds}")
+            raise SettingError("grace_seconds", f"must not be negative, got {self.grace_seconds}")
         for part in dataclasses.fields(self):
             launchers, value = _READ_BY.get(part.name, LAUNCHERS), getattr(self, part.name)
             default = [] if part.default is dataclasses.MISSING else part.default
             if self.name not in launchers and value != default:
-                raise ValueError(f"{part.name}: is for launch={' or launch='.join(launchers)}, not {self.name}")
+                raise SettingError(part.name, f"is for launch={' or launch='.join(launchers)}, not {self.name}")
         if self.name == "slurm" and self.ranks is None:
-            raise ValueError("ranks: must be given for slurm, whose nodes' GPUs cannot be counted from here")
+            raise SettingError("ranks", "must be given for slurm, whose nodes' GPUs cannot be counted from here")
 
     def ranks_per_machine(self) -> int:
         """Processes on each machine."""

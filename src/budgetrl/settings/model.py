@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from budgetrl.core.errors import SettingError
 from budgetrl.data.mini.tasks import TASKS
 from budgetrl.formats.formats import FORMATS, DifficultyFormat, ResponseFormat
 
@@ -42,13 +43,13 @@ class ModelSettings:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise ValueError(f"dtype: must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+            raise SettingError("dtype", f"must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.prompt_budget_instruction and "{budget}" not in self.prompt_budget_instruction:
-            raise ValueError("prompt_budget_instruction: must say {budget} where the number of tokens is to stand")
+            raise SettingError("prompt_budget_instruction", "must say {budget} where the number of tokens is to stand")
         if len({tag.strip() for tag in self.difficulty_tags} - {""}) < 2:
-            raise ValueError("difficulty_tags: must be two different texts, for easy and for hard")
+            raise SettingError("difficulty_tags", "must be two different texts, for easy and for hard")
         if self.length not in LENGTHS:
-            raise ValueError(f"length: must be one of {', '.join(LENGTHS)}, got {self.length!r}")
+            raise SettingError("length", f"must be one of {', '.join(LENGTHS)}, got {self.length!r}")
 
     def response_format(self, name: str) -> ResponseFormat:
         """The response format of a name, with this model's own tags."""

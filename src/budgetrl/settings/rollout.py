@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from budgetrl.core.checks import require, require_option, require_range
+from budgetrl.core.errors import SettingError
+from budgetrl.core.messages import Message
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,19 @@ class RolloutSettings:
     batch_size: int = 128
     """Most completions decoded at once on one device."""
 
+    is_remote: ClassVar[bool] = False
+    """Whether the model runs behind a server rather than on this machine's devices."""
+
     def __post_init__(self) -> None:
         require_range(self, 1, math.inf, "batch_size")
+
+    def server(self, ranks: int) -> dict[str, object]:
+        """What a plan says of the server; nothing, since there is none."""
+        return {}
+
+    def warnings(self, temperature: float) -> list[Message]:
+        """What looks unintended about generating at this temperature."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class OpenAISettings:
     api_key_env: str | None = None
     """Environment variable that holds the key, on each rank; null: the server asks for none."""
 
+    is_remote: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require(
             self.url.startswith(("http://", "https://")), "url", f"{self.url!r} does not begin with http:// or https://"
@@ -50,8 +66,22 @@ class OpenAISettings:
 
     @property
     def batch_size(self) -> int:
-        """Completions that are written at once."""
+        """Completions that are generated at once."""
         return self.concurrency
+
+    def server(self, ranks: int) -> dict[str, object]:
+        """What a plan says of the server."""
+        return {"url": self.url, "requests at once": self.concurrency * ranks}
+
+    def warnings(self, temperature: float) -> list[Message]:
+        """What looks unintended about generating at this temperature."""
+        if self.prompts != "text" or temperature <= 0:
+            return []
+        text = (
+            "text leaves sampling to the server, and transformers serve is greedy at any temperature unless the "
+            "model's generation_config.json has do_sample"
+        )
+        return [Message("rollout.prompts", text)]
 
 
 PROMPTS = ("ids", "text")
@@ -66,7 +96,7 @@ SPECS: dict[str, type[AnyRollout]] = {
 
 
 def rollout_class(name: str) -> type[AnyRollout]:
-    """The settings that an engine has. Raises ValueError for a name that there is none of."""
+    """The settings that an engine has. SettingError for a name that there is none of."""
     if name not in SPECS:
-        raise ValueError(f"name: no engine is called {name!r}; there are {', '.join(SPECS)}")
+        raise SettingError("name", f"no engine is called {name!r}; there are {', '.join(SPECS)}")
     return SPECS[name]

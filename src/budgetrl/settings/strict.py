@@ -1,7 +1,6 @@
 """A mapping in, one frozen dataclass out, or one line saying which dotted key is wrong."""
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -10,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from budgetrl.core.checks import nearest
-from budgetrl.core.errors import RequestError
+from budgetrl.core.errors import RequestError, SettingError
+from budgetrl.core.messages import Message
 from budgetrl.runs.identity import flatten
 
 T = TypeVar("T")
@@ -53,8 +53,10 @@ def _explained(part: type, node: Mapping[str, Any], at: str) -> Iterator[None]:
         raise ConfigError(_unknown_key(OmegaConf.structured(part), str(error.full_key), at)) from None
     except OmegaConfBaseException as error:
         raise ConfigError(_mistyped(error, node, at)) from None
-    except ValueError as error:
-        raise ConfigError(_refusal(part, str(error), at)) from None
+    except SettingError as error:
+        raise ConfigError(error.message.below(at)) from None
+    except ValueError as error:  # of a part of the user's own, which may say what it likes
+        raise ConfigError(Message(at, str(error))) from None
 
 
 def to_plain(node: Any) -> dict[str, Any]:
@@ -105,15 +107,6 @@ def _unknown_key(schema: DictConfig, key: str, at: str) -> str:
     place = _join(at, above)
     names = [_join(place, str(name)) for name in siblings]
     return f"{_join(place, wrong)}: there is no such key; {nearest(_join(place, wrong), names)}"
-
-
-def _refusal(part: type, message: str, at: str) -> str:
-    """A part's own refusal, with the group before the field that it names first."""
-    word = re.match(r"\w*", message)
-    names = {f.name for f in dataclasses.fields(part)}
-    if word and word.group() in names:
-        return _join(at, message)
-    return message if message.startswith(f"{at}.") else f"{at}: {message}"
 
 
 def _join(above: str, below: str) -> str:

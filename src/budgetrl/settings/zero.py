@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from budgetrl.core.errors import SettingError
+
 STAGES = (0, 1, 2, 3)
 
 
@@ -18,10 +20,10 @@ class ZeroSettings:
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
-            raise ValueError(f"stage: must be 0, 1, 2 or 3, got {self.stage}")
+            raise SettingError("stage", f"must be 0, 1, 2 or 3, got {self.stage}")
         if self.offload_optimizer and self.stage == 0:
-            raise ValueError("offload_optimizer: needs stage 1, 2 or 3, which cut the optimizer's state up")
+            raise SettingError("offload_optimizer", "needs stage 1, 2 or 3, which cut the optimizer's state up")
         if self.offload_parameters and self.stage != 3:
-            raise ValueError(
-                f"offload_parameters: needs stage 3, which cuts the weights up; this is stage {self.stage}"
+            raise SettingError(
+                "offload_parameters", f"needs stage 3, which cuts the weights up; this is stage {self.stage}"
             )

@@ -1,1 +1,1 @@
-"""One file per stage. A stage is a frozen dataclass: its fields are its configuration, `run` does the job."""
+"""What the stages do: one module each, whose `run` reads top to bottom. Their settings are in `settings.stages`."""

@@ -2,88 +2,40 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import ClassVar
 
-from budgetrl.core.checks import require_count, require_option, require_range
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
-from budgetrl.data.problems import count_problems
-from budgetrl.data.spec import DatasetSettings, Split
-from budgetrl.formats.formats import FORMATS
+from budgetrl.data.usable import problems_of
+from budgetrl.grading.rows import Row
+from budgetrl.grading.verifier import open_verifier
 from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.generation import asked_budgets, load_collector, seeds_for, work_through
+from budgetrl.runs.context import Context
 from budgetrl.runs.folder import read_rows
-from budgetrl.stages.base import Context, Job, Stage, token_lines
-from budgetrl.stages.generation import (
-    asked_budgets,
-    load_collector,
-    open_verifier,
-    problems_of,
-    seeds_for,
-    work_through,
-)
-from budgetrl.stages.rows import Row
-
-LABELS = "labels.jsonl"
+from budgetrl.settings.config import Config
+from budgetrl.settings.stages.label import LABELS, Label
 
 
-@dataclass(frozen=True)
-class Label(Stage):
-    """b_max is the model's own length where it was right, and infinite where it was wrong (the paper,
-    Formula 5, with one sample a problem). Of several samples the shortest right one counts (ours): one
-    sample is often a long one, and then a long budget is not punished."""
+def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
+    """Label the training problems; returns `label_metrics`."""
+    fmt = config.model.response_format(stage.format)
+    with open_verifier(ctx) as verifier:
+        problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
+        rows = label(stage, problems, load_collector(fmt, stage, verifier, config, ctx), config, ctx)
+    return label_metrics(rows)
 
-    name: str = "label"
-    format: str = "plain"
-    """plain for a model before the cold start, budget for one after it."""
-    problems: int | None = 1600
-    """Most training problems; null for all."""
-    samples: int = 4
-    """Completions of each problem, the shortest right one of which counts. The paper: 1."""
-    temperature: float = 1.0
-    """0 is greedy. The paper does not say."""
-    max_new_tokens: int = 420
-    """Longest completion, in tokens."""
 
-    trains: ClassVar[bool] = False
-    served: ClassVar[bool] = True
+def label(stage: Label, problems: Sequence[Problem], collector: Collector, config: Config, ctx: Context) -> list[Row]:
+    """A row for each problem, in the run's labels file."""
 
-    def __post_init__(self) -> None:
-        require_option(self, list(FORMATS), "format")
-        require_range(self, 1, math.inf, "samples", "max_new_tokens")
-        require_range(self, 0, math.inf, "temperature")
-        require_count(self, "problems")
+    def work(share: Sequence[Problem]) -> list[list[Row]]:
+        budgets = asked_budgets(config, collector.fmt, "label", share)
+        groups = collector.collect(share, seeds_for(config, "label", share, stage.samples), budgets)
+        return [[_row(group, collector)] for group in groups]
 
-    def plan(self, job: Job) -> dict[str, object]:
-        own = {"problems": self.problems or "all", "completions a problem": self.samples}
-        return own | token_lines(self.most_written(job))
-
-    def most_written(self, job: Job) -> int | None:
-        """Tokens, if every completion runs into the limit; None where the problems are not counted yet."""
-        problems = count_problems(job.dataset, "train", self.problems)
-        return problems and problems * self.samples * self.max_new_tokens
-
-    def reads(self, job: Job) -> list[tuple[DatasetSettings, Split]]:
-        return [(job.dataset, "train")]
-
-    def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        fmt = job.model.response_format(self.format)
-        with open_verifier(ctx) as verifier:
-            problems = problems_of(job.dataset, "train", self.problems, verifier, ctx)
-            rows = self.label(problems, load_collector(fmt, self, verifier, job, ctx), job, ctx)
-        return label_metrics(rows)
-
-    def label(self, problems: Sequence[Problem], collector: Collector, job: Job, ctx: Context) -> list[Row]:
-        """A row for each problem, in the run's labels file."""
-
-        def work(share: Sequence[Problem]) -> list[list[Row]]:
-            budgets = asked_budgets(job, collector.fmt, "label", share)
-            groups = collector.collect(share, seeds_for(job, "label", share, self.samples), budgets)
-            return [[_row(group, collector)] for group in groups]
-
-        return work_through(problems, work, ctx.folder.path / LABELS, 1, "labeling", job, ctx)
+    return work_through(problems, work, ctx.folder.path / LABELS, 1, "labeling", config, ctx)
 
 
 def _row(group: Sequence[Sample], collector: Collector) -> Row:

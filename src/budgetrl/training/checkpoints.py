@@ -14,8 +14,11 @@ from pathlib import Path
 from budgetrl.core.errors import RequestError
 from budgetrl.formats.formats import ResponseFormat
 from budgetrl.policy.loading import Policy, save_pretrained
-from budgetrl.training.distributed import World
+from budgetrl.runs.world import World
 from budgetrl.training.engine import ZeroEngine
+
+LAST, BEST = "last", "best"
+"""Names of the policies that are kept: at the end of training, and of the highest reward in an evaluation."""
 
 _STATE = re.compile(r"state-(\d+)")
 
@@ -82,9 +85,3 @@ def _reach_disk(folder: Path) -> None:
         if path.is_file():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-
-
-def clear_states(folder: Path) -> None:
-    """Drop what is only there to resume from, once the result is written; the policies stay."""
-    for state in [*folder.glob("state-*"), *folder.glob("partial-*")]:
-        shutil.rmtree(state)

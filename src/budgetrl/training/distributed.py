@@ -16,15 +16,15 @@ COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
-class World:
-    """This rank among the others."""
+class TorchWorld:
+    """This rank among the others, joined through torch.distributed (`runs.world.World`)."""
 
     rank: int
     size: int
     device: torch.device
 
     @staticmethod
-    def join() -> "World":
+    def join() -> "TorchWorld":
         """Join the ranks that the launcher described in RANK, WORLD_SIZE, LOCAL_RANK and MASTER_*."""
         rank, size, local = (int(os.environ.get(k, d)) for k, d in _RANK_VARIABLES)
         cuda = torch.cuda.is_available()
@@ -40,7 +40,7 @@ class World:
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
             backend = "nccl" if cuda else "gloo"
             deepspeed.init_distributed(backend, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT, verbose=False)
-        return World(rank, size, device)
+        return TorchWorld(rank, size, device)
 
     @property
     def leads(self) -> bool:
@@ -74,3 +74,10 @@ class World:
 
 
 _RANK_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+
+
+def quiet_libraries() -> None:
+    """Switch off transformers' own progress bars, for loading and saving: they drown what is going on."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()

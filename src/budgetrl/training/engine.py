@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from budgetrl.policy.module import PolicyModule
+from budgetrl.runs.world import World
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.zero import ZeroSettings
 from budgetrl.training.batching import Batch
 from budgetrl.training.deepspeed_config import deepspeed_config
-from budgetrl.training.distributed import World
 
 T = TypeVar("T")
 

@@ -2,29 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from statistics import fmean
 from typing import Any
 
 from budgetrl.core.records import Outcome
 from budgetrl.grading.verifier import Verdict
-from budgetrl.rollout.collect import Sample
 
 Row = dict[str, Any]
-
-
-def completion_row(sample: Sample) -> Row:
-    """What completions.jsonl says about a sample."""
-    problem, outcome = sample.problem, asdict(sample.outcome)
-    outcome["b_max"] = None if math.isinf(outcome["b_max"]) else outcome["b_max"]
-    return {
-        "problem_id": problem.id,
-        "problem": problem.problem,
-        "answer": problem.answer,
-        "text": sample.reading.text,
-        **outcome,
-        **verdict_columns(sample.verdict, sample.outcome.truncated),
-    }
 
 
 def verdict_columns(verdict: Verdict, truncated: bool) -> Row:

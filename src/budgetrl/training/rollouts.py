@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
+from budgetrl.grading.rows import Row, verdict_columns, verification_rates
 from budgetrl.metrics.summary import batch_metrics
 from budgetrl.rewards.group import right
 from budgetrl.rewards.reward import Controller, Parts
-from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.collect import Collector, Sample, completion_row
 from budgetrl.settings.algorithm import Algorithm
-from budgetrl.stages.rows import Row, completion_row, verdict_columns, verification_rates
-from budgetrl.stages.writing import Written
 from budgetrl.training.advantages import Group, equal_share, group_advantages
 from budgetrl.training.batching import minibatches
 from budgetrl.training.policy_step import Experience
+from budgetrl.training.writing import Written
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Rollout:
     ) -> "Rollout":
         """Reward every group, let the reward's controller learn from them, and turn rewards into advantages: of
         groups that only fill the batch, 0."""
-        shape, samples_PG, informative = controller.shape, written.samples_PG, written.informative
+        reward, samples_PG, informative = controller.reward, written.samples_PG, written.informative
         outcomes_PG = [[sample.outcome for sample in group] for group in samples_PG]
-        rewards_PG = [shape(group, progress) for group in outcomes_PG]
-        parts_P = [shape.parts(group, progress) for group in outcomes_PG]
+        rewards_PG = [reward(group, progress) for group in outcomes_PG]
+        parts_P = [reward.parts(group, progress) for group in outcomes_PG]
         groups = [_group(*group) for group in zip(samples_PG, rewards_PG, parts_P, strict=True)]
         advantages_PG = group_advantages(groups[:informative], algorithm)
         advantages_PG += [[0.0] * len(group) for group in samples_PG[informative:]]
@@ -53,7 +53,7 @@ class Rollout:
             for sample, advantage in zip(group, advantages, strict=True)
         ]
         controller.update(outcomes_PG)
-        return Rollout(samples_PG, parts_P, rewards_PG, experience, shape.schedule(progress))
+        return Rollout(samples_PG, parts_P, rewards_PG, experience, reward.schedule(progress))
 
     @property
     def tokens(self) -> int:

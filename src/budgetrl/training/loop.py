@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from budgetrl.runs.context import Context
 from budgetrl.runs.folder import read_rows
 from budgetrl.runs.health import HealthMonitor
 from budgetrl.runs.stop import Stopped
-from budgetrl.stages.base import Context
 from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
+from budgetrl.grading.rows import Row, free_rows, outcomes_by_problem
 from budgetrl.metrics.summary import compare
-from budgetrl.report.comparable import HASHES, MUST_AGREE
-from budgetrl.runs.folder import read_rows
-from budgetrl.stages.rows import Row, free_rows, outcomes_by_problem
+from budgetrl.report.comparable import MUST_AGREE
+from budgetrl.runs.folder import HASHES, read_rows
 
 RowsBySet = Mapping[str, Sequence[Row]]
 _EVALUATION = ("result.json", "completions.jsonl", HASHES)
@@ -18,7 +19,8 @@ _FAULTS = {
     "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
     "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
     "measure": "counted tokens of {name} by another model.length or tokenizer, or did not say; evaluate both alike",
-    "grader": "graded {name} by other code; grade it anew (stage.regrade={folder}) and name what comes of it",
+    "grader": "graded {name} with another grader; grade it anew (stage=regrade stage.evaluation={folder}) and name what "
+    "comes of it",
 }
 
 
@@ -34,8 +36,8 @@ class Earlier:
     @staticmethod
     def read(folder: Path) -> "Earlier":
         """Raises RequestError where the folder holds no finished evaluation."""
-        for missing in missing_evaluation(folder):
-            raise RequestError(missing)
+        if missing := missing_evaluation("stage.against", folder):
+            raise RequestError(*missing)
         hashes = json.loads((folder / HASHES).read_text())
         return Earlier(folder, free_rows(read_rows(folder / "completions.jsonl")), hashes)
 
@@ -53,18 +55,11 @@ class Earlier:
                     raise RequestError(f"stage.against: {self.folder} {fault}")
 
 
-def missing_evaluation(folder: Path) -> list[str]:
-    """What a folder lacks that is to be compared with: one line, or none."""
+def missing_evaluation(key: str, folder: Path) -> list[Message]:
+    """What a folder lacks that is to hold a finished evaluation, as `key` says: one message, or none."""
     missing = [folder / name for name in _EVALUATION if not (folder / name).exists()]
-    return [no_evaluation("stage.against", path) for path in missing[:1]]
-
-
-def no_evaluation(key: str, missing: Path) -> str:
-    """What is said of a key whose folder is to hold a finished evaluation, and lacks a file of one."""
-    return (
-        f"{key}: there is no {missing}; name the folder of a finished stage=evaluate, or "
-        "initial or trained inside that of a pipeline"
-    )
+    hint = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
+    return [Message(key, f"there is no {path}", hint) for path in missing[:1]]
 
 
 def changes(before: RowsBySet, after: RowsBySet) -> dict[str, float]:

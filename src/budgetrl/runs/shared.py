@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from budgetrl.stages.base import Context
+from budgetrl.runs.context import Context
 
 POLL = 1.0
 """Seconds between two looks at whether another run has made the part."""

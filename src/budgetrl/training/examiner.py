@@ -12,9 +12,9 @@ from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rollout.collect import Collector
-from budgetrl.stages.base import Job
-from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks, seeds_for
-from budgetrl.stages.loop import Loop
+from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks, seeds_for
+from budgetrl.settings.config import Config
+from budgetrl.training.loop import Loop
 
 
 @dataclass
@@ -50,17 +50,17 @@ class Examiner:
     collector: Collector
     policy: Policy
     loop: Loop
-    shape: Reward
+    reward: Reward
     standing: Standing
-    job: Job
+    config: Config
 
     def __call__(self) -> dict[str, float]:
         """Metrics under `eval/<data set>/`. The result goes into `standing`, and the policy into `checkpoints/best`
         if its reward is the highest yet."""
         outcomes = self._outcomes()
-        rewards = [r for group in outcomes for r in self.shape(group, 1.0)]
+        rewards = [r for group in outcomes for r in self.reward(group, 1.0)]
         result = summarize(outcomes) | {"reward": fmean(rewards)}
-        name, standing = self.job.dataset.name, self.standing
+        name, standing = self.config.dataset.name, self.standing
         standing.controller.validate(outcomes)
         standing.result = {f"{name}/{key}": value for key, value in result.items()}
         if result["reward"] > standing.best:
@@ -69,13 +69,13 @@ class Examiner:
         return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
 
     def _outcomes(self) -> list[list[Outcome]]:
-        seeds = seeds_for(self.job, "examine", self.problems, 1)
-        asked = asked_budgets(self.job, self.collector.fmt, "examine", self.problems)
+        seeds = seeds_for(self.config, "examine", self.problems, 1)
+        asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
         with self.loop.engine.whole_weights():
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.loop.ctx.world)
         return [[sample.outcome for sample in group] for group in groups]
 
     def _keep(self) -> None:
-        job, fmt, run = self.job, self.collector.fmt, self.loop.ctx.folder.path.name
-        card = model_card(job.model, fmt, job.dataset.name, job.seed, run)
+        config, fmt, run = self.config, self.collector.fmt, self.loop.ctx.folder.path.name
+        card = model_card(config.model, fmt, config.dataset.name, config.seed, run)
         self.loop.saved.save_policy("best", self.policy, self.loop.engine, fmt, card)

@@ -11,8 +11,9 @@ from budgetrl.core.seeds import derive_seed
 from budgetrl.rewards.group import right
 from budgetrl.rewards.reward import Reward
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.stages.base import Context, Job
-from budgetrl.stages.generation import asked_budgets, collect_on_all_ranks
+from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks
+from budgetrl.runs.context import Context
+from budgetrl.settings.config import Config
 from budgetrl.training.advantages import all_equal
 
 Samples = Sequence[Sample]
@@ -52,15 +53,15 @@ class Writer:
     pool: Sequence[Problem]
     collector: Collector
     how: Batches
-    job: Job
+    config: Config
     ctx: Context
 
-    def __call__(self, step: int, shape: Reward, progress: float) -> "Written":
+    def __call__(self, step: int, reward: Reward, progress: float) -> "Written":
         """Those of this step and the next few; `step` counts from 0.
 
-        With dynamic sampling the verdicts, or what `shape` gives at this progress of training, say which are kept.
+        With dynamic sampling the verdicts, or what `reward` gives at this progress of training, say which are kept.
         """
-        algorithm, by = self.job.algorithm, self.job.algorithm.drop_equal_groups
+        algorithm, by = self.config.algorithm, self.config.algorithm.drop_equal_groups
         count = algorithm.optimizer_steps_per_rollout * self.how.prompts_per_step
 
         def write(attempt: int, missing: int) -> list[list[Sample]]:
@@ -68,7 +69,7 @@ class Writer:
 
         def values(group: Samples) -> Sequence[float]:
             outcomes = [sample.outcome for sample in group]
-            return [right(o) for o in outcomes] if by == "verdict" else shape(outcomes, progress)
+            return [right(o) for o in outcomes] if by == "verdict" else reward(outcomes, progress)
 
         if not algorithm.drops_groups:
             return Written(write(0, count), count, {})
@@ -77,15 +78,15 @@ class Writer:
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
         """A further attempt reads the endless list of problems as many whole trainings on."""
         start = (attempt * self.how.steps + step) * self.how.prompts_per_step
-        return draw(self.pool, start, count, self.job.seed)
+        return draw(self.pool, start, count, self.config.seed)
 
     def _write(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Sample]]:
         """The completions [P][G] of the problems; `first` is the place of the first one in the rollout."""
         seeds = [
-            [derive_seed(self.job.seed, "grpo", step, place, p.id, n) for n in range(self.how.group_size)]
+            [derive_seed(self.config.seed, "grpo", step, place, p.id, n) for n in range(self.how.group_size)]
             for place, p in enumerate(problems, start=first)
         ]
-        asked = asked_budgets(self.job, self.collector.fmt, f"grpo {step}", problems)
+        asked = asked_budgets(self.config, self.collector.fmt, f"grpo {step}", problems)
         return collect_on_all_ranks(self.collector, problems, seeds, asked, self.ctx.world)
 
 

@@ -12,13 +12,14 @@ from budgetrl.formats.formats import ResponseFormat
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.policy.module import PolicyModule
+from budgetrl.runs.context import Context
+from budgetrl.runs.world import World
+from budgetrl.settings.config import Config
 from budgetrl.settings.optimizer import Optimizer, learning_rate
-from budgetrl.stages.base import Context, Job
-from budgetrl.stages.loop import Loop
 from budgetrl.training.batching import Batch, collate, plan_ranks
 from budgetrl.training.checkpoints import Checkpoints
-from budgetrl.training.distributed import World
 from budgetrl.training.engine import ZeroEngine
+from budgetrl.training.loop import Loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,15 @@ class Fit:
     """The format that is learned, in which the checkpoint is to be asked."""
 
 
-def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, job: Job, ctx: Context) -> Path:
+def fit(
+    policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, config: Config, ctx: Context
+) -> Path:
     """Train on `examples_at(step)`, the same on every rank, for each step; returns `checkpoints/last`.
 
     Resumes from the newest state there is. The policy passed in is used up: under ZeRO-3 its weights
     are gone afterwards.
     """
-    engine = ZeroEngine(PolicyModule(policy.model), job.zero, how.optimizer, ctx.world)
+    engine = ZeroEngine(PolicyModule(policy.model), config.zero, how.optimizer, ctx.world)
     saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
     loop = Loop(ctx, engine, saved, how.steps, how.save_every)
     first = loop.resume()
@@ -72,7 +75,7 @@ def fit(policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fi
             metrics = {"loss": loss, "lr": lr, "grad_norm": norm, "time/tokens_per_second": speed}
             loop.finish_step(step + 1, metrics)
             bar.update(1, **metrics)
-    card = model_card(job.model, how.fmt, job.dataset.name, job.seed, ctx.folder.path.name)
+    card = model_card(config.model, how.fmt, config.dataset.name, config.seed, ctx.folder.path.name)
     last = saved.save_policy("last", policy, engine, how.fmt, card)
     engine.close()
     return last

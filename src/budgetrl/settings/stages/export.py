@@ -1,0 +1,37 @@
+"""`export`: the completions of evaluations, as another harness logs its own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from budgetrl.core.messages import Message
+from budgetrl.core.workload import Workload
+from budgetrl.report.reading import finished_runs
+from budgetrl.settings.stages.base import StageSettings
+from budgetrl.settings.stages.report import no_runs
+
+if TYPE_CHECKING:
+    from budgetrl.settings.config import Config
+
+
+@dataclass(frozen=True)
+class Export(StageSettings):
+    """A folder for each model that was evaluated, with a file of lm-evaluation-harness's samples for each pass."""
+
+    name: str = "export"
+    runs: str = "runs/*"
+    """Evaluations or pipelines, named as in stage=report."""
+
+    executor: ClassVar[str] = "budgetrl.stages.export"
+    reported: ClassVar[bool] = False
+    always_runs: ClassVar[bool] = True
+
+    def workload(self, config: "Config") -> Workload:
+        return Workload({"run folders": len(self.folders())})
+
+    def errors(self, config: "Config") -> list[Message]:
+        return no_runs(self.runs, self.folders())
+
+    def folders(self) -> list[Path]:
+        """The finished runs that `runs` stands for, by name."""
+        return finished_runs(self.runs)

@@ -1,0 +1,166 @@
+"""`grpo`: budget-guided group-relative policy optimization."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from budgetrl.core.checks import require_count, require_option, require_range
+from budgetrl.core.messages import Message
+from budgetrl.core.workload import Workload
+from budgetrl.formats.formats import FORMAT_NAMES
+from budgetrl.settings.model import MINI
+from budgetrl.settings.optimizer import Optimizer
+from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, format_errors, length_errors
+from budgetrl.settings.stages.label import Label
+
+if TYPE_CHECKING:
+    from budgetrl.settings.config import Config
+
+
+@dataclass(frozen=True)
+class Grpo(StageSettings):
+    """Roll out, reward, step: with `algorithm`, on the `reward`, of a model that knows the format."""
+
+    name: str = "grpo"
+    format: str = "auto"
+    """What the model is asked for: auto (what the reward reads, else plain), plain, budget, ..."""
+    steps: int = 240
+    """Optimizer steps."""
+    prompts_per_step: int = 16
+    """Prompts of an optimizer step, over all ranks."""
+    group_size: int = 8
+    """Completions of each prompt."""
+    tokens_per_device: int = 4096
+    """Most padded tokens in one micro-batch."""
+    max_new_tokens: int = 420
+    """Longest completion, in tokens; a longer one is cut off and counts as malformed."""
+    temperature: float = 1.0
+    """Of the rollouts."""
+    problems: int | None = 1600
+    """Most training problems; null for all."""
+    labels: str | None = None
+    """A labels.jsonl with b_max of each problem; null: the model is asked itself, before it is trained."""
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    """The learning rate and its schedule."""
+    eval_every: int = 60
+    """Steps between evaluations on held-out problems; 0: only at the end."""
+    eval_problems: int = 210
+    """Held-out problems of such an evaluation."""
+    save_every: int = 20
+    """Steps between states to resume from."""
+    log_every: int = 20
+    """Steps between groups written to completions.jsonl."""
+
+    executor: ClassVar[str] = "budgetrl.stages.grpo"
+
+    def __post_init__(self) -> None:
+        require_option(self, FORMAT_NAMES, "format")
+        counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
+        require_range(self, 1, math.inf, *counts, "eval_problems")
+        require_range(self, 2, math.inf, "group_size")
+        require_range(self, 0, math.inf, "eval_every")
+        require_count(self, "problems")
+        require_range(self, 1e-3, math.inf, "temperature")
+
+    def workload(self, config: "Config") -> Workload:
+        algorithm = config.algorithm
+        per_step = self.prompts_per_step * self.group_size
+        updates = algorithm.optimizer_steps_per_rollout
+        summary: dict[str, object] = {
+            "optimizer steps": self.steps,
+            "rollouts": math.ceil(self.steps / updates),
+            "labels": self._labels_from(config),
+            "prompts a step": self.prompts_per_step,
+            "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
+            "completions a rollout": per_step * updates,
+        }
+        if algorithm.drops_groups:
+            summary["rollouts to fill a batch, at most"] = algorithm.max_rollouts
+        summary["completions in all"] = per_step * self.steps
+        return Workload(
+            summary=summary,
+            trains=True,
+            generates=True,
+            generates_with_trained_weights=True,
+            generates_in_training=True,
+            holds_reference=algorithm.kl_coefficient > 0,
+            tokens_generated=self._tokens_generated(config),
+            tokens_trained=per_step * self.steps * self.max_new_tokens,
+            completion_limits={"stage.max_new_tokens": self.max_new_tokens},
+            micro_batches={"stage.tokens_per_device": self.tokens_per_device},
+        )
+
+    def _tokens_generated(self, config: "Config") -> int | None:
+        """Of rollouts, evaluations and labels, if every completion runs into the limit."""
+        attempts = config.algorithm.max_rollouts if config.algorithm.drops_groups else 1
+        rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
+        evaluations = sum(self.is_due(step, self.eval_every) for step in range(1, self.steps + 1))
+        own = (rollouts + self.eval_problems * evaluations) * self.max_new_tokens
+        if not config.reward.needs_b_max or self.labels:
+            return own
+        labels = self.labeling(config).workload(config).tokens_generated
+        return None if labels is None else own + labels
+
+    def reads(self, config: "Config") -> Reads:
+        return [(config.dataset, "train"), (config.dataset, "eval")]
+
+    def errors(self, config: "Config") -> list[Message]:
+        errors = format_errors(self.format, config)
+        errors += length_errors("stage.max_new_tokens", self.max_new_tokens, config)
+        errors += config.reward.errors(config.algorithm)
+        if config.reward.needs_validation and not self.eval_every:
+            text = f"reward={config.reward.name} learns from evaluations"
+            errors.append(Message("stage.eval_every", text, "set it to 1 or more"))
+        if self.labels and not Path(self.labels).is_file():
+            errors.append(Message("stage.labels", f"there is no file {self.labels}", "stage=label writes one"))
+        return errors
+
+    def warnings(self, config: "Config") -> list[Message]:
+        warnings = config.reward.too_long(self.max_new_tokens, "stage.max_new_tokens")
+        fmt = chosen_format(self.format, config)
+        if fmt.taught and fmt.name != "budget" and config.model.path in MINI:
+            text = f"the shipped model was not taught the {fmt.name} format"
+            warnings.append(Message("model.path", text, "stage=pipeline teaches it"))
+        if self.tokens_per_device < self.max_new_tokens:
+            text = "is below stage.max_new_tokens: long completions train one by one"
+            warnings.append(Message("stage.tokens_per_device", text))
+        if self.steps % config.algorithm.optimizer_steps_per_rollout:
+            text = "is no multiple of algorithm.optimizer_steps_per_rollout: the last rollout is cut"
+            warnings.append(Message("stage.steps", text))
+        return warnings + _algorithm_warnings(config)
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Whether something that is done every so many steps, and at the end, is done after `step`, counted from 1."""
+        return step == self.steps or (every > 0 and step % every == 0)
+
+    def labeling(self, config: "Config") -> Label:
+        """How the model is asked itself for reference lengths, with this stage's own limits."""
+        fmt = chosen_format(self.format, config).name
+        return Label(format=fmt, problems=self.problems, max_new_tokens=self.max_new_tokens)
+
+    def _labels_from(self, config: "Config") -> str:
+        if not config.reward.needs_b_max:
+            return "not needed"
+        return self.labels or f"asked of the model first, {Label.samples} completions a problem"
+
+
+def _algorithm_warnings(config: "Config") -> list[Message]:
+    algorithm, warnings = config.algorithm, []
+    if config.reward.needs_format == "budget" and not algorithm.budget_entropy_start:
+        warnings.append(
+            Message(
+                "algorithm.budget_entropy_start",
+                "0 lets budgets lock onto one number",
+                "algorithm=budget_grpo or algorithm.budget_entropy_start=... avoids it",
+            )
+        )
+    if algorithm.mismatch.endswith("mask") and not algorithm.mismatch_floor:
+        warnings.append(
+            Message(
+                "algorithm.mismatch_floor",
+                f"0 makes {algorithm.mismatch} cut above mismatch_cap alone",
+                "IcePop's masks go from 0.5 to 5",
+            )
+        )
+    return warnings

@@ -1,0 +1,75 @@
+"""`pretrain`: make the base model of a generated task from nothing, on solutions that the task writes."""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from budgetrl.core.checks import require_option, require_range
+from budgetrl.core.messages import Message
+from budgetrl.core.workload import Workload
+from budgetrl.data.mini.model import BUDGET_STYLES
+from budgetrl.data.mini.tasks import TASKS
+from budgetrl.settings.optimizer import Optimizer
+from budgetrl.settings.stages.base import Reads, StageSettings
+from budgetrl.settings.stages.evaluate import Evaluate
+
+if TYPE_CHECKING:
+    from budgetrl.settings.config import Config
+
+
+@dataclass(frozen=True)
+class Pretrain(StageSettings):
+    """From scratch on the task that the data set is of. A share of the prompts carries a length hint, and the solution
+    then plans the number of re-checks that comes closest: what later makes budgets controllable."""
+
+    name: str = "pretrain"
+    budget_style: str = "grid"
+    """How the tokenizer writes budgets: grid (one token each) or digits."""
+    steps: int = 7000
+    """Optimizer steps."""
+    tokens_per_step: int = 4096
+    """Padded tokens an optimizer step."""
+    tokens_per_device: int = 4096
+    """Most padded tokens in one micro-batch."""
+    hinted_share: float = 0.5
+    """Share of prompts with a length hint."""
+    decision_weight: float = 5.0
+    """Loss weight of the words that decide the length; the others weigh 1."""
+    decision_weight_until: float = 0.8
+    """Share of the steps after which they weigh 1 too."""
+    optimizer: Optimizer = field(default_factory=lambda: Optimizer(5e-3, 100, "cosine", 0.02, (0.9, 0.95), 0.01))
+    """The learning rate and its schedule."""
+    save_every: int = 500
+    """Steps between states to resume from."""
+
+    executor: ClassVar[str] = "budgetrl.stages.pretrain"
+
+    def __post_init__(self) -> None:
+        require_option(self, BUDGET_STYLES, "budget_style")
+        require_range(self, 1, math.inf, "steps", "tokens_per_step", "tokens_per_device", "save_every")
+        require_range(self, 0, 1, "hinted_share", "decision_weight_until")
+
+    def workload(self, config: "Config") -> Workload:
+        tokens = self.steps * self.tokens_per_step
+        return Workload(
+            summary={"optimizer steps": self.steps, "padded tokens": tokens},
+            trains=True,
+            generates=True,
+            generates_with_trained_weights=True,
+            tokens_generated=self.check().workload(config).tokens_generated,
+            tokens_trained=tokens,
+            completion_limits={},
+            micro_batches={"stage.tokens_per_device": self.tokens_per_device},
+        )
+
+    def errors(self, config: "Config") -> list[Message]:
+        if config.dataset.source in TASKS:
+            return []
+        return [Message("dataset.source", "stage=pretrain needs a generated task", f"take one of {', '.join(TASKS)}")]
+
+    def reads(self, config: "Config") -> Reads:
+        return self.check().reads(config)
+
+    def check(self) -> Evaluate:
+        """How the base model is measured at the end: as it is, on held-out problems."""
+        return Evaluate(format="plain")

@@ -1,0 +1,13 @@
+"""`draw_reward`: a picture of a reward."""
+
+from budgetrl.report import figures
+from budgetrl.runs.context import Context
+from budgetrl.settings.config import Config
+from budgetrl.settings.stages.draw_reward import DrawReward
+
+
+def run(stage: DrawReward, config: Config, ctx: Context) -> dict[str, float]:
+    """Draw the configured reward; there are no numbers to return."""
+    figure = figures.reward_shape(config.reward, stage.longest)
+    ctx.say(f"figure: {figures.save(figure, ctx.folder.figures / 'reward.png')}")
+    return {}
