@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from budgetrl.data.mini.model import CHECKPOINTS
+from budgetrl.data.mini.tasks import CHECKPOINTS
 
 
 def ship(run: Path, task: str, name: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.mini.model import CHECKPOINTS
+from budgetrl.data.mini.tasks import CHECKPOINTS
 from budgetrl.settings.model import MINI, ModelSettings
 
 LOGITS_PER_CHUNK = 2**27

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.mini.model import CHECKPOINTS
+from budgetrl.data.mini.tasks import CHECKPOINTS
 from budgetrl.formats.formats import ResponseFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.template import rewritten, with_think

@@ -10,7 +10,6 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.problems import count_problems
 from budgetrl.formats.formats import FORMAT_NAMES
-from budgetrl.report.against import missing_evaluation
 from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, evaluated_sets, format_errors
 
 if TYPE_CHECKING:
@@ -93,4 +92,8 @@ class Evaluate(StageSettings):
         return format_errors(self.format, config) if fmt.budget_in == "prompt" else []
 
     def warnings(self, config: "Config") -> list[Message]:
-        return [] if self.against is None else missing_evaluation("stage.against", Path(self.against))
+        if self.against is None:
+            return []
+        from budgetrl.report.against import missing_evaluation  # numpy and scipy, which take a while to import
+
+        return missing_evaluation("stage.against", Path(self.against))
