@@ -74,8 +74,8 @@ def test_gauss_follows_its_formula(alpha: float) -> None:
 def test_gauss_has_no_cliff_past_the_best_length() -> None:
     cosine, gauss = constant(0.1), constant(0.1, BudgetGauss)
     just_past, best = outcome(True, 899), outcome(True, 900)
-    assert worth(cosine, best) - reward(cosine, just_past) == pytest.approx(0.5)
-    assert worth(gauss, best) - reward(gauss, just_past) < 1e-3
+    assert worth(cosine, best) - worth(cosine, just_past) == pytest.approx(0.5)
+    assert worth(gauss, best) - worth(gauss, just_past) < 1e-3
 
 
 def test_parts_of_a_group() -> None:
