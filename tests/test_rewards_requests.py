@@ -13,7 +13,7 @@ import yaml
 
 import test_rewards_per_component as per_component
 import test_rewards_all as every_reward
-from budgetrl import __main__ as entry
+from budgetrl.cli import main as entry
 from budgetrl.cli.compose import check_request
 from budgetrl.rewards.registry import reward_names
 from budgetrl.settings.strict import ConfigError
