@@ -44,5 +44,36 @@ def nearest(wrong: str, valid: Iterable[str]) -> str:
     ('did you mean grpo?', 'there are lr, steps')
     """
     names = sorted(valid)
+    close = _closest(wrong, names)
+    return f"did you mean {close}?" if close else f"there are {', '.join(names) or 'none'}"
+
+
+def nearest_key(wrong: str, valid: Iterable[str]) -> str:
+    """A hint at the dotted key that was probably meant, or at all keys of its group.
+
+    A long common group makes two keys look alike that have nothing to do with each other, so that the last parts are
+    compared first: within the group, then anywhere.
+
+    >>> keys = ["reward.r_b", "stage.optimizer.lr", "stage.optimizer.warmup", "stage.steps"]
+    >>> nearest_key("stage.stepz", keys), nearest_key("stage.lr", keys)
+    ('did you mean stage.steps?', 'did you mean stage.optimizer.lr?')
+    >>> nearest_key("stag.steps", keys), nearest_key("stage.momentum", keys)
+    ('did you mean stage.steps?', 'stage has optimizer, steps')
+    """
+    names = sorted(valid)
+    group, _, last = wrong.rpartition(".")
+    below = group + "." if group else ""
+    siblings = sorted({name.removeprefix(below).partition(".")[0] for name in names if name.startswith(below)})
+    if close := _closest(last, siblings):
+        return f"did you mean {below}{close}?"
+    elsewhere = [name for name in names if name.rpartition(".")[2] == last]
+    if close := _closest(wrong, elsewhere):
+        return f"did you mean {close}?"
+    if siblings:
+        return f"{group} has {', '.join(siblings)}" if group else f"there are {', '.join(siblings)}"
+    return f"the groups are {', '.join(sorted({name.partition('.')[0] for name in names if '.' in name}))}"
+
+
+def _closest(wrong: str, names: list[str]) -> str | None:
     close = difflib.get_close_matches(wrong, names, n=1, cutoff=CLOSE)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"
+    return close[0] if close else None

@@ -14,18 +14,19 @@ from omegaconf import MISSING, OmegaConf
 from budgetrl.core.checks import nearest
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
-from budgetrl.data.problems import DatasetSettings
+from budgetrl.data.spec import DatasetSettings
 from budgetrl.rewards.registry import reward_class
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.identity import flatten, identity
 from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
-from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.auto import Rule
+from budgetrl.settings.launch import LaunchSettings, launch_class
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.rollout import AnyRollout, rollout_class
 from budgetrl.settings.stages.base import StageSettings, missing_files
 from budgetrl.settings.stages.registry import stage_class
-from budgetrl.settings.strict import ConfigError, build, to_plain
+from budgetrl.settings.strict import ConfigError, build, to_plain, unknown_key
 from budgetrl.settings.zero import ZeroSettings
 
 MODES = ("run", "dry")
@@ -73,8 +74,10 @@ class Config:
         return replace(self, stage=stage, run=replace(self.run, dir=str(folder)))
 
 
-def load_config(mapping: Mapping[str, Any]) -> Config:
+def load_config(mapping: Mapping[str, Any], open_keys: dict[str, Rule] | None = None) -> Config:
     """Check a whole configuration, as `config.yaml` holds it, and build it.
+
+    A request may also have `auto` in some settings: `open_keys` then takes their keys, and numbers stand in.
 
     Raises:
         ConfigError: for an unknown key, a missing or mistyped value, or one that its part refuses.
@@ -82,19 +85,18 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     known = [f.name for f in dataclasses.fields(Config)]
     for key in mapping:
         if key not in known:
-            dotted = next(iter(flatten({key: mapping[key]})))
-            raise ConfigError(f"{dotted}: there is no such key; {nearest(str(key), known)}")
+            raise unknown_key(str(key), known)
     for key, value in flatten(mapping).items():
-        if value == MISSING:  # merged, it would count as "take the default"
-            raise ConfigError(f"{key}: a value must be given")
+        if value == MISSING:
+            raise ConfigError(Message(key, "a value must be given"))
     top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
-    parts = {key: build(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
-    chosen = {key: build(_chosen(key, mapping, find), mapping.get(key, {}), key) for key, find in _CHOSEN.items()}
+    classes = {**_PARTS, **{key: _chosen(key, mapping, find) for key, find in _CHOSEN.items()}}
+    parts = {key: build(part, mapping.get(key, {}), key, open_keys) for key, part in classes.items()}
     sets = {
         str(name): build(DatasetSettings, node, f"eval_datasets.{name}")
         for name, node in mapping.get("eval_datasets", {}).items()
     }
-    return Config(seed=top.seed, mode=top.mode, eval_datasets=sets, **parts, **chosen)
+    return Config(seed=top.seed, mode=top.mode, eval_datasets=sets, **parts)
 
 
 def read_config(path: Path) -> Config:
@@ -127,11 +129,11 @@ def _metric_errors(config: Config) -> list[Message]:
     if config.run.metric is None:
         return []
     found = []
-    if config.launch.name == "slurm":
+    if config.launch.is_submitted:
         found.append(
-            Message("run.metric", "a job that slurm has taken has no number to optimize yet", "use another launch")
+            Message("run.metric", "a job that is only submitted has no number to optimize yet", "use another launch")
         )
-    if config.launch.at_once > 1:
+    if config.launch.jobs_at_once() > 1:
         found.append(
             Message("run.metric", "a job that waits for others has no number to optimize yet", "set launch.at_once=1")
         )
@@ -178,18 +180,18 @@ _PARTS: dict[str, type] = {
     "dataset": DatasetSettings,
     "algorithm": Algorithm,
     "zero": ZeroSettings,
-    "launch": LaunchSettings,
     "tracking": TrackingSettings,
     "run": RunSettings,
 }
 _CHOSEN: dict[str, Callable[[str], type]] = {
     "rollout": rollout_class,
+    "launch": launch_class,
     "reward": reward_class,
     "stage": stage_class,
 }
-"""Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
+"""Groups whose `name` says which class they are."""
 
-_USUAL = {"rollout": "native"}
+_USUAL = {"rollout": "native", "launch": "local"}
 """The name in a group that gives none."""
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
+from budgetrl.settings.auto import Rule, may_be_auto
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class RolloutSettings:
 
     name: str = "native"
     """native or transformers."""
-    batch_size: int = 128
+    batch_size: int = may_be_auto(128, Rule.ROWS)
     """Most completions decoded at once on one device."""
 
     is_remote: ClassVar[bool] = False

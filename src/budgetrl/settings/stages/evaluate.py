@@ -10,6 +10,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.problems import count_problems
 from budgetrl.formats.formats import FORMAT_NAMES
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, evaluated_sets, format_errors
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Evaluate(StageSettings):
     """Completions of each problem."""
     temperature: float = 1.0
     """0 is greedy."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens."""
     budgets: tuple[int, ...] = ()
     """Budgets to pre-fill, or to ask for in the prompt, in tokens, to see how well they control the length."""
