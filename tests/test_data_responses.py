@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from budgetrl.data.sources.mini import MiniSettings
 
 from budgetrl.core.errors import RequestError
 from budgetrl.data.responses import OURS, Line, read_lines
+from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.formats.formats import BudgetFormat
 
 Row = dict[str, Any]

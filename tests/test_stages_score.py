@@ -348,7 +348,8 @@ def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
 )
 def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: str, file: str) -> None:
     fields = Fields(problem="question", level=None)
-    theirs = replace(job(Accuracy()), dataset=HubSettings(path="openai/gsm8k", split="test", fields=fields, answer_from="gsm8k"))
+    gsm8k = HubSettings(path="openai/gsm8k", split="test", fields=fields, answer_from="gsm8k")
+    theirs = replace(job(Accuracy()), dataset=gsm8k)
     stage = Score(input=str(repo / "tests" / "fixtures" / file), input_format=form)
     assert stage.check(theirs) == []
     result = stage.run(theirs, context())

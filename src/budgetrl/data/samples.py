@@ -20,8 +20,8 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.jsonl import read_objects
 from budgetrl.data.reading import BadRowError, Fields, RowReader
 from budgetrl.data.sources.base import DatasetSettings
+from budgetrl.runs.folder import Row
 
-Row = dict[str, Any]
 FILTER = "none"
 """What lm-evaluation-harness calls the filter of a task that names none: the first response as it is."""
 

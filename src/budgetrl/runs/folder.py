@@ -16,6 +16,7 @@ from budgetrl.core.jsonl import NotAnObjectError, numbered_lines, parse_object, 
 from budgetrl.core.messages import Message
 
 Row = Mapping[str, Any]
+"""One line of a JSONL file, by column."""
 
 HASHES = "hashes.json"
 """What an evaluation leaves beside its result: for each data set the hashes of what its numbers depend on."""
