@@ -11,6 +11,7 @@ from budgetrl.data.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, Row, logged_completions
 from budgetrl.data.spec import DatasetSettings
 from budgetrl.formats.formats import ResponseFormat
+from budgetrl.metrics.keys import is_reward
 
 OURS = "budgetrl"
 INPUT_FORMATS = (OURS, *HARNESSES)
@@ -92,11 +93,6 @@ def _defaults(line: Line) -> dict[str, Any]:
     optional: dict[str, Any] = {"b_max": None, "level": None, "truncated": False}
     told = {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
     return optional if line.to_grade else {**optional, **told}
-
-
-def is_reward(key: str) -> bool:
-    """Whether a key holds a reward; in the input it is one of an earlier scoring."""
-    return key == "reward" or key.startswith("reward/")
 
 
 def shown(value: object) -> str:

@@ -8,7 +8,9 @@ from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
 from budgetrl.grading.rows import Row, free_rows, outcomes_by_problem, verification_rates
 from budgetrl.grading.verifier import open_verifier
+from budgetrl.metrics.keys import Key, Part, PartKind
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.report.against import Earlier, changes
 from budgetrl.rollout.collect import Collector, completion_row
@@ -52,8 +54,8 @@ def finish(
     ctx.folder.rewrite(ctx.folder.completions, rows)
     ctx.folder.write_json(HASHES, hashes)
     ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
-    changed = changes(earlier.rows, free_rows(rows)) if earlier else {}
-    return numbers_of(stage, rows, datasets) | changed
+    changed = changes(earlier.rows, free_rows(rows)) if earlier else Results()
+    return (numbers_of(stage, rows, datasets) | changed).flat()
 
 
 def _generate_all(
@@ -96,28 +98,29 @@ def _generate(
     return work_through(problems, work, path, stage.samples, f"{name}, {pass_name}", config, ctx)
 
 
-def numbers_of(stage: Evaluate, rows: Sequence[Row], datasets: Sequence[str]) -> dict[str, float]:
-    """The numbers of every data set, under its name."""
-    result: dict[str, float] = {}
+def numbers_of(stage: Evaluate, rows: Sequence[Row], datasets: Sequence[str]) -> Results:
+    """The numbers of every data set."""
+    result = Results()
     for name in datasets:
         passes: dict[int | None, list[Row]] = {budget: [] for budget in (None, *stage.budgets)}
         for row in rows:
             if row["dataset"] == name:
                 passes[row["prefilled"]].append(row)
-        result |= {f"{name}/{key}": value for key, value in _summary(stage, passes).items()}
+        result |= _summary(stage, passes).placed(name)
     return result
 
 
-def _summary(stage: Evaluate, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
+def _summary(stage: Evaluate, passes: Mapping[int | None, Sequence[Row]]) -> Results:
     """The numbers of one data set. Of a pre-filled budget, accuracy and length are of interest."""
     groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
-    summary = summarize(groups[None]) | verification_rates(passes[None])
+    summary = summarize(groups[None]) | Results.plain(verification_rates(passes[None]))
     summary |= at_cutoffs(groups[None][: stage.budget_problems], stage.cutoffs)
     given = {budget: groups[budget] for budget in stage.budgets}
     for budget, controlled in given.items():
-        metrics = summarize(controlled)
-        keys = [key for key in ("accuracy", "accuracy_se", "length", "length_se") if key in metrics]
-        summary |= {f"budget_{budget}/{key}": metrics[key] for key in keys}
+        numbers, part = summarize(controlled), Part(PartKind.BUDGET, budget)
+        for metric in ("accuracy", "length"):
+            if (estimate := numbers.get(metric)) is not None:
+                summary |= Results({Key(metric, part=part): estimate})
     return summary | budget_area(given)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from budgetrl.data.responses import Line, is_reward, read_lines, shown
+from budgetrl.data.responses import Line, read_lines, shown
 from budgetrl.formats.formats import ResponseFormat
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import Row, outcome_of, outcomes_by_problem, verdict_columns, verification_rates
 from budgetrl.grading.verifier import Verifier, open_verifier
+from budgetrl.metrics.keys import REWARD, is_reward, reward_part
 from budgetrl.metrics.summary import summarize
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.context import Context
@@ -58,8 +59,8 @@ def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[R
     rewarded = list(rows)
     for places in groups.values():
         group = [outcome_of(rows[place]) for place in places]
-        columns = {"reward": reward(group, progress)}
-        columns |= {f"reward/{name}": values for name, values in reward.parts(group, progress).items()}
+        columns = {REWARD: reward(group, progress)}
+        columns |= {reward_part(name): values for name, values in reward.parts(group, progress).items()}
         for n, place in enumerate(places):
             rewarded[place] = {**rows[place], **{key: values[n] for key, values in columns.items()}}
     return rewarded
@@ -72,7 +73,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     graded = [row for row in rows if "parsed" in row and "completion" in row]
     verification = verification_rates(graded) if graded else {}
     counts = {"rows": float(len(rows)), "groups": float(len(groups))}
-    return {**rewards, **summarize(groups), **verification, **counts}
+    return {**rewards, **summarize(groups).flat(), **verification, **counts}
 
 
 # Completions
