@@ -15,6 +15,7 @@ import synthetic_sweep
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
 from budgetrl.grading.rows import verification_rates
+from budgetrl.grading.verifier import Verdict
 from budgetrl.metrics.definitions import find
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.results import Results
@@ -368,9 +369,9 @@ def test_letters_in_a_pdf_are_no_pictures(tmp_path: Path) -> None:
 def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     before = [[Outcome(True, n != 2, 90 + n, 100, thinking_length=9, level=n) for _ in range(4)] for n in range(3)]
     after = [[replace(outcome, length=60) for outcome in group] for group in before]
-    row = {"parsed": True, "timed_out": False}
+    verdict = Verdict(correct=True, parsed=True, timed_out=False)
     written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128))
-    written |= budget_area({64: before, 128: after}) | Results.plain(verification_rates([row]))
+    written |= budget_area({64: before, 128: after}) | Results.plain(verification_rates([verdict]))
     metrics = {key.metric for key in written.estimates}
     assert {"pass_at", "maj_at", "tokens_per_correct", "cutoff_area", "budget_area", "verify/unparsed"} <= metrics
     assert {find(metric).better for metric in metrics} == {-1, 0, 1}

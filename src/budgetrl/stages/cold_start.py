@@ -10,7 +10,6 @@ from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
 from budgetrl.formats.formats import EASY_ABOVE, DifficultyFormat, PlainFormat, ResponseFormat
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
@@ -25,6 +24,7 @@ from budgetrl.rollout.generation import (
     work_through,
 )
 from budgetrl.runs.context import Context
+from budgetrl.runs.folder import Row
 from budgetrl.runs.health import FORMAT
 from budgetrl.settings.config import Config
 from budgetrl.settings.rollout import OpenAISettings

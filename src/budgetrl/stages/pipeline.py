@@ -9,11 +9,11 @@ from pathlib import Path
 
 from budgetrl.data.problems import load_problems
 from budgetrl.data.usable import problems_of
+from budgetrl.grading.provenance import grader_hash
 from budgetrl.grading.rows import free_rows
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.metrics.results import Results
 from budgetrl.report.against import changes
-from budgetrl.rollout.provenance import grader_hash
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, RunFolder, read_rows
 from budgetrl.runs.parts import COLD_START, EVALUATIONS, GRPO, INITIAL, LABEL, TRAINED
