@@ -17,7 +17,7 @@ def test_a_right_number_at_the_end_of_a_cut_off_text_is_no_answer(finished: bool
     collector = Collector(nothing, nothing, nothing, PlainFormat(), nothing)
     parsed = SimpleNamespace(well_formed=True, budget=None, easy=None)
     reading: Any = SimpleNamespace(parsed=parsed, length=3, thinking_length=None, body_ids=(1, 2, 3))
-    completion = Completion((1, 2, 3), (-0.1, -0.1, -0.1), finished)
+    completion = Completion((1, 2, 3), (-0.1, -0.1, -0.1), "stop" if finished else "length")
     verdict = Verdict(correct=True, parsed=True, timed_out=False, answer="42")
     outcome = collector._outcome(Problem("p", "6 times 7?", "42"), None, completion, reading, verdict)
     assert (outcome.correct, outcome.well_formed, outcome.truncated) == (finished, finished, not finished)

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from budgetrl.core.records import Completion, Outcome, Problem
+from budgetrl.core.records import Completion, Outcome, Problem, Request, Sampling
 from budgetrl.formats.formats import ResponseFormat
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import Row, verdict_columns
 from budgetrl.grading.verifier import Verdict, Verifier
 from budgetrl.policy.codec import Prompt, Reading, TextCodec
-from budgetrl.rollout.engine import RolloutEngine, Sampling
+from budgetrl.rollout.engine import Engine
+from budgetrl.runs.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Collector:
-    """Writes and grades completions in one response format."""
+    """Generates and grades completions in one response format."""
 
-    engine: RolloutEngine
+    engine: Engine
     codec: TextCodec
     verifier: Verifier
     fmt: ResponseFormat
@@ -53,19 +54,21 @@ class Collector:
         """One graded sample per problem and seed. `budgets` holds what is pre-filled, or asked for, per problem."""
         given = budgets or [None] * len(problems)
         prompts = [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, given, strict=True)]
-        completions = self.engine.generate([p.all_ids for p in prompts], seeds, self.sampling)
-        written = [
-            (problem, prompt, budget, completion)
-            for problem, prompt, budget, group in zip(problems, prompts, given, completions, strict=True)
-            for completion in group
-        ]
-        readings = [self.codec.read(q.prefix_ids + c.token_ids, self.fmt) for _, q, _, c in written]
-        verdicts = self.verifier.grade([(w[0].answer, r.body) for w, r in zip(written, readings, strict=True)])
+        requests: list[Request] = []
+        for prompt, row in zip(prompts, seeds, strict=True):
+            prompt_ids = prompt.all_ids
+            requests += [Request(prompt_ids, seed, self.sampling) for seed in row]
+        completions = iter(self.engine.generate(requests))
+        generated: list[tuple[Problem, Prompt, int | None, Completion]] = []
+        for problem, prompt, budget, row in zip(problems, prompts, given, seeds, strict=True):
+            generated += [(problem, prompt, budget, next(completions)) for _ in row]
+        readings = [self.codec.read(q.prefix_ids + c.token_ids, self.fmt) for _, q, _, c in generated]
+        verdicts = self.verifier.grade([(g[0].answer, r.body) for g, r in zip(generated, readings, strict=True)])
         samples = iter(
             Sample(p, q, c, r, v, self._outcome(p, b, c, r, v))
-            for (p, q, b, c), r, v in zip(written, readings, verdicts, strict=True)
+            for (p, q, b, c), r, v in zip(generated, readings, verdicts, strict=True)
         )
-        return [[next(samples) for _ in group] for group in completions]
+        return [[next(samples) for _ in row] for row in seeds]
 
     def prompt_texts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[str]:
         """What the model is given, by problem."""
@@ -91,6 +94,17 @@ class Collector:
             problem_id=problem.id,
             given_answer=verdict.answer,
         )
+
+
+def collect_on_all_ranks(
+    collector: Collector,
+    problems: Sequence[Problem],
+    seeds: Sequence[Sequence[int]],
+    budgets: Sequence[int | None],
+    world: World,
+) -> list[list[Sample]]:
+    """What `collector.collect` gives for all problems, on every rank, while each rank generates its share."""
+    return world.merge(collector.collect(world.share(problems), world.share(seeds), world.share(budgets)))
 
 
 def completion_row(sample: Sample) -> Row:

@@ -9,12 +9,11 @@ from functools import cache
 from importlib.metadata import version
 from types import ModuleType
 
-from budgetrl.core.records import Problem
+from budgetrl.core.records import Problem, Sampling
 from budgetrl.formats import formats as layout
 from budgetrl.grading import answers, verifier, worker
 from budgetrl.policy.codec import TextCodec
 from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.engine import Sampling
 
 PACKAGES = ("math-verify", "latex2sympy2_extended", "sympy")
 GRADER: Sequence[ModuleType | Callable] = (layout, answers, verifier, worker, Collector._outcome)

@@ -12,10 +12,12 @@ from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.summary import summarize
 from budgetrl.report.against import Earlier, changes
 from budgetrl.rollout.collect import Collector, completion_row
-from budgetrl.rollout.generation import asked_budgets, load_collector, seeds_for, work_through
+from budgetrl.rollout.factory import open_collector
 from budgetrl.rollout.provenance import Hashes, hashes_of
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
+from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.base import chosen_format, evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -30,8 +32,7 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     """Measure the model on every data set; returns `numbers_of` the rows, and changes if there is an earlier one."""
     fmt = chosen_format(stage.format, config)
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
-    with open_verifier(ctx) as verifier:
-        collector = load_collector(fmt, stage, verifier, config, ctx)
+    with open_verifier(ctx) as verifier, open_collector(fmt, stage, verifier, config, ctx) as collector:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
     result = finish(stage, rows, hashes, earlier, list(evaluated_sets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
@@ -86,14 +87,15 @@ def _generate(
 ) -> list[Row]:
     """A row per completion; kept in a file of its own until all of the evaluation is there."""
 
-    def work(share: Sequence[Problem]) -> list[list[Row]]:
+    def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
         given = _given(budget, share, collector, config)
-        groups = collector.collect(share, seeds_for(config, "evaluate", share, stage.samples), given)
+        groups = collector.collect(share, sampling_seeds(config, "evaluate", share, stage.samples), given)
         return [[{"dataset": name, "prefilled": budget, **completion_row(s)} for s in group] for group in groups]
 
     pass_name = "own budgets" if budget is None else f"budget {budget}"
     path = ctx.folder.path / PARTIAL / f"{name}, {pass_name}.jsonl"
-    return work_through(problems, work, path, stage.samples, f"{name}, {pass_name}", config, ctx)
+    at_once = config.rollout.completions_at_once
+    return work_through(problems, make_rows, path, stage.samples, at_once, f"{name}, {pass_name}", ctx)
 
 
 def numbers_of(stage: Evaluate, rows: Sequence[Row], datasets: Sequence[str]) -> dict[str, float]:
