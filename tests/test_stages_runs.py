@@ -61,7 +61,7 @@ RUNS = {
         "stage.cutoffs=[16,64,400]",
     ],
     "report": ["stage=report"],
-    "drawing": ["stage=report", "stage.draw_reward=500", "reward=kimi"],
+    "drawing": ["stage=draw_reward", "stage.longest=500", "reward=kimi"],
 }
 TWO_RANKS = ("two_ranks", "dapo_two_ranks")
 LEVELS = 7
