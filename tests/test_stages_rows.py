@@ -19,7 +19,7 @@ def test_an_outcome_comes_back_from_its_row(b_max: float) -> None:
     outcome = Outcome(True, True, 7, budget=9, b_max=b_max, level=2, problem_id="p", given_answer="5")
     reading = Reading("5", PlainFormat().parse("5"), 7, None, ())
     sample = Sample(
-        Problem("p", "2 3 ?", "5", 2), Prompt((1,)), Completion((1,), (0.0,), "stop"), reading, RIGHT, outcome
+        Problem("p", "2 3 ?", "5", 2), Prompt((1,)), Completion((1,), (0.0,), True), reading, RIGHT, outcome
     )
     row = completion_row(sample)
     assert outcome_of(row) == outcome

@@ -28,7 +28,7 @@ from budgetrl.runs.tracking import Tracker
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.config import Config
 from budgetrl.settings.model import ModelSettings
-from budgetrl.settings.rollout.native import NativeSettings
+from budgetrl.settings.rollout import RolloutSettings
 from budgetrl.settings.zero import ZeroSettings
 from budgetrl.stages.report import Report
 from budgetrl.stages.score import Score
@@ -99,7 +99,7 @@ def vectors(reward: str, alpha: float) -> tuple[list[Row], list[float]]:
 
 
 def job(reward: Reward = TIGHT, model: ModelSettings | None = None) -> Job:
-    parts = DatasetSettings(), reward, Algorithm(), NativeSettings(), ZeroSettings()
+    parts = DatasetSettings(), reward, Algorithm(), RolloutSettings(), ZeroSettings()
     return Job(0, model or ModelSettings(), *parts)
 
 
