@@ -71,9 +71,7 @@ def check_requests(requests: Sequence[Request], vocabulary: int) -> None:
     """Raise ValueError for a request that no engine can follow."""
     for index, request in enumerate(requests):
         if not request.prompt_ids:
-            raise ValueError(
-                f"request {index} has no prompt tokens: a completion needs one to start from"
-            )
+            raise ValueError(f"request {index} has no prompt tokens: a completion needs one to start from")
     for sampling in dict.fromkeys(request.sampling for request in requests):
         _check_sampling(sampling, vocabulary)
 

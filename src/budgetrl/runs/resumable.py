@@ -3,13 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from budgetrl.core.records import Problem
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import read_rows, write_lines
-
-Row = dict[str, Any]
+from budgetrl.runs.folder import Row, read_rows, write_lines
 
 BATCHES_PER_CHUNK = 4
 """Rows are saved every so many full batches."""
@@ -52,7 +49,7 @@ def _complete_rows(path: Path, rows_per_problem: int, ctx: Context) -> list[Row]
     """The rows in the file of problems that have all of theirs; the others are dropped from the file."""
     found = read_rows(path) if path.exists() else []
     counts = Counter(row["problem_id"] for row in found)
-    rows = [row for row in found if counts[row["problem_id"]] == rows_per_problem]
+    rows: list[Row] = [row for row in found if counts[row["problem_id"]] == rows_per_problem]
     if ctx.world.leads and len(rows) < len(found):
         write_lines(path, rows)
     return rows

@@ -10,7 +10,6 @@ from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
 from budgetrl.formats.formats import EASY_ABOVE, DifficultyFormat, PlainFormat, ResponseFormat
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
@@ -19,6 +18,7 @@ from budgetrl.rollout.collect import Sample, collect_on_all_ranks
 from budgetrl.rollout.factory import open_collector
 from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
+from budgetrl.runs.folder import Row
 from budgetrl.runs.health import FORMAT
 from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config

@@ -8,13 +8,12 @@ from statistics import fmean
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.rollout.factory import open_collector
 from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import read_rows
+from budgetrl.runs.folder import Row, read_rows
 from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.label import LABELS, Label
