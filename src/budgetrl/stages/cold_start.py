@@ -78,9 +78,9 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
     asked, seeds = asked_budgets(config, taught, "check", problems), sampling_seeds(config, "check", problems, 1)
     with open_collector(taught, stage, verifier, config, ctx, policy) as collector:
         groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-    metrics = summarize([[sample.outcome for sample in group] for group in groups])
+    metrics = summarize([[sample.outcome for sample in group] for group in groups]).whole().flat()
     ctx.say(_format_kept(metrics["format"], taught))
-    return {key: value for key, value in metrics.items() if not key.startswith("level_")}
+    return metrics
 
 
 def _format_kept(share: float, taught: ResponseFormat) -> str:
