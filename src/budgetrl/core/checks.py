@@ -38,42 +38,22 @@ def require_count(record: object, *fields: str) -> None:
 
 
 def nearest(wrong: str, valid: Iterable[str]) -> str:
-    """A hint at the valid name that looks most like a wrong one, or at all of them where none does.
+    """A hint at the valid name that looks most like a wrong one, or at all that there are where none does.
+
+    A dotted name is compared with those of its own group, and of these only the last part, since they share the rest.
 
     >>> nearest("grp", ["grpo", "label"]), nearest("learning_rate", ["lr", "steps"])
     ('did you mean grpo?', 'there are lr, steps')
+    >>> nearest("dataset.held_out", ["dataset.seed", "dataset.size", "mode"])
+    'there are dataset.seed, dataset.size'
     """
     names = sorted(valid)
-    close = _closest(wrong, names)
-    return f"did you mean {close}?" if close else f"there are {', '.join(names) or 'none'}"
-
-
-def nearest_key(wrong: str, valid: Iterable[str]) -> str:
-    """A hint at the dotted key that was probably meant, or at all keys of its group.
-
-    A long common group makes two keys look alike that have nothing to do with each other, so that the last parts are
-    compared first: within the group, then anywhere.
-
-    >>> keys = ["reward.r_b", "stage.optimizer.lr", "stage.optimizer.warmup", "stage.steps"]
-    >>> nearest_key("stage.stepz", keys), nearest_key("stage.lr", keys)
-    ('did you mean stage.steps?', 'did you mean stage.optimizer.lr?')
-    >>> nearest_key("stag.steps", keys), nearest_key("stage.momentum", keys)
-    ('did you mean stage.steps?', 'stage has optimizer, steps')
-    """
-    names = sorted(valid)
-    group, _, last = wrong.rpartition(".")
-    below = group + "." if group else ""
-    siblings = sorted({name.removeprefix(below).partition(".")[0] for name in names if name.startswith(below)})
-    if close := _closest(last, siblings):
-        return f"did you mean {below}{close}?"
-    elsewhere = [name for name in names if name.rpartition(".")[2] == last]
-    if close := _closest(wrong, elsewhere):
-        return f"did you mean {close}?"
+    group, _, last_part = wrong.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in names if name.rpartition(".")[0] == group}
     if siblings:
-        return f"{group} has {', '.join(siblings)}" if group else f"there are {', '.join(siblings)}"
-    return f"the groups are {', '.join(sorted({name.partition('.')[0] for name in names if '.' in name}))}"
-
-
-def _closest(wrong: str, names: list[str]) -> str | None:
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=CLOSE)
-    return close[0] if close else None
+        close = [siblings[part] for part in difflib.get_close_matches(last_part, siblings, n=1, cutoff=CLOSE)]
+        there = list(siblings.values())
+    else:
+        close = difflib.get_close_matches(wrong, names, n=1, cutoff=CLOSE)
+        there = sorted({name.partition(".")[0] for name in names})
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(there) or 'none'}"

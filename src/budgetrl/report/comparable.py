@@ -38,7 +38,12 @@ def caution(runs: Mapping[str, Run], dataset: str) -> str:
 
 
 def _varying(found: list[Mapping[str, str]], keys: Mapping[str, str]) -> list[str]:
-    return [key for key in keys if len({hashes.get(key) for hashes in found}) > 1]
+    varying = []
+    for key in keys:
+        values = {hashes.get(key) for hashes in found}
+        if len(values) > 1:
+            varying.append(key)
+    return varying
 
 
 def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
@@ -51,7 +56,7 @@ def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
 
 
 def _hashes(run: Run, dataset: str) -> Mapping[str, str]:
-    """Of the evaluation that a run is judged by: a pipeline's is that of its trained model."""
+    """Of the evaluation that a run is judged by."""
     path = run.path / HASHES
     every = json.loads(path.read_text()) if path.exists() else {}
-    return every.get(f"trained/{dataset}" if run.stage == "pipeline" else dataset, {})
+    return every.get(f"{run.evaluation}/{dataset}" if run.evaluation else dataset, {})

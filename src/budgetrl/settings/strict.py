@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from budgetrl.core.checks import nearest_key
+from budgetrl.core.checks import nearest
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.messages import Message
 from budgetrl.settings.auto import AUTO, Rule, rule_of
@@ -58,7 +58,7 @@ def build(part: type[T], node: Any, at: str, open_keys: dict[str, Rule] | None =
 
 def unknown_key(key: str, names: list[str]) -> ConfigError:
     """The error about a key that is none of `names`, with the name that was probably meant."""
-    return ConfigError(Message(key, "there is no such key", nearest_key(key, names)))
+    return ConfigError(Message(key, "there is no such key", nearest(key, names)))
 
 
 def to_plain(node: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require, require_count, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.problems import count_problems
 from budgetrl.formats.formats import FORMAT_NAMES
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, evaluated_sets, format_errors
 
@@ -76,7 +76,7 @@ class Evaluate(StageSettings):
         """Of all passes, if every completion runs into the limit."""
         completions = 0
         for dataset in evaluated_sets(config).values():
-            count = count_problems(dataset, "eval", self.problems)
+            count = dataset.count("eval", self.problems)
             if count is None:
                 return None
             given = len(self.budgets) * min(count, self.budget_problems or count)
@@ -93,8 +93,4 @@ class Evaluate(StageSettings):
         return format_errors(self.format, config) if fmt.budget_in == "prompt" else []
 
     def warnings(self, config: "Config") -> list[Message]:
-        if self.against is None:
-            return []
-        from budgetrl.report.against import missing_evaluation  # numpy and scipy, which take a while to import
-
-        return missing_evaluation("stage.against", Path(self.against))
+        return [] if self.against is None else missing_evaluation("stage.against", Path(self.against))
