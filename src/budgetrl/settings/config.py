@@ -28,7 +28,7 @@ from budgetrl.settings.rollout.base import RolloutSettings
 from budgetrl.settings.rollout.registry import rollout_class
 from budgetrl.settings.stages.base import StageSettings, missing_files
 from budgetrl.settings.stages.registry import stage_class
-from budgetrl.settings.strict import ConfigError, build, to_plain, unknown_key
+from budgetrl.settings.strict import ConfigError, build, to_plain
 from budgetrl.settings.zero import ZeroSettings
 
 MODES = ("run", "dry")
@@ -87,7 +87,8 @@ def load_config(mapping: Mapping[str, Any], open_keys: dict[str, Rule] | None = 
     known = [f.name for f in dataclasses.fields(Config)]
     for key in mapping:
         if key not in known:
-            raise unknown_key(str(key), known)
+            dotted = next(iter(flatten({key: mapping[key]})))
+            raise ConfigError(Message(dotted, "there is no such key", nearest(str(key), known)))
     for key, value in flatten(mapping).items():
         if value == MISSING:
             raise ConfigError(Message(key, "a value must be given"))
@@ -174,7 +175,7 @@ class _Top:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise SettingError("mode", f"must be {' or '.join(MODES)}, got {self.mode!r}; {nearest(self.mode, MODES)}")
+            raise SettingError("mode", f"must be {' or '.join(MODES)}, got {self.mode!r}")
 
 
 _PARTS: dict[str, type] = {

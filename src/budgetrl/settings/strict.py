@@ -39,13 +39,16 @@ def build(part: type[T], node: Any, at: str, open_keys: dict[str, Rule] | None =
             raise ConfigError(Message(_join(at, name), "must be given"))
     kinds = get_type_hints(part)
     values: dict[str, Any] = {}
-    for key, value in node.items():
-        dotted, rule = _join(at, key), rule_of(fields[key])
+    nested = {key for key in node if dataclasses.is_dataclass(kinds[key])}
+    for key in sorted(
+        node, key=lambda key: key in nested
+    ):  # a part may repeat a value of the whole: that is read first
+        value, dotted, rule = node[key], _join(at, key), rule_of(fields[key])
         if value == AUTO and rule and open_keys is not None:
             open_keys[dotted] = rule
             values[key] = rule.value
-        elif dataclasses.is_dataclass(kinds[key]):
-            values[key] = build(kinds[key], value, dotted, open_keys)  # type: ignore[type-var]
+        elif key in nested:
+            values[key] = build(kinds[key], value, dotted, open_keys)
         else:
             values[key] = _read(kinds[key], value, dotted)
     try:
