@@ -90,7 +90,7 @@ def test_parts_that_undo_the_verdict_are_refused(shape: Reward) -> None:
     group = [Outcome(True, correct, 9000) for correct in (True, False, False, False)]
     assert advantages(shape, group) == pytest.approx([0.0] * 4, abs=SLACK)
     (fault,) = shape.faults(GDPO)
-    assert fault.startswith("algorithm.per_component: ")
+    assert fault.startswith("algorithm.advantage.per_component: ")
     assert not shape.faults(Algorithm())
 
 

@@ -213,20 +213,20 @@ def test_any_micro_batch_split_gives_the_same_loss_and_gradient(
     new, old, ref, rollout = torch.randn(4, sum(lengths), generator=generator, dtype=torch.float64)
     new = new.requires_grad_()
     advantages = torch.randn(len(lengths), generator=generator).tolist()
-    weights = token_weights(lengths, algorithm.loss_level, longest=9)
+    weights = token_weights(lengths, algorithm.loss.level, longest=9)
     tokens = torch.arange(sum(lengths)).split(lengths)
 
     def share(batch: list[int]) -> Tensor:
         at = torch.cat([torch.empty(0, dtype=torch.long), *(tokens[i] for i in batch)])
         sizes = [lengths[i] for i in batch]
-        ratio = policy_ratio(new[at], old[at], sizes, algorithm.ratio_level)
+        ratio = policy_ratio(new[at], old[at], sizes, algorithm.loss.ratio_level)
         losses = policy_loss(new[at], ratio, per_token([advantages[i] for i in batch], sizes), algorithm)
         losses = losses * mismatch_weights(old[at], rollout[at], sizes, algorithm)[0]
         losses = losses + 0.1 * kl_penalty(new[at], ref[at], "k3")
         return (per_token([weights[i] for i in batch], sizes) * losses).sum()
 
     sums, means = zip(*(sum_and_mean(share([i]), weights[i], lengths[i]) for i in range(len(lengths))), strict=True)
-    match algorithm.loss_level:
+    match algorithm.loss.level:
         case "token":
             whole = sum(sums) / sum(lengths)
         case "sequence":

@@ -65,10 +65,10 @@ def loss_of(new: Tensor, advantages: list[float], inputs: Inputs, algorithm: Alg
     old, rollout, reference = (
         torch.tensor([x for row in rows for x in row]) for rows in (inputs.old, inputs.rollout, inputs.reference)
     )
-    ratio = policy_ratio(new, old, lengths, algorithm.ratio_level)
+    ratio = policy_ratio(new, old, lengths, algorithm.loss.ratio_level)
     correction, _ = mismatch_weights(old, rollout, lengths, algorithm)
     losses = policy_loss(new, ratio, per_token(advantages, lengths), algorithm) * correction
-    losses = losses + algorithm.kl_coefficient * kl_penalty(new, reference, algorithm.kl_estimator)
-    masked = [algorithm.mask_truncated and cut for cut in inputs.truncated]
-    weights = token_weights(lengths, algorithm.loss_level, LONGEST, masked)
+    losses = losses + algorithm.kl.coefficient * kl_penalty(new, reference, algorithm.kl.estimator)
+    masked = [algorithm.loss.mask_truncated and cut for cut in inputs.truncated]
+    weights = token_weights(lengths, algorithm.loss.level, LONGEST, masked)
     return (per_token(weights, lengths) * losses).sum()

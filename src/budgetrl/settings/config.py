@@ -15,6 +15,8 @@ from budgetrl.core.checks import nearest
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.data.problems import DatasetSettings
+from budgetrl.objectives.base import Objective
+from budgetrl.objectives.registry import objective_class
 from budgetrl.rewards.registry import reward_class
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.identity import flatten, identity
@@ -52,6 +54,7 @@ class Config:
     dataset: DatasetSettings
     reward: Reward
     algorithm: Algorithm
+    objective: Objective
     rollout: AnyRollout
     zero: ZeroSettings
     launch: LaunchSettings
@@ -185,11 +188,12 @@ _PARTS: dict[str, type] = {
 _CHOSEN: dict[str, Callable[[str], type]] = {
     "rollout": rollout_class,
     "reward": reward_class,
+    "objective": objective_class,
     "stage": stage_class,
 }
 """Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
 
-_USUAL = {"rollout": "native"}
+_USUAL = {"rollout": "native", "objective": "supervised"}
 """The name in a group that gives none."""
 
 

@@ -6,6 +6,7 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
+from budgetrl.core.records import Datum
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.mini.model import budget_grid, make_model, make_tokenizer
 from budgetrl.data.mini.sums import COUNT_WORDS
@@ -16,7 +17,8 @@ from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.pretrain import Pretrain
 from budgetrl.stages import evaluate
-from budgetrl.training.supervised import Example, Fit, fit
+from budgetrl.training.supervised import train_supervised
+from budgetrl.training.train import Schedule
 
 BATCHES_PER_SHUFFLE = 64
 """Examples for that many steps are drawn at once and sorted by length, so that a step has little padding."""
@@ -31,14 +33,16 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
     model = make_model(len(tokenizer), config.seed)
     model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     policy = Policy(model, make_codec(tokenizer, config.model))
-    how = Fit(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every, PlainFormat())
-    base = fit(policy, lambda step: examples(stage, task, config.seed, step, tokenizer), how, config, ctx)
+    schedule = Schedule(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
+
+    def data_at(step: int) -> Sequence[Datum]:
+        return examples(stage, task, config.seed, step, tokenizer)
+
+    base = train_supervised(policy, data_at, PlainFormat(), schedule, config, ctx)
     return evaluate.run(stage.check(), config.with_model(base), ctx)
 
 
-def examples(
-    stage: Pretrain, task: Task, seed: int, step: int, tokenizer: PreTrainedTokenizerBase
-) -> Sequence[Example]:
+def examples(stage: Pretrain, task: Task, seed: int, step: int, tokenizer: PreTrainedTokenizerBase) -> Sequence[Datum]:
     """The examples of a step: a function of task, seed and step alone."""
     chunk = step // BATCHES_PER_SHUFFLE
     tokens = BATCHES_PER_SHUFFLE * stage.tokens_per_step
@@ -50,15 +54,15 @@ def examples(
     return [_weighted(e, decisions, stage.decision_weight) for e in batch]
 
 
-def _weighted(example: Example, decisions: set[int], weight: float) -> Example:
+def _weighted(example: Datum, decisions: set[int], weight: float) -> Datum:
     weights = tuple(weight if i in decisions else 1.0 for i in example.response_ids)
-    return Example(example.prompt_ids, example.response_ids, weights)
+    return Datum(example.prompt_ids, example.response_ids, weights)
 
 
 @lru_cache(maxsize=2)
 def _batches(
     task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, tokens_per_step: int, hinted_share: float
-) -> list[list[Example]]:
+) -> list[list[Datum]]:
     """Batches of about `tokens_per_step` padded tokens, each of solutions of like length, in random order."""
     rng = Random(seed)
     pairs: list[tuple[str, str]] = []
@@ -68,9 +72,9 @@ def _batches(
         drawn += len(pairs[-1][0].split()) + len(pairs[-1][1].split()) + 1
     prompts, responses = (tokenizer([p[i] for p in pairs], add_special_tokens=False).input_ids for i in (0, 1))
     end = tokenizer.get_vocab()["<eos>"]
-    examples = [Example(tuple(p), (*r, end)) for p, r in zip(prompts, responses, strict=True)]
+    examples = [Datum(tuple(p), (*r, end)) for p, r in zip(prompts, responses, strict=True)]
     examples.sort(key=lambda e: e.size)
-    batches: list[list[Example]] = [[]]
+    batches: list[list[Datum]] = [[]]
     for example in examples:
         if batches[-1] and (len(batches[-1]) + 1) * example.size > tokens_per_step:
             batches.append([])

@@ -8,13 +8,13 @@ from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
 from budgetrl.metrics.summary import summarize
-from budgetrl.policy.card import model_card
-from budgetrl.policy.loading import Policy
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks, seeds_for
+from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
-from budgetrl.training.loop import Loop
+from budgetrl.training.checkpoints import BEST
+from budgetrl.training.learner import Learner
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Examiner:
+class Evaluation:
     """Measures the policy in training on held-out problems, and keeps the best.
 
     The reward it goes by is that of the end of training, as configured, so that evaluations compare whatever alpha
@@ -48,34 +48,31 @@ class Examiner:
 
     problems: Sequence[Problem]
     collector: Collector
-    policy: Policy
-    loop: Loop
+    learner: Learner
     reward: Reward
     standing: Standing
     config: Config
+    ctx: Context
 
     def __call__(self) -> dict[str, float]:
         """Metrics under `eval/<data set>/`. The result goes into `standing`, and the policy into `checkpoints/best`
         if its reward is the highest yet."""
         outcomes = self._outcomes()
-        rewards = [r for group in outcomes for r in self.reward(group, 1.0)]
+        rewards: list[float] = []
+        for group in outcomes:
+            rewards += self.reward(group, 1.0)
         result = summarize(outcomes) | {"reward": fmean(rewards)}
         name, standing = self.config.dataset.name, self.standing
         standing.controller.validate(outcomes)
         standing.result = {f"{name}/{key}": value for key, value in result.items()}
         if result["reward"] > standing.best:
             standing.best = result["reward"]
-            self._keep()
+            self.learner.keep(BEST)
         return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
 
     def _outcomes(self) -> list[list[Outcome]]:
         seeds = seeds_for(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
-        with self.loop.engine.whole_weights():
-            groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.loop.ctx.world)
+        with self.learner.engine.whole_weights():
+            groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.ctx.world)
         return [[sample.outcome for sample in group] for group in groups]
-
-    def _keep(self) -> None:
-        config, fmt, run = self.config, self.collector.fmt, self.loop.ctx.folder.path.name
-        card = model_card(config.model, fmt, config.dataset.name, config.seed, run)
-        self.loop.saved.save_policy("best", self.policy, self.loop.engine, fmt, card)
