@@ -14,7 +14,7 @@ import pytest
 
 import fake_stage
 import wandb_record
-from budgetrl import __main__ as entry
+from budgetrl.cli import main as entry
 from budgetrl import sweep
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, read_config
@@ -283,7 +283,7 @@ if seed == {crasher}:
 """
 SWEEPS = """
 import sys
-from budgetrl import __main__ as entry
+from budgetrl.cli import main as entry
 sys.executable = "{child}"
 sys.argv[0] = "budgetrl"
 entry.main()

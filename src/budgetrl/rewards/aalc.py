@@ -46,8 +46,8 @@ class Aalc(Reward):
     Limits: a term of 1e-6 shows only in groups whose verdicts are all alike, and only once it is divided by
     their standard deviation. It needs advantages scaled by the group's std, as GRPO's are, with
     `algorithm.advantage.std_floor=1e-6`, or a length_weight of the size of the verdict; what cannot work is
-    refused. Rewards closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses longer
-    than L_max are alike.
+    refused. Rewards closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses
+    longer than L_max are alike.
 
     >>> outcome = Outcome(well_formed=True, correct=True, length=512)
     >>> [round(Aalc(validation_accuracy=accuracy)([outcome], 0)[0], 10) for accuracy in (0.7, 0.99, 1.0)]

@@ -17,7 +17,6 @@ from budgetrl.policy.module import PolicyModule
 from budgetrl.rewards.reward import Controller
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.generation import collector_for
-from budgetrl.rollout.provenance import hashes_of
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
 from budgetrl.settings.algorithm import Algorithm
@@ -55,7 +54,7 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
         held_out = problems_of(config.dataset, "eval", stage.eval_problems, verifier, ctx)
         say_overlap(pool, held_out, ctx)
         collector = collector_for(policy, fmt, stage, verifier, config)
-        ctx.folder.write_json(HASHES, {config.dataset.name: hashes_of(held_out, collector, samples=1)})
+        ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
         if config.reward.needs_b_max:
             collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
         return _train(stage, policy, Sampler(pool, collector, stage, config, ctx), held_out, config, ctx)

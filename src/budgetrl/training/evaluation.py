@@ -7,6 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
+from budgetrl.metrics.keys import EXAMINED, REWARD
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rollout.collect import Collector
@@ -61,14 +63,15 @@ class Evaluation:
         rewards: list[float] = []
         for group in outcomes:
             rewards += self.reward(group, 1.0)
-        result = summarize(outcomes) | {"reward": fmean(rewards)}
+        reward = fmean(rewards)
+        result = summarize(outcomes) | Results.plain({REWARD: reward})
         name, standing = self.config.dataset.name, self.standing
         standing.controller.validate(outcomes)
-        standing.result = {f"{name}/{key}": value for key, value in result.items()}
-        if result["reward"] > standing.best:
-            standing.best = result["reward"]
+        standing.result = result.placed(name).flat()
+        if reward > standing.best:
+            standing.best = reward
             self.learner.keep(BEST)
-        return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
+        return result.whole().placed(name, EXAMINED).flat()
 
     def _outcomes(self) -> list[list[Outcome]]:
         seeds = seeds_for(self.config, "examine", self.problems, 1)

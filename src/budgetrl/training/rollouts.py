@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from budgetrl.grading.rows import Row, verdict_columns, verification_rates
+from budgetrl.grading.rows import verification_rates
+from budgetrl.metrics.keys import REWARD, reward_part
 from budgetrl.metrics.summary import batch_metrics
-from budgetrl.rollout.collect import Collector, Sample, completion_row
+from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.runs.folder import Row
 from budgetrl.settings.algorithm import AdvantageSettings
 from budgetrl.training.advantages import Group, equal_share, group_advantages
 from budgetrl.training.batching import minibatches
@@ -53,14 +55,14 @@ def rollout_metrics(sampled: Sampled) -> dict[str, float]:
     samples = [sample for group in groups for sample in group.samples]
     parts: dict[str, float] = {}
     for name in groups[0].parts:
-        parts[f"reward/{name}"] = fmean(value for group in groups for value in group.parts[name])
+        parts[reward_part(name)] = fmean(value for group in groups for value in group.parts[name])
     return {
-        "reward": fmean(reward for group in groups for reward in group.rewards),
+        REWARD: fmean(reward for group in groups for reward in group.rewards),
         **parts,
-        **batch_metrics(sample.outcome for sample in samples),
+        **batch_metrics(sample.outcome for sample in samples).flat(),
         "groups_equal": equal_share([group.rewards for group in groups]),
         "b_max_finite": fmean(not math.isinf(group.samples[0].outcome.b_max) for group in groups),
-        **verification_rates([verdict_columns(sample.verdict, sample.outcome.truncated) for sample in samples]),
+        **verification_rates([sample.verdict for sample in samples]),
         **sampled.effort,
     }
 
@@ -70,8 +72,8 @@ def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
     rows: list[Row] = []
     for group in groups:
         for n, sample in enumerate(group.samples):
-            parts = {f"reward/{name}": values[n] for name, values in group.parts.items()}
-            rows.append({**completion_row(sample), "reward": group.rewards[n], **parts})
+            parts = {reward_part(name): values[n] for name, values in group.parts.items()}
+            rows.append({**sample.row, REWARD: group.rewards[n], **parts})
             if len(rows) == limit:
                 return rows
     return rows

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Generic, Protocol
 
 from budgetrl.core.schedules import is_due, progress_at
-from budgetrl.grading.rows import Row
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import read_rows
+from budgetrl.runs.folder import Row, read_rows
 from budgetrl.runs.health import HealthMonitor
 from budgetrl.runs.stop import Stopped
 from budgetrl.settings.optimizer import Optimizer, learning_rate
@@ -108,10 +107,8 @@ def train(
             started += portion.generation_seconds or 0.0  # what remains is the first step's
             minibatches = portion.minibatches[: schedule.steps - done]
             for n, units in enumerate(minibatches, start=1):
-                lr, progress = (
-                    learning_rate(done, schedule.steps, schedule.optimizer),
-                    progress_at(done, schedule.steps),
-                )
+                lr = learning_rate(done, schedule.steps, schedule.optimizer)
+                progress = progress_at(done, schedule.steps)
                 metrics = optimizer_step(learner.engine, objective, units, lr, schedule.tokens_per_device, progress)
                 metrics |= portion.metrics
                 metrics |= portion.timing(time.perf_counter() - started)
