@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 import yaml
 
-import test_rewards_per_component as per_component
 import test_rewards_all as every_reward
+import test_rewards_per_component as per_component
 from budgetrl.cli import main as entry
 from budgetrl.cli.compose import check_request
 from budgetrl.rewards.registry import reward_names
@@ -38,7 +38,10 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     ("words", "said"),
     [
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
-        (["reward=aalc"], "set algorithm.advantage.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1"),
+        (
+            ["reward=aalc"],
+            "set algorithm.advantage.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1",
+        ),
         (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
         (
             ["reward=aalc", "algorithm=dr_grpo", "algorithm.advantage.std_floor=1e-6"],
