@@ -29,7 +29,7 @@ def prepare_regrade(folder: Path, evaluation: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`written`; `spoilt`, a copy with other verdicts, of another grader; `again`, which grades that; `hot`, another."""
+    """`written`; `spoilt`, a copy with verdicts of another grader; `again`, which grades that; `hot`, another."""
     root = tmp_path_factory.mktemp("regrade")
     prepare(root / WRITTEN, *EVALUATE)
     prepare(root / "hot", *EVALUATE, "stage.temperature=1.5")
