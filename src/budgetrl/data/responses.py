@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.jsonl import read_objects
+from budgetrl.core.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, logged_completions
-from budgetrl.data.spec import DatasetSettings
+from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.formats.formats import ResponseFormat
 from budgetrl.grading.grader import without_credit_if_truncated
 from budgetrl.grading.rows import outcome_of_row

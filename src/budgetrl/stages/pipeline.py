@@ -7,7 +7,6 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from budgetrl.data.problems import load_problems
 from budgetrl.data.usable import problems_of
 from budgetrl.grading.provenance import grader_hash
 from budgetrl.grading.rows import free_rows
@@ -67,8 +66,8 @@ def _folder_of(name: str, config: Config, stage: Pipeline, ctx: Context) -> Abst
     """Where a part is run: in its own folder, or in one that several runs share."""
     if stage.shared is None or name not in COMMON:
         return nullcontext(ctx.child(name))
-    held_out = [load_problems(dataset, "eval") for dataset in (config.dataset, *config.eval_datasets.values())]
-    problems = [load_problems(config.dataset, "train"), *held_out]
+    held_out = [dataset.load("eval") for dataset in (config.dataset, *config.eval_datasets.values())]
+    problems = [config.dataset.load("train"), *held_out]
     how = (config.rollout, config.zero, config.reward.repetition_ngram, grader_hash())
     content = (config.stage, config.seed, config.model, problems, how)
     return shared_part(Path(stage.shared), name, content, ctx)
