@@ -94,9 +94,10 @@ def test_a_real_tokenizer_alone_will_do(shared_dir: Path) -> None:
     ("form", "file"), [("lm_eval", "lm_eval_samples.jsonl"), ("lighteval", "lighteval_details.jsonl")]
 )
 def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: str, file: str) -> None:
-    dataset = {"name": "gsm8k", "fields": {"problem": "question", "level": None}, "answer_from": "gsm8k"}
+    fields = {"problem": "question", "level": None}
+    gsm8k = {"source": "hub", "path": "openai/gsm8k", "split": "train", "fields": fields, "answer_from": "gsm8k"}
     path = str(repo / "tests" / "fixtures" / file)
-    config = configured("accuracy", {"dataset": dataset}, input=path, input_format=form)
+    config = configured("accuracy", {"dataset": gsm8k}, input=path, input_format=form)
     assert config.stage.errors(config) == []
     scored, result = run_score(config)
     assert [(row["problem_id"], row["correct"], row["length"]) for row in scored] == [

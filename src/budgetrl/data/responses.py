@@ -13,6 +13,7 @@ from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.formats.formats import ResponseFormat
 from budgetrl.grading.grader import without_credit_if_truncated
 from budgetrl.grading.rows import outcome_of_row
+from budgetrl.metrics.keys import is_reward
 from budgetrl.runs.folder import Row
 
 OURS = "budgetrl"
@@ -116,11 +117,6 @@ def _defaults(line: Line) -> dict[str, Any]:
     if not line.to_grade:
         defaults |= {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
     return defaults
-
-
-def is_reward(key: str) -> bool:
-    """Whether a key holds a reward; in the input it is one of an earlier scoring."""
-    return key == "reward" or key.startswith("reward/")
 
 
 def shown(value: object) -> str:

@@ -84,9 +84,9 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
     collector = collector_for(policy, taught, stage, verifier, config)
     asked, seeds = asked_budgets(config, taught, "check", problems), seeds_for(config, "check", problems, 1)
     groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-    metrics = summarize([[sample.outcome for sample in group] for group in groups])
+    metrics = summarize([[sample.outcome for sample in group] for group in groups]).whole().flat()
     ctx.say(_format_kept(metrics["format"], taught))
-    return {key: value for key, value in metrics.items() if not key.startswith("level_")}
+    return metrics
 
 
 def _format_kept(share: float, taught: ResponseFormat) -> str:

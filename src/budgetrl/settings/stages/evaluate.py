@@ -9,7 +9,7 @@ from budgetrl.core.checks import require, require_count, require_option, require
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.formats.formats import FORMAT_NAMES
-from budgetrl.report.against import missing_evaluation
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, evaluated_sets, format_errors
 
 if TYPE_CHECKING:
