@@ -79,7 +79,7 @@ def test_a_bad_row_is_named_with_file_line_and_key(row: Row, said: str) -> None:
     ("line", "said"),
     [
         (b"", "rows.jsonl: there is no row in it; give a row for each response"),
-        (b"\n[1]", "rows.jsonl, line 2: not a JSON object but list; each line is one JSON object"),
+        (b"\n[1]", "rows.jsonl, line 2: not a JSON object but list; each line must be one JSON object"),
         (b'{"problem_id": ', "rows.jsonl, line 1: not JSON (Expecting value"),
         (b'{"problem_id": "\xff"}', "rows.jsonl, line 1: not UTF-8 (invalid start byte at byte 17)"),
     ],
