@@ -1,83 +1,64 @@
-"""What a collector hands to the grader, and what its samples say."""
+"""From problems to graded samples: what is asked of the engine, and which completion goes with which problem."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
-import pytest
-
-from budgetrl.core.records import Completion, Problem
+from budgetrl.core.records import Completion, Problem, Request, Sampling
 from budgetrl.data.mini.model import make_tokenizer
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.formats import PlainFormat
 from budgetrl.grading.verifier import Verifier
+from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
-from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.engine import Sampling
+from budgetrl.rollout.collect import Collector, collect_on_all_ranks
 from budgetrl.settings.model import ModelSettings
 
-PROBLEM = Problem("p", "a 2 b 1 ?", "3", level=1)
-CODEC = make_codec(make_tokenizer("digits"), ModelSettings(prompt_budget_instruction="in {budget}"))
+PROBLEMS = [Problem("one", "1 + 2", "3"), Problem("two", "2 + 2", "4")]
+SAMPLING = Sampling(max_new_tokens=9, stop_ids=(1,))
 
 
-class Scripted:
-    """An engine that gives the same text for every seed, cut off or not."""
+class Echo:
+    """An engine that answers with the seed of each request, cut off where it is odd."""
 
-    def __init__(self, text: str, finished: bool) -> None:
-        self.text, self.finished = text, finished
+    def __init__(self, codec: TextCodec) -> None:
+        self.codec = codec
+        self.asked: list[Request] = []
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[list[Completion]]:
-        ids = (*CODEC.tokenizer.encode(self.text, add_special_tokens=False), *CODEC.stop_ids[: int(self.finished)])
-        return [[Completion(ids, (0.0,) * len(ids), self.finished) for _ in group] for group in seeds]
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        self.asked += requests
+        return [self._completion(request.seed) for request in requests]
 
-
-def collector(name: str, text: str = r"3 = \boxed{ 3 }", finished: bool = True, temperature: float = 1.0) -> Collector:
-    sampling = Sampling(9, temperature, CODEC.stop_ids)
-    engine = Scripted(text, finished)
-    return Collector(engine, CODEC, Verifier(), FORMATS[name], sampling, b_max={"p": 80}, repetition_ngram=2)
+    def _completion(self, seed: int) -> Completion:
+        ids = self.codec.tokenizer.encode(f" {seed}", add_special_tokens=False)
+        return Completion(tuple(ids), (0.0,) * len(ids), "length" if seed % 2 else "stop")
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_a_right_number_at_the_end_of_a_cut_off_text_is_no_answer(finished: bool) -> None:
-    ((first, second),) = collector("plain", finished=finished).collect([PROBLEM], [[1, 2]])
-    assert first.outcome == second.outcome
-    outcome = first.outcome
-    assert (outcome.correct, outcome.well_formed, outcome.truncated) == (finished, finished, not finished)
-    assert first.verdict.correct
-    assert (outcome.problem_id, outcome.level, outcome.b_max, outcome.length) == ("p", 1, 80, 5)
+def collector() -> Collector:
+    codec = make_codec(make_tokenizer(), ModelSettings())
+    engine: Any = Echo(codec)
+    return Collector(engine, codec, Verifier(), PlainFormat(), SAMPLING)
 
 
-@pytest.mark.parametrize(
-    ("name", "given", "budget"), [("plain", None, None), ("budget", 12, 12), ("prompt_budget", 7, 7)]
-)
-def test_the_budget_of_an_outcome_is_the_one_written_pre_filled_or_asked_for(
-    name: str, given: int | None, budget: int | None
-) -> None:
-    text = r"<solution> 3 = \boxed{ 3 }</solution>" if name == "budget" else r"3 = \boxed{ 3 }"
-    ((sample,),) = collector(name, text).collect([PROBLEM], [[1]], [given])
-    assert (sample.outcome.budget, sample.outcome.correct) == (budget, True)
+def test_each_problem_gets_a_sample_for_each_of_its_seeds() -> None:
+    ours: Any = collector()
+    first, second = ours.collect(PROBLEMS, [[3, 4], [8, 4, 2]])
+    assert [sample.reading.text.strip() for sample in first] == ["3", "4"]
+    assert [sample.reading.text.strip() for sample in second] == ["8", "4", "2"]
+    assert {sample.problem.id for sample in first} == {"one"}
+    assert [sample.outcome.truncated for sample in first] == [True, False]
+    prompts = [prompt.all_ids for prompt in ours.prompts(PROBLEMS, [None, None])]
+    assert [request.prompt_ids for request in ours.engine.asked] == [prompts[0]] * 2 + [prompts[1]] * 3
+    assert {request.sampling for request in ours.engine.asked} == {SAMPLING}
 
 
-def test_repetition_is_of_the_body() -> None:
-    ((sample,),) = collector("plain", " 3 3 3 3").collect([PROBLEM], [[1]])
-    assert sample.outcome.repetition == pytest.approx(2 / 3)
+def test_each_rank_generates_its_share() -> None:
+    shared: list[list[object]] = []
 
+    def share(items: Sequence[object]) -> list[object]:
+        shared.append([*items])
+        return [*items][1:]
 
-def test_the_row_of_a_sample() -> None:
-    ((sample,),) = collector("plain").collect([PROBLEM], [[1]])
-    row = sample.row
-    assert (row["problem_id"], row["problem"], row["answer"]) == ("p", "a 2 b 1 ?", "3")
-    assert (row["text"], row["given_answer"], row["b_max"]) == (sample.reading.text, "3", 80)
-
-
-def test_hashes_are_of_how_completions_are_drawn_and_not_of_the_budget_that_is_asked_for() -> None:
-    def hashes(name: str, temperature: float = 1.0, samples: int = 1) -> dict[str, str]:
-        return collector(name, temperature=temperature).hashes([PROBLEM], samples)
-
-    def differ(one: dict[str, str], other: dict[str, str]) -> set[str]:
-        return {key for key in one if one[key] != other[key]}
-
-    plain = hashes("plain")
-    assert differ(plain, hashes("plain", temperature=0.5)) == {"sampling"}
-    assert differ(plain, hashes("plain", samples=2)) == {"sampling"}
-    assert differ(plain, hashes("prompt_budget")) == {"prompt"}
-    assert differ(hashes("prompt_budget"), hashes("prompt_budget")) == set()
+    world: Any = SimpleNamespace(share=share, merge=lambda groups: ["of another rank", *groups])
+    other, ours = collect_on_all_ranks(collector(), PROBLEMS, [[1], [2]], [None, None], world)
+    assert other == "of another rank" and ours[0].problem.id == "two"
+    assert shared == [PROBLEMS, [[1], [2]], [None, None]]
