@@ -29,7 +29,7 @@ class Listener(Controller):
 
 def right(problem: Problem, length: int) -> Sample:
     """A right answer, `length` tokens long."""
-    completion, reading = Completion((5,), (-1.0,), True), Reading("5", PlainFormat().parse("5"), 1, None, (5,))
+    completion, reading = Completion((5,), (-1.0,), "stop"), Reading("5", PlainFormat().parse("5"), 1, None, (5,))
     outcome = Outcome(well_formed=True, correct=True, length=length, problem_id=problem.id)
     return Sample(problem, Prompt((1,)), completion, reading, Verdict(True, parsed=True, timed_out=False), outcome)
 
@@ -47,15 +47,18 @@ def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
         kept.append(f"{name} at {now['length']}")
 
     ctx: Any = SimpleNamespace(world=Alone())
-    collector: Any = SimpleNamespace(fmt=PlainFormat(), collect=collect)
+    synced: list[int] = []
+    rollout = SimpleNamespace(sync=synced.append)
+    collector: Any = SimpleNamespace(engine=rollout, fmt=PlainFormat(), collect=collect)
     learner: Any = SimpleNamespace(engine=SimpleNamespace(whole_weights=nullcontext), keep=keep)
     config: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), seed=0)
     standing = Standing(Listener(reward))
     evaluate = Evaluation(PROBLEMS, collector, learner, reward, standing, config, ctx)
     rewards = []
-    for length in lengths:
+    for step, length in enumerate(lengths, start=1):
         now["length"] = length
-        rewards.append(evaluate()["eval/mini/reward"])
+        rewards.append(evaluate(step)["eval/mini/reward"])
+    assert synced == list(range(1, len(lengths) + 1))
     return standing, rewards, kept
 
 

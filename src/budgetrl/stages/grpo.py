@@ -16,7 +16,7 @@ from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rewards.reward import Controller
 from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.generation import collector_for
+from budgetrl.rollout.factory import open_collector
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
 from budgetrl.settings.algorithm import Algorithm
@@ -53,11 +53,11 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
         pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
         held_out = problems_of(config.dataset, "eval", stage.eval_problems, verifier, ctx)
         say_overlap(pool, held_out, ctx)
-        collector = collector_for(policy, fmt, stage, verifier, config)
-        ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
-        if config.reward.needs_b_max:
-            collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
-        return _train(stage, policy, Sampler(pool, collector, stage, config, ctx), held_out, config, ctx)
+        with open_collector(fmt, stage, verifier, config, ctx, policy) as collector:
+            ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
+            if config.reward.needs_b_max:
+                collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
+            return _train(stage, policy, Sampler(pool, collector, stage, config, ctx), held_out, config, ctx)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Rollouts:
         updates, collector = self.algorithm.optimizer_steps_per_rollout, self.sample.collector
         started = time.perf_counter()
         with self.engine.whole_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G] -> rewards [P, G]
+            collector.engine.sync(step)
             sampled = self.sample(step, reward, progress)
         seconds = time.perf_counter() - started
         advantages_PG = rollout_advantages(sampled, self.algorithm.advantage)

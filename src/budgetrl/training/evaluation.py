@@ -11,8 +11,8 @@ from budgetrl.metrics.keys import EXAMINED, REWARD
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.rewards.reward import Controller, Reward
-from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks, seeds_for
+from budgetrl.rollout.collect import Collector, collect_on_all_ranks
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.training.checkpoints import BEST
@@ -56,10 +56,12 @@ class Evaluation:
     config: Config
     ctx: Context
 
-    def __call__(self) -> dict[str, float]:
-        """Metrics under `eval/<data set>/`. The result goes into `standing`, and the policy into `checkpoints/best`
-        if its reward is the highest yet."""
-        outcomes = self._outcomes()
+    def __call__(self, step: int) -> dict[str, float]:
+        """Evaluate the policy after so many steps; returns metrics under `eval/<data set>/`.
+
+        The result goes into `standing`, and the policy into `checkpoints/best` if its reward is the highest yet.
+        """
+        outcomes = self._outcomes(step)
         rewards: list[float] = []
         for group in outcomes:
             rewards += self.reward(group, 1.0)
@@ -73,9 +75,10 @@ class Evaluation:
             self.learner.keep(BEST)
         return result.whole().placed(name, EXAMINED).flat()
 
-    def _outcomes(self) -> list[list[Outcome]]:
-        seeds = seeds_for(self.config, "examine", self.problems, 1)
+    def _outcomes(self, step: int) -> list[list[Outcome]]:
+        seeds = sampling_seeds(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
         with self.learner.engine.whole_weights():
+            self.collector.engine.sync(step)
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.ctx.world)
         return [[sample.outcome for sample in group] for group in groups]

@@ -10,8 +10,8 @@ from budgetrl.core.records import Outcome, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.rewards.group import right
 from budgetrl.rewards.reward import Parts, Reward, total
-from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks
+from budgetrl.rollout.collect import Collector, Sample, collect_on_all_ranks
+from budgetrl.rollout.seeds import asked_budgets
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.training.advantages import all_equal
@@ -109,7 +109,18 @@ class Sampler:
             key = (self.config.seed, "grpo", step, place, problem.id)
             seeds_PG.append([derive_seed(*key, n) for n in range(self.how.group_size)])
         asked = asked_budgets(self.config, self.collector.fmt, f"grpo {step}", problems)
-        return collect_on_all_ranks(self.collector, problems, seeds_PG, asked, self.ctx.world)
+        samples_PG = collect_on_all_ranks(self.collector, problems, seeds_PG, asked, self.ctx.world)
+        _check_version(samples_PG, step)
+        return samples_PG
+
+
+def _check_version(groups: Sequence[Sequence[Sample]], step: int) -> None:
+    """RuntimeError if a completion was not generated with the weights that have taken `step` optimizer steps."""
+    for group in groups:
+        for sample in group:
+            version = sample.completion.version
+            if version != step:
+                raise RuntimeError(f"a completion for step {step} comes from the weights of step {version}: sync first")
 
 
 def verdicts(group: RewardedGroup) -> Sequence[float]:

@@ -82,7 +82,7 @@ def train(
     ctx: Context,
     *,
     title: str = "training",
-    evaluate: Callable[[], dict[str, float]] | None = None,
+    evaluate: Callable[[int], dict[str, float]] | None = None,
     memory: Memory | None = None,
 ) -> Path:
     """Train to the last step of the schedule; returns `checkpoints/last`.
@@ -95,7 +95,8 @@ def train(
         data: what is learned from.
         learner: the policy; its engine is closed at the end.
         title: what the progress bar is called.
-        evaluate: an evaluation of the policy as it is, made when one is due; its metrics are logged with the step.
+        evaluate: an evaluation of the policy as it is, called with the steps done when one is due; its metrics are
+            logged with the step.
         memory: what is saved and resumed with the engine's state.
     """
     books = _Books(learner, schedule, ctx, memory)
@@ -114,7 +115,7 @@ def train(
                 metrics |= portion.timing(time.perf_counter() - started)
                 done += 1
                 if evaluate and is_due(done, schedule.eval_every, schedule.steps):
-                    metrics |= evaluate()
+                    metrics |= evaluate(done)
                 if portion.completions and is_due(done, schedule.log_every, schedule.steps):
                     books.log_completions(done, portion.completions)
                 books.finish_step(done, metrics, may_save=n == len(minibatches))
