@@ -8,7 +8,7 @@ from budgetrl.stages.base import Context
 
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
-from budgetrl.data.problems import DatasetSettings
+from budgetrl.data.sources.jsonl import JsonlSettings
 from budgetrl.grading.verifier import Verifier
 from budgetrl.rollout.generation import problems_of, say_overlap
 from budgetrl.runs.folder import RunFolder
@@ -27,7 +27,7 @@ def context(folder: Path) -> Context:
 
 def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
-    spec = DatasetSettings(name="mine", source="jsonl", path=str(data), held_out=1)
+    spec = JsonlSettings(name="mine", path=str(data), held_out=1)
 
     def load(*answers: int) -> list[str]:
         rows = [f'{{"problem": "How much is {i} and {i}?", "answer": "{n}"}}\n' for i, n in enumerate(answers)]
@@ -44,7 +44,7 @@ def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: P
 def test_problems_none_of_which_can_be_graded_are_refused(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text('{"problem": "Why?", "answer": "$$"}\n')
-    spec = DatasetSettings(name="mine", source="jsonl", eval_path=str(data))
+    spec = JsonlSettings(name="mine", eval_path=str(data))
     with pytest.raises(RequestError, match="dataset: none of the eval problems of mine is left: problem data-1: math"):
         problems_of(spec, "eval", None, Verifier(), context(tmp_path / "run"))
 

@@ -38,7 +38,10 @@ def test_each_built_in_is_the_module_of_its_name() -> None:
         ("fake_stage.FakeStag", "name: fake_stage has no class 'FakeStag'; did you mean FakeStage?"),
         ("math.Missing", "name: math has no class 'Missing'; there are none"),
         ("math.pi", "name: math.pi is not a stage: derive it from budgetrl.settings.stages.base.StageSettings"),
-        ("budgetrl.settings.stages.base.StageSettings", "name: budgetrl.settings.stages.base.StageSettings is not a stage: derive it from"),
+        (
+            "budgetrl.settings.stages.base.StageSettings",
+            "name: budgetrl.settings.stages.base.StageSettings is not a stage: derive it from",
+        ),
     ],
 )
 def test_what_is_no_stage_is_refused_with_the_nearest_name(name: str, said: str) -> None:

@@ -11,7 +11,7 @@ MUST_AGREE = {
     "problems": "the problems, or their gold answers",
     "sampling": "temperature, token limit or samples of a problem",
     "measure": "which tokens count as length (`model.length`), or the tokenizer",
-    "grader": "the code or packages that read and compare answers",
+    "grader": "the version of the grader, or of the packages that compare answers",
 }
 """Where one of these differs, two numbers are not of the same measurement."""
 MAY_DIFFER = {"prompt": "template or instructions, which differ where the formats do"}
@@ -51,7 +51,7 @@ def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
 
 
 def _hashes(run: Run, dataset: str) -> Mapping[str, str]:
-    """Of the evaluation that a run is judged by: a pipeline's is that of its trained model."""
+    """Of the evaluation that a run is judged by."""
     path = run.path / HASHES
     every = json.loads(path.read_text()) if path.exists() else {}
-    return every.get(f"trained/{dataset}" if run.stage == "pipeline" else dataset, {})
+    return every.get(f"{run.evaluation}/{dataset}" if run.evaluation else dataset, {})

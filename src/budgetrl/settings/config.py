@@ -14,7 +14,8 @@ from omegaconf import MISSING, OmegaConf
 from budgetrl.core.checks import nearest
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
-from budgetrl.data.problems import DatasetSettings
+from budgetrl.data.sources.base import DatasetSettings
+from budgetrl.data.sources.registry import source_class
 from budgetrl.rewards.registry import reward_class
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.identity import flatten, identity
@@ -89,11 +90,10 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
             raise ConfigError(f"{key}: a value must be given")
     top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
     parts = {key: build(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
-    chosen = {key: build(_chosen(key, mapping, find), mapping.get(key, {}), key) for key, find in _CHOSEN.items()}
-    sets = {
-        str(name): build(DatasetSettings, node, f"eval_datasets.{name}")
-        for name, node in mapping.get("eval_datasets", {}).items()
-    }
+    chosen = {key: _build_chosen(key, mapping.get(key, {}), key) for key in _CHOSEN}
+    sets: dict[str, DatasetSettings] = {}
+    for name, node in mapping.get("eval_datasets", {}).items():
+        sets[str(name)] = _build_chosen("dataset", node, f"eval_datasets.{name}")
     return Config(seed=top.seed, mode=top.mode, eval_datasets=sets, **parts, **chosen)
 
 
@@ -175,7 +175,6 @@ class _Top:
 
 _PARTS: dict[str, type] = {
     "model": ModelSettings,
-    "dataset": DatasetSettings,
     "algorithm": Algorithm,
     "zero": ZeroSettings,
     "launch": LaunchSettings,
@@ -183,24 +182,30 @@ _PARTS: dict[str, type] = {
     "run": RunSettings,
 }
 _CHOSEN: dict[str, Callable[[str], type]] = {
+    "dataset": source_class,
     "rollout": rollout_class,
     "reward": reward_class,
     "stage": stage_class,
 }
-"""Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
+"""Groups one of whose keys says which class they are."""
 
-_USUAL = {"rollout": "native"}
-"""The name in a group that gives none."""
+_CLASS_KEY = {"dataset": "source"}
+"""That key, where it is not `name`."""
+
+_USUAL = {"dataset": "mini", "rollout": "native"}
+"""Its value in a group that gives none."""
 
 
-def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -> type:
-    node = mapping.get(key, {})
+def _build_chosen(group: str, node: Any, at: str) -> Any:
+    """The settings at the key `at`, of the class that they name themselves."""
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{key}: must be a group of keys, got {node!r}")
-    name = node.get("name", _USUAL.get(key))
+        raise ConfigError(f"{at}: must be a group of keys, got {node!r}")
+    key = _CLASS_KEY.get(group, "name")
+    name = node.get(key, _USUAL.get(group))
     if not isinstance(name, str):
-        raise ConfigError(f"{key}.name: must be given, as the name of a {key}")
+        raise ConfigError(f"{at}.{key}: must be given, as the name of a {group}")
     try:
-        return find(name)
+        part = _CHOSEN[group](name)
     except SettingError as error:
-        raise ConfigError(error.message.below(key)) from None
+        raise ConfigError(error.message.below(at)) from None
+    return build(part, node, at)

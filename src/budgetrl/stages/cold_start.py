@@ -10,7 +10,6 @@ from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
 from budgetrl.formats.formats import EASY_ABOVE, DifficultyFormat, PlainFormat, ResponseFormat
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
@@ -25,6 +24,7 @@ from budgetrl.rollout.generation import (
     work_through,
 )
 from budgetrl.runs.context import Context
+from budgetrl.runs.folder import Row
 from budgetrl.runs.health import FORMAT
 from budgetrl.settings.config import Config
 from budgetrl.settings.rollout import OpenAISettings
@@ -84,9 +84,9 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
     collector = collector_for(policy, taught, stage, verifier, config)
     asked, seeds = asked_budgets(config, taught, "check", problems), seeds_for(config, "check", problems, 1)
     groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-    metrics = summarize([[sample.outcome for sample in group] for group in groups])
+    metrics = summarize([[sample.outcome for sample in group] for group in groups]).whole().flat()
     ctx.say(_format_kept(metrics["format"], taught))
-    return {key: value for key, value in metrics.items() if not key.startswith("level_")}
+    return metrics
 
 
 def _format_kept(share: float, taught: ResponseFormat) -> str:

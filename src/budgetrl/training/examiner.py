@@ -7,6 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
+from budgetrl.metrics.keys import EXAMINED, REWARD
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
@@ -59,14 +61,15 @@ class Examiner:
         if its reward is the highest yet."""
         outcomes = self._outcomes()
         rewards = [r for group in outcomes for r in self.reward(group, 1.0)]
-        result = summarize(outcomes) | {"reward": fmean(rewards)}
+        reward = fmean(rewards)
+        result = summarize(outcomes) | Results.plain({REWARD: reward})
         name, standing = self.config.dataset.name, self.standing
         standing.controller.validate(outcomes)
-        standing.result = {f"{name}/{key}": value for key, value in result.items()}
-        if result["reward"] > standing.best:
-            standing.best = result["reward"]
+        standing.result = result.placed(name).flat()
+        if reward > standing.best:
+            standing.best = reward
             self._keep()
-        return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
+        return result.whole().placed(name, EXAMINED).flat()
 
     def _outcomes(self) -> list[list[Outcome]]:
         seeds = seeds_for(self.config, "examine", self.problems, 1)

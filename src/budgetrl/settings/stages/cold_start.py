@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require, require_count, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.problems import count_problems
 from budgetrl.formats.formats import AUTO, FORMATS, ResponseFormat
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import Reads, StageSettings
@@ -67,7 +66,7 @@ class ColdStart(StageSettings):
 
     def workload(self, config: "Config") -> Workload:
         """Tokens are counted as if all that is sampled were right and as long as can be."""
-        problems = count_problems(config.dataset, "train", self.problems)
+        problems = config.dataset.count("train", self.problems)
         samples = self.samples_per_problem(config)
         sampled = problems and problems * samples * self.max_new_tokens
         checked = self.check_problems * self.max_new_tokens

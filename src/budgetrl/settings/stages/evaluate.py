@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require, require_count, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.problems import count_problems
 from budgetrl.formats.formats import FORMAT_NAMES
-from budgetrl.report.against import missing_evaluation
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, evaluated_sets, format_errors
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Evaluate(StageSettings):
         """Of all passes, if every completion runs into the limit."""
         completions = 0
         for dataset in evaluated_sets(config).values():
-            count = count_problems(dataset, "eval", self.problems)
+            count = dataset.count("eval", self.problems)
             if count is None:
                 return None
             given = len(self.budgets) * min(count, self.budget_problems or count)

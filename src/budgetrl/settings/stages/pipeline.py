@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload, together
+from budgetrl.runs.parts import COLD_START, GRPO, INITIAL, LABEL, TRAINED
 from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -66,25 +67,25 @@ class Pipeline(StageSettings):
         fmt = chosen_format(self.grpo.format, config)
         parts: dict[str, StageSettings] = {}
         if fmt.taught:
-            parts["cold_start"] = replace(self.cold_start, format=self.cold_start.taught(config).name)
+            parts[COLD_START] = replace(self.cold_start, format=self.cold_start.taught(config).name)
         if config.reward.needs_b_max:
-            parts["label"] = self.label
-        parts["grpo"] = self.grpo
-        parts["initial"] = replace(self.evaluate, format="plain", budgets=())
+            parts[LABEL] = self.label
+        parts[GRPO] = self.grpo
+        parts[INITIAL] = replace(self.evaluate, format="plain", budgets=())
         has_budget = chosen_format(self.evaluate.format, config).budget_in is not None
-        parts["trained"] = self.evaluate if has_budget else replace(self.evaluate, budgets=())
+        parts[TRAINED] = self.evaluate if has_budget else replace(self.evaluate, budgets=())
         return parts
 
     def workload(self, config: "Config") -> Workload:
         parts = self.parts(config)
-        if "label" in parts:
-            parts["grpo"] = replace(self.grpo, labels=f"label/{LABELS}")  # of the part before it
+        if LABEL in parts:
+            parts[GRPO] = replace(self.grpo, labels=f"{LABEL}/{LABELS}")  # of the part before it
         works: dict[str, Workload] = {}
         for name, part in parts.items():
             work = part.workload(config)
             works[name] = replace(
                 work,
-                summary=work.summary if name != "initial" else {},  # but for its format that of the trained model
+                summary=work.summary if name != INITIAL else {},  # but for its format that of the trained model
                 completion_limits={_key_above(name, key): value for key, value in work.completion_limits.items()},
                 micro_batches={_key_above(name, key): value for key, value in work.micro_batches.items()},
             )
@@ -102,7 +103,7 @@ class Pipeline(StageSettings):
         return [*found, *self._format_errors(config)]
 
     def warnings(self, config: "Config") -> list[Message]:
-        taught = config.with_model(Path("cold_start")) if "cold_start" in self.parts(config) else config
+        taught = config.with_model(Path(COLD_START)) if COLD_START in self.parts(config) else config
         found: dict[Message, None] = {}
         for name, part in self.parts(config).items():
             for message in part.warnings(taught):
@@ -114,7 +115,7 @@ class Pipeline(StageSettings):
         trained = chosen_format(self.grpo.format, config)
         others = {"evaluate": chosen_format(self.evaluate.format, config)}
         if trained.taught:
-            others["cold_start"] = self.cold_start.taught(config)
+            others[COLD_START] = self.cold_start.taught(config)
         return [
             Message(
                 f"stage.{part}.format",
@@ -127,13 +128,12 @@ class Pipeline(StageSettings):
 
 
 PASSED_DOWN = {
-    "grpo": ("steps", "prompts_per_step", "group_size", "tokens_per_device", "eval_every"),
+    GRPO: ("steps", "prompts_per_step", "group_size", "tokens_per_device", "eval_every"),
     "evaluate": ("datasets",),
 }
 """Keys that a pipeline has at its top, because scripts and people set them often."""
-SETTINGS_OF = {"initial": "evaluate", "trained": "evaluate"}
+SETTINGS_OF = {INITIAL: "evaluate", TRAINED: "evaluate"}
 """The field that a part's settings come from, where that has another name."""
-EVALUATIONS = ("initial", "trained")
 
 
 def _of_pipeline(part: str, message: Message) -> Message:
