@@ -108,7 +108,7 @@ def _where_the_model_is(config: Config, work: Workload, ranks: int) -> Plan:
 
 def _holds_model(config: Config, work: Workload) -> bool:
     """Whether the model is on this machine's devices rather than behind a server."""
-    return work.trains or (work.generates and not config.rollout.is_remote)
+    return work.trains or (work.generates and config.rollout.capabilities.local)
 
 
 def _memory_section(config: Config, work: Workload) -> Plan:
@@ -128,7 +128,7 @@ def _memory_section(config: Config, work: Workload) -> Plan:
 
 def _in_passing(memory: Memory, config: Config, work: Workload) -> tuple[int, int]:
     """Bytes for a micro-batch, and for generating completions, which is never at the same time."""
-    rows = config.rollout.batch_size
+    rows = config.rollout.completions_at_once
     generating = memory.generating(rows, completion_room(work)) if work.longest_completion else 0
     return memory.training(work.largest_micro_batch), generating
 

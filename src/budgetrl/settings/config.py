@@ -23,7 +23,8 @@ from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.launch import LaunchSettings
 from budgetrl.settings.model import ModelSettings
-from budgetrl.settings.rollout import AnyRollout, rollout_class
+from budgetrl.settings.rollout.base import RolloutSettings
+from budgetrl.settings.rollout.registry import rollout_class
 from budgetrl.settings.stages.base import StageSettings, missing_files
 from budgetrl.settings.stages.registry import stage_class
 from budgetrl.settings.strict import ConfigError, build, to_plain
@@ -53,7 +54,7 @@ class Config:
     dataset: DatasetSettings
     reward: Reward
     algorithm: Algorithm
-    rollout: AnyRollout
+    rollout: RolloutSettings
     zero: ZeroSettings
     launch: LaunchSettings
     tracking: TrackingSettings
@@ -120,7 +121,7 @@ def to_yaml(config: Config) -> str:
 def errors(config: Config) -> list[Message]:
     """What cannot work in this combination of parts."""
     missing = missing_files(config.stage.reads(config), config)
-    return [*_metric_errors(config), *_server_errors(config), *missing, *config.stage.errors(config)]
+    return [*_metric_errors(config), *_engine_errors(config), *missing, *config.stage.errors(config)]
 
 
 def _metric_errors(config: Config) -> list[Message]:
@@ -138,12 +139,13 @@ def _metric_errors(config: Config) -> list[Message]:
     return found
 
 
-def _server_errors(config: Config) -> list[Message]:
-    """A server has the model that it was started with, never the weights in training here."""
+def _engine_errors(config: Config) -> list[Message]:
+    """What the stage asks of the engine that the engine cannot do."""
     work = config.stage.workload(config)
-    if not config.rollout.is_remote or not work.generates_with_trained_weights:
+    if config.rollout.capabilities.follows_training or not work.generates_with_trained_weights:
         return []
-    text = f"stage={config.stage.name} generates with the weights being trained, which no server has"
+    stage, engine = config.stage.name, config.rollout.name
+    text = f"stage={stage} generates with the weights being trained, which rollout={engine} cannot"
     return [Message("rollout", text, "use rollout=native or rollout=transformers")]
 
 

@@ -13,8 +13,8 @@ from budgetrl.metrics.summary import summarize
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.rewards.reward import Controller, Reward
-from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks, seeds_for
+from budgetrl.rollout.collect import Collector, collect_on_all_ranks
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.settings.config import Config
 from budgetrl.training.loop import Loop
 
@@ -72,7 +72,7 @@ class Examiner:
         return result.whole().placed(name, EXAMINED).flat()
 
     def _outcomes(self) -> list[list[Outcome]]:
-        seeds = seeds_for(self.config, "examine", self.problems, 1)
+        seeds = sampling_seeds(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
         with self.loop.engine.whole_weights():
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.loop.ctx.world)

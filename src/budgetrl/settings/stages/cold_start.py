@@ -93,10 +93,14 @@ class ColdStart(StageSettings):
         return [(config.dataset, "train"), *([(config.dataset, "eval")] if self.check_problems else [])]
 
     def errors(self, config: "Config") -> list[Message]:
+        errors = []
         if self.taught(config).name == "difficulty" and self.samples_per_problem(config) == 1:
             text = "a problem's difficulty is judged by several samples"
-            return [Message("stage.samples", text, "set 2 or more, or null")]
-        return []
+            errors.append(Message("stage.samples", text, "set 2 or more, or null"))
+        if self.check_problems and not config.rollout.capabilities.follows_training:
+            text = f"rollout={config.rollout.name} can sample the initial model, but not check the trained one"
+            errors.append(Message("stage.check_problems", text, "set 0"))
+        return errors
 
     def taught(self, config: "Config") -> ResponseFormat:
         """The format that this stage teaches."""
