@@ -10,7 +10,7 @@ from budgetrl.core.errors import RequestError
 from budgetrl.data.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, Row, logged_completions
 from budgetrl.data.spec import DatasetSettings
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 
 OURS = "budgetrl"
 INPUT_FORMATS = (OURS, *HARNESSES)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from budgetrl.core.records import Completion, Outcome, Problem
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import Row, verdict_columns
 from budgetrl.grading.verifier import Verdict, Verifier

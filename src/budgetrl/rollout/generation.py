@@ -7,7 +7,7 @@ from pathlib import Path
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier
 from budgetrl.policy.codec import TextCodec

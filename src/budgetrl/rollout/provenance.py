@@ -10,14 +10,17 @@ from importlib.metadata import version
 from types import ModuleType
 
 from budgetrl.core.records import Problem
-from budgetrl.formats import formats as layout
+from budgetrl.formats import base, budget, difficulty, plain, prompt_budget
 from budgetrl.grading import answers, verifier, worker
 from budgetrl.policy.codec import TextCodec
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.engine import Sampling
 
 PACKAGES = ("math-verify", "latex2sympy2_extended", "sympy")
-GRADER: Sequence[ModuleType | Callable] = (layout, answers, verifier, worker, Collector._outcome)
+GRADER: Sequence[ModuleType | Callable] = (
+    *(base, plain, budget, prompt_budget, difficulty),
+    *(answers, verifier, worker, Collector._outcome),
+)
 """What finds an answer in a response, compares it, and decides what the verdict counts for."""
 STAND_IN = 100
 """The budget in prompts that ask for one: what each really asks for is drawn, and differs from seed to seed."""

@@ -9,7 +9,8 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
-from budgetrl.formats.formats import EASY_ABOVE, DifficultyFormat, PlainFormat, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import PLAIN
 from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
@@ -36,7 +37,7 @@ from budgetrl.training.supervised import Example, Fit, fit
 def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
     """Sample, keep, fine-tune, check; returns the share kept and, of the check, the metrics of an evaluation."""
     taught = stage.taught(config)
-    policy = load_policy(config.model, PlainFormat(), ctx.world.device)
+    policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
         examples = [_example(row) for row in rows if row["kept"]]
@@ -52,10 +53,11 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
 
 def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config, ctx: Context) -> list[Row]:
     """The model's own completions of the training problems, a row each in samples.jsonl."""
+    plain = config.model.response_format(PLAIN)
     if isinstance(server := config.rollout, OpenAISettings):
-        collector = server_collector(server, PlainFormat(), stage, verifier, config)
+        collector = server_collector(server, plain, stage, verifier, config)
     else:
-        collector = collector_for(policy, PlainFormat(), stage, verifier, config)
+        collector = collector_for(policy, plain, stage, verifier, config)
     problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
     taught, samples = stage.taught(config), stage.samples_per_problem(config)
 
@@ -96,18 +98,16 @@ def _format_kept(share: float, taught: ResponseFormat) -> str:
 
 
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
-    right = [n for n, sample in enumerate(group) if sample.outcome.correct and sample.outcome.well_formed]
-    if isinstance(taught, DifficultyFormat):
-        easy = len(right) > EASY_ABOVE * len(group)
-        one = (min if easy else max)(right, key=lambda n: group[n].outcome.length, default=None)
-        targets = [codec.tagged_target(taught, easy, sample.reading.body_ids) for sample in group]
-        right = [] if one is None else [one]
-    else:
-        targets = [codec.target(sample.outcome.length, sample.reading.body_ids) for sample in group]
+    """A row for each completion of a problem; the format says which are kept, and what is taught around their bodies."""
+    outcomes = [sample.outcome for sample in group]
+    kept = taught.kept(outcomes)
     prompt = codec.prompt(group[0].problem.problem, taught).all_ids
-    return [
-        _row(sample, n in right, prompt, target) for n, (sample, target) in enumerate(zip(group, targets, strict=True))
-    ]
+    rows = []
+    for n, sample in enumerate(group):
+        budget = codec.writable(sample.outcome.length)
+        target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.reading.body_ids)
+        rows.append(_row(sample, n in kept, prompt, target))
+    return rows
 
 
 def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int]) -> Row:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
+from budgetrl.formats.learned import Learned, write_learned
 from budgetrl.grading.rows import Row, free_rows, outcomes_by_problem, verification_rates
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
@@ -17,7 +18,7 @@ from budgetrl.rollout.provenance import Hashes, hashes_of
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import chosen_format, evaluated_sets
+from budgetrl.settings.stages.base import evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
 
 PARTIAL = "partial"
@@ -28,7 +29,7 @@ TABLE_ROWS = 200
 
 def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     """Measure the model on every data set; returns `numbers_of` the rows, and changes if there is an earlier one."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.asks(config)
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
         collector = load_collector(fmt, stage, verifier, config, ctx)
@@ -36,6 +37,7 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     result = finish(stage, rows, hashes, earlier, list(evaluated_sets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
     if ctx.world.leads:
+        write_learned(ctx.folder.path, Learned(fmt, config.model.length))  # what its completions are read with again
         shutil.rmtree(ctx.folder.path / PARTIAL)
     return result
 

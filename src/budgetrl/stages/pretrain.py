@@ -10,7 +10,8 @@ from budgetrl.core.seeds import derive_seed
 from budgetrl.data.mini.model import budget_grid, make_model, make_tokenizer
 from budgetrl.data.mini.sums import COUNT_WORDS
 from budgetrl.data.mini.tasks import TASKS, Task
-from budgetrl.formats.formats import BudgetFormat, PlainFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.registry import PLAIN
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
@@ -31,7 +32,7 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
     model = make_model(len(tokenizer), config.seed)
     model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     policy = Policy(model, make_codec(tokenizer, config.model))
-    how = Fit(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every, PlainFormat())
+    how = Fit(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every, config.model.response_format(PLAIN))
     base = fit(policy, lambda step: examples(stage, task, config.seed, step, tokenizer), how, config, ctx)
     return evaluate.run(stage.check(), config.with_model(base), ctx)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.learned import Learned, read_learned, write_learned
 from budgetrl.grading.rows import Row, verdict_columns
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.report.against import Earlier
@@ -15,7 +16,7 @@ from budgetrl.rollout.provenance import Hashes, grader_hash
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import RunFolder, read_rows
 from budgetrl.settings.config import Config, read_config, to_yaml
-from budgetrl.settings.stages.base import chosen_format, evaluated_sets
+from budgetrl.settings.stages.base import evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
 from budgetrl.settings.stages.regrade import Regrade
 from budgetrl.stages import evaluate
@@ -31,11 +32,13 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
         )
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
-        rows, hashes = regraded(source, chosen_format(then.stage.format, then), verifier)
+        asked = read_learned(source.path) or Learned(then.stage.asks(then), then.model.length)
+        rows, hashes = regraded(source, asked.format, verifier)
     if earlier:
         earlier.require_alike(hashes)
     as_evaluated = replace(then, stage=replace(then.stage, against=stage.against))
     ctx.folder.write(ctx.folder.evaluation, to_yaml(as_evaluated))
+    write_learned(ctx.folder.path, asked)
     return evaluate.finish(then.stage, rows, hashes, earlier, list(evaluated_sets(then)), ctx)
 
 

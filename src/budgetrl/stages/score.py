@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from budgetrl.data.responses import Line, is_reward, read_lines, shown
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import Row, outcome_of, outcomes_by_problem, verdict_columns, verification_rates
 from budgetrl.grading.verifier import Verifier, open_verifier
@@ -18,7 +18,6 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import write_lines
 from budgetrl.runs.stop import Stopped
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import chosen_format
 from budgetrl.settings.stages.score import SCORES, Score
 
 if TYPE_CHECKING:  # outcomes are scored without it, and it takes seconds to import
@@ -30,7 +29,7 @@ ROWS_PER_CHUNK = 256
 
 def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
     """Score the rows of the input, write them, and return their `summary`."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.read_as(config)
     lines = read_lines(Path(str(stage.input)), fmt, stage.input_format, config.dataset)
     rows = with_rewards(with_outcomes(lines, fmt, config, ctx), config.reward, stage.progress)
     output = Path(stage.output) if stage.output else ctx.folder.path / SCORES

@@ -105,9 +105,8 @@ def _group(samples: Sequence[Sample], rewards: Sequence[float], parts: Parts) ->
 
 
 def _experience(sample: Sample, advantage: float, collector: Collector) -> Experience:
-    budgets_itself = collector.fmt.budget_in == "response"
     given = len(sample.prompt.prefix_ids)
-    field = collector.codec.budget_field(sample.response_ids, prefilled=given) if budgets_itself else range(0)
+    field = collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled=given)
     return Experience(
         prompt_ids=sample.prompt.all_ids,
         completion_ids=sample.completion.token_ids,

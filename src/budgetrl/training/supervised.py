@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.policy.module import PolicyModule

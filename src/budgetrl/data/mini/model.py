@@ -5,7 +5,6 @@ octave, each one token). The `digits` variant writes any budget digit by digit, 
 tokenizers do.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +16,6 @@ from budgetrl.data.mini import sums
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BUDGET_STYLES = ("grid", "digits")
 
 _TAGS = ("<user>", "<assistant>", "<budget>", "</budget>", "<solution>", "</solution>")
