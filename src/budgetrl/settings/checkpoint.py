@@ -2,8 +2,17 @@
 
 from pathlib import Path
 
+from budgetrl.core.checks import nearest
 from budgetrl.core.errors import RequestError
-from budgetrl.data.mini.shipped import BASE, CHECKPOINTS, COLD_START, is_family, is_shipped, shipped_folder
+from budgetrl.data.mini.shipped import (
+    BASE,
+    CHECKPOINTS,
+    COLD_START,
+    is_family,
+    is_shipped,
+    shipped_folder,
+    shipped_names,
+)
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.learned import LEARNED, Learned, read_learned
 from budgetrl.settings.model import ModelSettings
@@ -18,7 +27,7 @@ def is_remote(model: ModelSettings) -> bool:
 def local_folder(model: ModelSettings) -> Path | None:
     """Where the model's files are on this machine; None for a model of the Hub that was not downloaded yet.
 
-    Raises RequestError for a folder that is not there.
+    Raises RequestError for a folder, or a shipped checkpoint, that is not there.
     """
     if is_family(model.path):
         return CHECKPOINTS / model.path / BASE
@@ -27,6 +36,10 @@ def local_folder(model: ModelSettings) -> Path | None:
     folder = Path(model.path).expanduser()
     if folder.is_dir():
         return folder
+    if is_family(model.path.partition("/")[0]):
+        raise RequestError(
+            f"model.path: there is no shipped checkpoint {model.path}; {nearest(model.path, shipped_names())}"
+        )
     if model.path.startswith(("/", ".", "~")):
         raise RequestError(f"model.path: there is no folder {model.path}")
     return _cached(model, "config.json")

@@ -95,7 +95,10 @@ def format_warnings(config: "Config") -> list[Message]:
     if found and found.format.taught:
         learned = found.format.name
     if asked.taught and learned != asked.name:
-        text = f"nothing says that {config.model.path} learned the {asked.name} format"
+        name = config.model.path
+        text = f"no budgetrl.json says that {name} learned the {asked.name} format"
+        if found:
+            text = f"{name} learned the {found.format.name} format, not the {asked.name} format"
         return [Message("model.path", text, "stage=cold_start or stage=pipeline teaches it")]
     if learned and learned != asked.name:
         text = f"{config.model.path} learned the {learned} format and is asked in the {asked.name} format"

@@ -78,6 +78,7 @@ class Grpo(StageSettings):
         per_step = self.prompts_per_step * self.group_size
         updates = algorithm.optimizer_steps_per_rollout
         summary: dict[str, object] = {
+            "format": self.asks(config).name,
             "optimizer steps": self.steps,
             "rollouts": math.ceil(self.steps / updates),
             "labels": self._labels_from(config),
