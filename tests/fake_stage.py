@@ -5,10 +5,13 @@ import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
-from budgetrl.stages.base import Context, Job, Stage
-
+from budgetrl.core.checks import require
 from budgetrl.core.errors import RequestError
+from budgetrl.core.workload import Workload
+from budgetrl.runs.context import Context
 from budgetrl.runs.stop import Stopped
+from budgetrl.settings.config import Config
+from budgetrl.settings.stages.base import StageSettings
 
 OVERRIDES = ["stage=fake", "tracking=none"]
 KILLER, CRASHER = 7, 13
@@ -17,7 +20,7 @@ YAML = "name: fake_stage.FakeStage\nends: well\nsteps: 3\ndatasets: []\n"
 
 
 @dataclass(frozen=True)
-class FakeStage(Stage):
+class FakeStage(StageSettings):
     """Its name is an import path, as that of any stage from outside budgetrl."""
 
     name: str = "fake_stage.FakeStage"
@@ -25,30 +28,32 @@ class FakeStage(Stage):
     steps: int = 3
     datasets: tuple[str, ...] = ()
 
+    executor: ClassVar[str] = "fake_stage"
     reported: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: must be 1 or more, got {self.steps}")
+        require(self.steps >= 1, "steps", f"must be 1 or more, got {self.steps}")
 
-    def plan(self, job: Job) -> dict[str, object]:
-        return {"steps": self.steps}
+    def workload(self, config: Config) -> Workload:
+        return Workload({"steps": self.steps}, trains=True)  # so that its ranks are joined as those of training are
 
-    def run(self, job: Job, ctx: Context) -> dict[str, float]:
-        if self.ends == "by seed" and job.seed == KILLER and not (ctx.folder.path / "metrics.jsonl").exists():
-            ctx.folder.append_metrics({"step": 0})
-            os.kill(os.getppid(), signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.ends == "crash" or (self.ends == "by seed" and job.seed == CRASHER):
-            raise ArithmeticError("out of numbers")
-        if self.ends == "crash on rank 1" and ctx.world.rank == 1:
-            raise ArithmeticError("out of numbers on rank 1")
-        if self.ends == "bad row":
-            raise RequestError("data.jsonl, line 3: no answer")
-        if self.ends == "stopped":
-            raise Stopped
-        if self.ends == "interrupted":
-            raise KeyboardInterrupt
-        for step in range(1, self.steps + 1):
-            ctx.folder.append_metrics({"step": step, "loss": 1 / step})
-        return {f"{job.dataset.name}/accuracy": 0.5}
+
+def run(stage: FakeStage, config: Config, ctx: Context) -> dict[str, float]:
+    """End as the settings say."""
+    if stage.ends == "by seed" and config.seed == KILLER and not (ctx.folder.path / "metrics.jsonl").exists():
+        ctx.folder.append_metrics({"step": 0})
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if stage.ends == "crash" or (stage.ends == "by seed" and config.seed == CRASHER):
+        raise ArithmeticError("out of numbers")
+    if stage.ends == "crash on rank 1" and ctx.world.rank == 1:
+        raise ArithmeticError("out of numbers on rank 1")
+    if stage.ends == "bad row":
+        raise RequestError("data.jsonl, line 3: no answer")
+    if stage.ends == "stopped":
+        raise Stopped
+    if stage.ends == "interrupted":
+        raise KeyboardInterrupt
+    for step in range(1, stage.steps + 1):
+        ctx.folder.append_metrics({"step": step, "loss": 1 / step})
+    return {f"{config.dataset.name}/accuracy": 0.5}

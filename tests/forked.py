@@ -5,6 +5,7 @@ starts has; only the seconds of importing are shared. Not for the test process i
 """
 
 import contextlib
+import importlib
 import os
 import socket
 import sys
@@ -22,9 +23,10 @@ def import_what_ranks_need() -> None:
     import transformers.models.qwen2.modeling_qwen2  # noqa: F401
 
     import budgetrl.worker  # noqa: F401
-    from budgetrl.settings.stages.registry import stage_names
+    from budgetrl.settings.stages.registry import stage_class, stage_names
 
-    stage_names()
+    for name in stage_names():
+        importlib.import_module(stage_class(name).executor)
 
 
 def run_ranks(ranks: int, work: Work, log: Path) -> list[int]:

@@ -48,7 +48,7 @@ class Start:
 
 def prepare(folder: Path, *overrides: str) -> Path:
     """Have the entrypoint compose and freeze a run, without starting its ranks; returns its folder."""
-    from budgetrl import __main__ as entry
+    from budgetrl.cli import main as entry
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entry, "launch", lambda config, folder: 0)
@@ -58,7 +58,7 @@ def prepare(folder: Path, *overrides: str) -> Path:
 
 def call_entrypoint(*argv: str) -> int:
     """`python -m budgetrl`, in this process; returns the exit code."""
-    from budgetrl import __main__ as entry
+    from budgetrl.cli import main as entry
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
         patch.setattr(sys, "argv", ["budgetrl", *argv])

@@ -6,7 +6,7 @@ import sys
 
 import forked
 import many_runs
-from budgetrl import __main__ as entry
+from budgetrl.cli import main as entry
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config
 

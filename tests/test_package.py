@@ -63,7 +63,7 @@ def test_installed_metadata_match_the_code() -> None:
     assert metadata["Version"] == budgetrl.__version__
     assert metadata["Requires-Python"] == "<3.14,>=3.11"
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="budgetrl")
-    assert script.value == "budgetrl.__main__:main"
+    assert script.value == "budgetrl.cli.main:main"
 
 
 def test_imports_point_down(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

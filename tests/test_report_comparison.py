@@ -15,6 +15,7 @@ import synthetic_sweep
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
 from budgetrl.grading.rows import verification_rates
+from budgetrl.grading.verifier import Verdict
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.summary import compare, summarize
 from budgetrl.report import figures
@@ -370,8 +371,8 @@ def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     """Errors and ends of intervals aside."""
     before = [[Outcome(True, n != 2, 90 + n, 100, thinking_length=9, level=n) for _ in range(4)] for n in range(3)]
     after = [[replace(outcome, length=60) for outcome in group] for group in before]
-    row = {"parsed": True, "timed_out": False}
-    written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128)) | verification_rates([row])
+    verdict = Verdict(correct=True, parsed=True, timed_out=False)
+    written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128)) | verification_rates([verdict])
     written |= budget_area({64: before, 128: after}) | {"budget_64/accuracy": 0.5, "budget_64/length": 60.0}
     metrics = {key for key in written if not key.endswith(("_se", "_low", "_high"))}
     assert {"pass_at_4", "maj_at_2", "tokens_per_correct", "cutoff_area", "budget_area", "level_2/budget"} <= metrics

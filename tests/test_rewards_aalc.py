@@ -25,25 +25,25 @@ def test_before_the_first_validation_only_the_verdict_counts() -> None:
 
 
 def test_wrong_answers_are_weighed_by_length_too() -> None:
-    shape = Aalc(validation_accuracy=1.0)
-    assert shape([WRONG, replace(WRONG, length=256)], 0) == pytest.approx([0.5e-6, 0.75e-6])
+    reward = Aalc(validation_accuracy=1.0)
+    assert reward([WRONG, replace(WRONG, length=256)], 0) == pytest.approx([0.5e-6, 0.75e-6])
 
 
 def test_beyond_the_longest_length_all_are_alike() -> None:
-    shape = Aalc(validation_accuracy=1.0)
-    assert shape([replace(RIGHT, length=1024), replace(RIGHT, length=3000)], 0) == [0.9, 0.9]
+    reward = Aalc(validation_accuracy=1.0)
+    assert reward([replace(RIGHT, length=1024), replace(RIGHT, length=3000)], 0) == [0.9, 0.9]
     assert Aalc(max_length=None).within(420).max_length == 420
     with pytest.raises(ValueError, match="^max_length: must be given"):
-        replace(shape, max_length=None)([RIGHT], 0)
+        replace(reward, max_length=None)([RIGHT], 0)
 
 
 def test_a_constant_target_stays() -> None:
     controller = Aalc(target_accuracy=0.8).controller()
     controller.validate(evaluation(4, of=10))
-    assert (controller.shape.validation_accuracy, controller.shape.target_accuracy) == (0.4, 0.8)
-    assert controller.shape.schedule(0) == {"target_attained": 0.5, "target_accuracy": 0.8}
+    assert (controller.reward.validation_accuracy, controller.reward.target_accuracy) == (0.4, 0.8)
+    assert controller.reward.schedule(0) == {"target_attained": 0.5, "target_accuracy": 0.8}
     controller.validate(evaluation(9, of=10))
-    assert controller.shape.attained() == 1.0
+    assert controller.reward.attained() == 1.0
 
 
 def test_a_decaying_target_comes_down_to_the_best_accuracy() -> None:
@@ -52,22 +52,22 @@ def test_a_decaying_target_comes_down_to_the_best_accuracy() -> None:
     targets = []
     for right in (6, 7, 5, 9):
         controller.validate(evaluation(right, of=10))
-        targets.append(controller.shape.target_accuracy)
+        targets.append(controller.reward.target_accuracy)
     assert targets == pytest.approx([1.0, 1.0, 0.97, 1.0])
 
 
 def test_a_decaying_target_is_1_after_the_first_validation_however_low() -> None:
     controller = Aalc(target_schedule="decay").controller()
     controller.validate(evaluation(0, of=10))
-    assert controller.shape.target_accuracy == 1.0
+    assert controller.reward.target_accuracy == 1.0
     controller.validate(evaluation(0, of=10))
-    assert controller.shape.target_accuracy == pytest.approx(0.9)
+    assert controller.reward.target_accuracy == pytest.approx(0.9)
 
 
 def test_truncated_answers_are_wrong_in_a_validation() -> None:
     controller = Aalc().controller()
     controller.validate([[RIGHT, replace(RIGHT, well_formed=False, truncated=True)]])
-    assert controller.shape.validation_accuracy == 0.5
+    assert controller.reward.validation_accuracy == 0.5
 
 
 @pytest.mark.parametrize("seen", [0, 2])
@@ -79,7 +79,7 @@ def test_a_resumed_controller_goes_on_as_it_was(seen: int) -> None:
     for controller in (whole, resumed):
         for right in (5, 7):
             controller.validate(evaluation(right, of=10))
-    assert resumed.shape == whole.shape
+    assert resumed.reward == whole.reward
     assert resumed.state_dict() == whole.state_dict()
 
 
@@ -106,14 +106,14 @@ def test_an_algorithm_that_drowns_the_length_is_refused(
 ) -> None:
     """A weight of 0 asks for no length, and gets none."""
     how = Algorithm(advantage_scale="group" if by_group else "none", std_floor=floor)
-    assert (Aalc(length_weight=weight).faults(how) == []) == works
+    assert (Aalc(length_weight=weight).errors(how) == []) == works
 
 
 def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
     how = Algorithm(std_floor=1e-6, drop_equal_groups="verdict", per_component=False)
-    (fault,) = Aalc().faults(how)
-    assert fault.startswith("reward.length_weight: 1e-06 counts where all are right alone")
-    assert not Aalc(length_weight=0.1).faults(how) and not Aalc(length_weight=0.0).faults(how)
+    (error,) = Aalc().errors(how)
+    assert error.key == "reward.length_weight" and error.text.startswith("1e-06 counts where all are right alone")
+    assert not Aalc(length_weight=0.1).errors(how) and not Aalc(length_weight=0.0).errors(how)
 
 
 @pytest.mark.parametrize(("floor", "worth"), [(1e-6, 0.2929), (1e-5, 0.0467), (1e-4, 0.0050), (0.01, 0.00005)])

@@ -18,7 +18,7 @@ from budgetrl.rewards.reward import Reward
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.training.advantages import Group, group_advantages
-from test_rewards_shapes import CHANGED, DEFAULT, finished, those
+from test_rewards_all import CHANGED, DEFAULT, finished, those
 
 GDPO = Algorithm(per_component=True, advantage_scale="none", std_floor=0.0)
 """Without the scale of the batch, which is the same for all of a group."""

@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from budgetrl.stages.base import Context
 
-from budgetrl import __main__ as entry
+from alone import context
+from budgetrl.cli import main as entry
 from budgetrl.runs.folder import RunFolder, read_rows
-from budgetrl.runs.progress import Progress
-from budgetrl.runs.stop import Stop
-from budgetrl.runs.tracking import Tracker
 from budgetrl.settings.config import Config
-from budgetrl.training.distributed import World
+from budgetrl.stages import score as scoring
 
 Row = dict[str, Any]
 
@@ -27,8 +23,7 @@ def score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
     monkeypatch.chdir(tmp_path)
 
     def launch(config: Config, folder: RunFolder) -> int:
-        world = World(0, 1, torch.device("cpu"))
-        config.stage.run(config.job(), Context(world, folder, Tracker(), Progress(shown=False), Stop()))
+        scoring.run(config.stage, config, context(folder.path))
         return 0
 
     def call(rows: Sequence[Row], *words: str) -> list[Row]:

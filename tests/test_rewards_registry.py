@@ -58,7 +58,7 @@ def test_the_users_own_reward() -> None:
     ("name", "message"),
     [
         ("budget_cosin", r"^name: there is no reward 'budget_cosin'; did you mean budget_cosine"),
-        ("shape", r"^name: there is no reward 'shape'"),
+        ("reward", r"^name: there is no reward 'reward'"),
         ("self_budgeter", r"^name: there is no reward 'self_budgeter'"),
         ("", r"^name: there is no reward ''.*there are .*accuracy, .*budget_cosine, budget_gauss"),
         (".short", r"^name: there is no reward '.short'"),

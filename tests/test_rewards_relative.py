@@ -40,11 +40,11 @@ def test_ser_rl_compares_the_right_ones_alone(group: list[Outcome], rewards: lis
 
 
 def test_dasts_length_budget_lies_between_the_right_lengths_and_the_longest() -> None:
-    shape = Dast(max_length=4000)
-    assert shape.length_budget([WRONG, CUT]) == 4000
-    assert shape.length_budget([*of_length(RIGHT, 500, 1500), WRONG, CUT]) == 2500
-    assert shape.length_budget([RIGHT, RIGHT]) == 1000
-    assert shape.length_budget(of_length(RIGHT, 0)) == 1
+    reward = Dast(max_length=4000)
+    assert reward.length_budget([WRONG, CUT]) == 4000
+    assert reward.length_budget([*of_length(RIGHT, 500, 1500), WRONG, CUT]) == 2500
+    assert reward.length_budget([RIGHT, RIGHT]) == 1000
+    assert reward.length_budget(of_length(RIGHT, 0)) == 1
     with pytest.raises(ValueError, match="^max_length: must be given"):
         Dast(max_length=None)([RIGHT], 0)
 
@@ -101,16 +101,16 @@ def test_kimi_has_no_length_term_where_all_lengths_are_equal(group: list[Outcome
 
 
 def test_kimi_warms_up() -> None:
-    shape = Kimi(weight=0.4, warmup=0.5)
-    assert [shape.schedule(progress)["length_weight"] for progress in (0.0, 0.49, 0.5, 1.0)] == [0.0, 0.0, 0.4, 0.4]
+    reward = Kimi(weight=0.4, warmup=0.5)
+    assert [reward.schedule(progress)["length_weight"] for progress in (0.0, 0.49, 0.5, 1.0)] == [0.0, 0.0, 0.4, 0.4]
     group = of_length(RIGHT, 1000, 2000)
-    assert shape(group, 0.49) == [1.0, 1.0]
-    assert shape(group, 0.5) == pytest.approx([1.2, 0.8])
+    assert reward(group, 0.49) == [1.0, 1.0]
+    assert reward(group, 0.5) == pytest.approx([1.2, 0.8])
     assert Kimi(warmup=0.0)(group, 0) == pytest.approx([1.2, 0.8])
 
 
 @pytest.mark.parametrize(
-    ("shape", "field", "value"),
+    ("reward", "field", "value"),
     [
         (SerRl, "weight", -0.5),
         (SerRl, "weight", float("nan")),
@@ -122,6 +122,6 @@ def test_kimi_warms_up() -> None:
         (Kimi, "warmup", 1.5),
     ],
 )
-def test_refused_settings_name_the_field(shape: type, field: str, value: float) -> None:
+def test_refused_settings_name_the_field(reward: type, field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{field}: "):
-        shape(**{field: value})
+        reward(**{field: value})

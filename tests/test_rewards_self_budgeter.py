@@ -32,8 +32,8 @@ def constant(alpha: float, kind: type[SelfBudgeter] = BudgetCosine) -> SelfBudge
     return kind(alpha_start=alpha, alpha_schedule="constant")
 
 
-def reward(shape: SelfBudgeter, outcome: Outcome, progress: float = 0.5) -> float:
-    return shape([outcome], progress)[0]
+def worth(reward: SelfBudgeter, outcome: Outcome, progress: float = 0.5) -> float:
+    return reward([outcome], progress)[0]
 
 
 def outcome(correct: bool, length: int, budget: int = 1000, b_max: float = math.inf) -> Outcome:
@@ -43,39 +43,39 @@ def outcome(correct: bool, length: int, budget: int = 1000, b_max: float = math.
 @pytest.mark.parametrize(("alpha", "length", "correct", "wrong"), COSINE_VECTORS)
 @pytest.mark.parametrize(("b_max", "penalty"), [(math.inf, 0.0), (1000, 0.0), (999, -0.4)])
 def test_cosine_vectors(alpha: float, length: int, correct: float, wrong: float, b_max: float, penalty: float) -> None:
-    shape = constant(alpha)
-    assert reward(shape, outcome(True, length, b_max=b_max)) == pytest.approx(correct + penalty, abs=5e-5)
-    assert reward(shape, outcome(False, length, b_max=b_max)) == pytest.approx(wrong + penalty, abs=5e-5)
+    reward = constant(alpha)
+    assert worth(reward, outcome(True, length, b_max=b_max)) == pytest.approx(correct + penalty, abs=5e-5)
+    assert worth(reward, outcome(False, length, b_max=b_max)) == pytest.approx(wrong + penalty, abs=5e-5)
 
 
 @pytest.mark.parametrize(("budget", "alpha", "half_width"), [(100, 0.29, 29), (30, 0.1, 3), (10, 0.7, 7)])
 def test_edges_of_the_window_are_inside_whatever_the_rounding(budget: int, alpha: float, half_width: int) -> None:
-    shape = constant(alpha)
-    assert reward(shape, outcome(True, budget - half_width, budget)) == pytest.approx(1.0)
-    assert reward(shape, outcome(True, budget - half_width - 1, budget)) == 0.5
-    assert reward(shape, outcome(False, budget + half_width, budget)) == pytest.approx(0.0)
-    assert reward(shape, outcome(False, budget + half_width + 1, budget)) == -0.5
+    reward = constant(alpha)
+    assert worth(reward, outcome(True, budget - half_width, budget)) == pytest.approx(1.0)
+    assert worth(reward, outcome(True, budget - half_width - 1, budget)) == 0.5
+    assert worth(reward, outcome(False, budget + half_width, budget)) == pytest.approx(0.0)
+    assert worth(reward, outcome(False, budget + half_width + 1, budget)) == -0.5
 
 
 def test_edge_is_inside_when_alpha_comes_from_the_schedule() -> None:
-    shape = BudgetCosine(alpha_start=1.0, alpha_end=0.1)  # 1.0 - (1.0 - 0.1) is below 0.1 in floating point
-    assert reward(shape, outcome(True, 900), progress=1.0) == pytest.approx(1.0)
+    reward = BudgetCosine(alpha_start=1.0, alpha_end=0.1)  # 1.0 - (1.0 - 0.1) is below 0.1 in floating point
+    assert worth(reward, outcome(True, 900), progress=1.0) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 6.0])
 def test_gauss_follows_its_formula(alpha: float) -> None:
-    shape = constant(alpha, BudgetGauss)
+    reward = constant(alpha, BudgetGauss)
     for length in (1, 700, 900, 1000, 1100, 1300, 8000):
         for correct, low, best in ((True, 0.5, (1 - alpha) * 1000), (False, -0.5, (1 + alpha) * 1000)):
             kernel = math.exp(-(((length - best) / (alpha * 1000)) ** 2) / 2)
-            assert reward(shape, outcome(correct, length)) == pytest.approx(low + 0.5 * kernel, abs=1e-12)
+            assert worth(reward, outcome(correct, length)) == pytest.approx(low + 0.5 * kernel, abs=1e-12)
 
 
 def test_gauss_has_no_cliff_past_the_best_length() -> None:
     cosine, gauss = constant(0.1), constant(0.1, BudgetGauss)
     just_past, best = outcome(True, 899), outcome(True, 900)
-    assert reward(cosine, best) - reward(cosine, just_past) == pytest.approx(0.5)
-    assert reward(gauss, best) - reward(gauss, just_past) < 1e-3
+    assert worth(cosine, best) - worth(cosine, just_past) == pytest.approx(0.5)
+    assert worth(gauss, best) - worth(gauss, just_past) < 1e-3
 
 
 def test_parts_of_a_group() -> None:
@@ -111,14 +111,14 @@ def test_a_well_formed_outcome_needs_a_budget(budget: int | None) -> None:
     ],
 )
 def test_alpha_over_all_of_training(schedule: str, progress: float, alpha: float) -> None:
-    shape = BudgetCosine(alpha_start=6.0, alpha_end=0.1, alpha_schedule=schedule, alpha_end_at=1.0)
-    assert shape.schedule(progress) == {"alpha": pytest.approx(alpha)}
+    reward = BudgetCosine(alpha_start=6.0, alpha_end=0.1, alpha_schedule=schedule, alpha_end_at=1.0)
+    assert reward.schedule(progress) == {"alpha": pytest.approx(alpha)}
 
 
 def test_alpha_reaches_its_floor_early_and_stays() -> None:
-    shape = BudgetCosine(alpha_start=1.0, alpha_end=0.1, alpha_end_at=0.5)
-    assert shape.alpha(0.25) == pytest.approx(0.55)
-    assert [shape.alpha(progress) for progress in (0.5, 0.75, 1.0)] == [0.1, 0.1, 0.1]
+    reward = BudgetCosine(alpha_start=1.0, alpha_end=0.1, alpha_end_at=0.5)
+    assert reward.alpha(0.25) == pytest.approx(0.55)
+    assert [reward.alpha(progress) for progress in (0.5, 0.75, 1.0)] == [0.1, 0.1, 0.1]
 
 
 @pytest.mark.parametrize("progress", [-0.01, 1.01, math.nan])
@@ -170,4 +170,4 @@ def test_settings_on_the_bound_are_taken(changes: dict[str, float | str]) -> Non
     [({}, []), ({"r_b": -0.8}, ["reward.r_b", "reward.r_f"]), ({"r_f": -0.8}, ["reward.r_f"])],
 )
 def test_settings_across_the_papers_condition_are_noted(changes: dict[str, float], keys: list[str]) -> None:
-    assert [note.split()[0] for note in BudgetCosine(**changes).odd()] == keys
+    assert [message.key for message in BudgetCosine(**changes).warnings()] == keys

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from budgetrl.core.records import Completion, Problem
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
 from budgetrl.rollout.collect import Collector
 

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from test_stages_shared import TINY
 
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 from budgetrl.grading.verifier import Verifier
 from budgetrl.report.comparison import write_comparison
 from budgetrl.runs.folder import write_lines
@@ -14,7 +15,6 @@ from budgetrl.stages.evaluate import Evaluate
 from budgetrl.stages.pipeline import Pipeline
 from budgetrl.stages.regrade import regraded
 from many_runs import QUIET, Start, call_entrypoint, finish_all, prepare, read_rows
-from test_stages_shared import TINY
 
 pytestmark = pytest.mark.slow
 

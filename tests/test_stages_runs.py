@@ -16,8 +16,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from budgetrl.data.mini.model import budget_grid
-from budgetrl.formats.formats import BudgetFormat, PlainFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.plain import PlainFormat
+from budgetrl.launch.start import relaunch
 from budgetrl.policy.loading import make_codec
+from budgetrl.settings.config import read_config, run_dir
 from budgetrl.settings.model import ModelSettings
 from many_runs import Start, call_entrypoint, finish_all, log_of, prepare, read_rows, without_times
 
@@ -60,8 +63,7 @@ RUNS = {
         "stage.budget_problems=7",
         "stage.cutoffs=[16,64,400]",
     ],
-    "report": ["stage=report"],
-    "drawing": ["stage=report", "stage.draw_reward=500", "reward=kimi"],
+    "drawing": ["stage=draw_reward", "stage.longest=500", "reward=kimi"],
 }
 TWO_RANKS = ("two_ranks", "dapo_two_ranks")
 LEVELS = 7
@@ -84,10 +86,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     starts = []
     for name, overrides in RUNS.items():
-        own = [f"stage.runs={root}/se*"] if name == "report" else []
-        prepare(root / name, *overrides, *own)
+        prepare(root / name, *overrides)
         starts.append(Start(str(root / name), ranks=2 if name in TWO_RANKS else 1, report=name == "grpo"))
     finish_all(starts, root)
+    prepare(root / "report", "stage=report", f"stage.runs={root}/se*")  # of runs that are finished
+    finish_all([Start(str(root / "report"))], root)
     return root
 
 
@@ -340,5 +343,12 @@ def test_the_whole_story_from_the_command_line(tmp_path: Path, capsys: pytest.Ca
     for row in read_rows(folder / "initial" / "completions.jsonl"):
         assert PlainFormat().parse(row["text"]).well_formed and "<budget>" not in row["text"]
     assert (folder / "report.md").exists() and list((folder / "figures").glob("*.png"))
+    parts = {name: read_config(folder / name / "config.yaml") for name in ("grpo", "initial", "trained")}
+    assert [part.stage.name for part in parts.values()] == ["grpo", "evaluate", "evaluate"]
+    assert parts["initial"].model.path == "mini"
+    assert parts["trained"].model.path == str(folder / "grpo" / "checkpoints" / "last")
+    assert run_dir(parts["trained"]) == folder / "trained"
+    assert relaunch(folder / "trained") == 0  # a part is a run, and this one is done
+    assert "already done" in capsys.readouterr().err
     assert call_entrypoint(f"run.dir={folder}", *PIPELINE) == 0
     assert "already done" in capsys.readouterr().out

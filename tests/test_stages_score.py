@@ -13,7 +13,7 @@ import pytest
 import torch
 from budgetrl.stages.base import Context, Job
 
-from budgetrl import __main__ as entry
+from budgetrl.cli import main as entry
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
 from budgetrl.data.spec import DatasetSettings, Fields

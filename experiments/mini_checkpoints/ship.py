@@ -1,4 +1,4 @@
-"""Put a run's model into the package as a mini checkpoint, in float16: `ship.py <run> <family> base|cold_start|trained`."""
+"""Put a run's model into the package in float16: `ship.py <run> <family> <base|cold_start|trained>`."""
 
 import shutil
 import sys

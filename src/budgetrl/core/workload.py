@@ -17,7 +17,7 @@ class Workload:
     generates_with_trained_weights: bool = False
     """Whether some of these come from the weights that this stage trains, which no server has."""
     generates_in_training: bool = False
-    """Whether completions are generated between optimizer steps: ZeRO 3 then gathers whole weights beside its shards."""
+    """Whether it generates between optimizer steps: ZeRO 3 then gathers whole weights beside its shards."""
     holds_reference: bool = False
     """Whether a frozen copy of the model is held in training."""
     tokens_generated: int | None = 0

@@ -1,16 +1,19 @@
 """Responses that exist already: rows of completions or of outcomes, checked before they are scored."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
 from budgetrl.data.jsonl import read_objects
-from budgetrl.data.samples import HARNESSES, Row, logged_completions
+from budgetrl.data.samples import HARNESSES, logged_completions
 from budgetrl.data.spec import DatasetSettings
 from budgetrl.formats.base import ResponseFormat
+from budgetrl.grading.grader import without_credit_if_truncated
+from budgetrl.grading.rows import outcome_of_row
+from budgetrl.runs.folder import Row
 
 OURS = "budgetrl"
 INPUT_FORMATS = (OURS, *HARNESSES)
@@ -50,48 +53,69 @@ def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSetti
 
 
 def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
-    line = Line(where, {key: _as_whole(key, value) for key, value in row.items() if not is_reward(key)})
-    if fault := next(_faults(line, fmt), None):
-        raise fault
-    absent = {key: value for key, value in _defaults(line).items() if key not in row}
-    # Other graders may find an answer in a text that was cut off; here it has none.
-    verdict = {"correct": False} if row.get("truncated") and not line.to_grade else {}
-    return Line(where, {**line.row, **absent, **verdict, "problem_id": str(row["problem_id"])})
+    """A checked row, without rewards of an earlier scoring and with optional keys filled in."""
+    values = {key: _as_whole(key, value) for key, value in row.items() if not is_reward(key)}
+    line = Line(where, values)
+    _check_keys(line, fmt)
+    _check_values(line)
+    _check_budget_and_end(line, fmt)
+    known = {**_defaults(line), **values, "problem_id": str(row["problem_id"])}
+    if not line.to_grade:
+        # Other graders may find an answer in a text that was cut off; ours does not.
+        outcome = without_credit_if_truncated(outcome_of_row(known))
+        known |= {"well_formed": outcome.well_formed, "correct": outcome.correct}
+    return Line(where, known)
 
 
-def _faults(line: Line, fmt: ResponseFormat) -> Iterator[RequestError]:
-    """What is wrong with a row, the most basic first."""
-    row = line.row
+def _check_keys(line: Line, fmt: ResponseFormat) -> None:
+    """Raise where a required key is missing, or where a key says what the completion beside it says too."""
     required = _required(line, fmt)
-    for key in _MEASURED:
-        if line.to_grade and key in row and key not in required:
-            yield line.error(key, "stands beside a completion, which tells it too; leave out one of the two")
+    if line.to_grade:
+        for key in _MEASURED:
+            if key in line.row and key not in required:
+                raise line.error(key, "also follows from the completion; remove one of the two")
     for key in required:
-        if key not in row:
-            yield line.error(key, f"is missing; {_WHAT_A_ROW_HOLDS}")
+        if key not in line.row:
+            raise line.error(key, f"is missing; {_WHAT_A_ROW_HOLDS}")
+
+
+def _check_values(line: Line) -> None:
+    """Raise where a key holds a value that it cannot have."""
     for key, (fits, wanted) in _KINDS.items():
-        ours = line.to_grade or key != "answer"  # of an outcome it is handed through
-        if ours and key in row and not fits(row[key]):
-            yield line.error(key, f"must be {wanted}, not {shown(row[key])}")
-    if row.get("well_formed") and row.get("truncated"):
-        yield line.error("truncated", "true in a well-formed response; one that was cut off is malformed")
+        if key == "answer" and not line.to_grade:
+            continue  # the answer beside an outcome is not read, only handed through
+        if key in line.row and not fits(line.row[key]):
+            raise line.error(key, f"must be {wanted}, not {shown(line.row[key])}")
+
+
+def _check_budget_and_end(line: Line, fmt: ResponseFormat) -> None:
+    """Raise where a response is called well formed that cannot be: cut off, or without the format's budget."""
+    row = line.row
+    if not row.get("well_formed"):
+        return
+    if row.get("truncated"):
+        raise line.error("truncated", "true in a well-formed response; set well_formed or truncated to false")
     budget = row.get("budget")
-    if row.get("well_formed") and not (fmt.budget_in is None if budget is None else budget >= 1):
-        said = f"{shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
-        yield line.error("budget", said)
+    possible = fmt.budget_in is None if budget is None else budget >= 1
+    if not possible:
+        raise line.error(
+            "budget", f"{shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
+        )
 
 
 def _required(line: Line, fmt: ResponseFormat) -> tuple[str, ...]:
-    """A budget is read off a completion, unless it stood in the prompt."""
+    """The keys that a row must have. A budget is read off a completion, unless the prompt held it."""
     keys = _COMPLETION_KEYS if line.to_grade else _OUTCOME_KEYS
     has_budget = fmt.budget_in == "prompt" or (fmt.budget_in == "response" and not line.to_grade)
     return (*keys, "budget") if has_budget else keys
 
 
 def _defaults(line: Line) -> dict[str, Any]:
-    optional: dict[str, Any] = {"b_max": None, "level": None, "truncated": False}
-    told = {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
-    return optional if line.to_grade else {**optional, **told}
+    """What keys hold that a row may lack. Of a completion the grader finds out the others."""
+    defaults: dict[str, Any] = {"b_max": None, "level": None, "truncated": False}
+    if not line.to_grade:
+        defaults |= {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
+    return defaults
 
 
 def is_reward(key: str) -> bool:
@@ -100,6 +124,7 @@ def is_reward(key: str) -> bool:
 
 
 def shown(value: object) -> str:
+    """A value for an error, as JSON and not too long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 

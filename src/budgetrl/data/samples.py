@@ -20,8 +20,8 @@ from budgetrl.core.errors import RequestError
 from budgetrl.data.jsonl import read_objects
 from budgetrl.data.rows import BadRowError, to_problem
 from budgetrl.data.spec import DatasetSettings, Fields
+from budgetrl.runs.folder import Row
 
-Row = dict[str, Any]
 FILTER = "none"
 """What lm-evaluation-harness calls the filter of a task that names none: the first response as it is."""
 

@@ -1,1 +1,1 @@
-"""From a response's text to an outcome: parse, verify, judge."""
+"""From a response's text to an outcome, in one place with one version: parsed, verified, judged."""

@@ -1,6 +1,6 @@
 """What runs in a verify process: math-verify in a loop over a pipe, nothing else of budgetrl.
 
-Started by `pool.py` as `python -m budgetrl.grading.worker <pipe fd> <deadline>`. math-verify's own
+Started by `verifier.py` as `python -m budgetrl.grading.worker <pipe fd> <deadline>`. math-verify's own
 timeouts are off: they are signals that work in a main thread only and cannot stop native code.
 The parent keeps the deadline instead, by killing this process.
 """

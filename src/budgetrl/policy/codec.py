@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from budgetrl.data.mini.model import writable_budget
-from budgetrl.formats.base import BUDGET_SLOT, Parsed, ResponseFormat, Target
+from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat, Target
+from budgetrl.grading.grader import Reading
 from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
 from budgetrl.settings.model import ModelSettings
 
@@ -29,21 +30,6 @@ class Prompt:
     @property
     def all_ids(self) -> tuple[int, ...]:
         return self.ids + self.prefix_ids
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A response as text, with its lengths in tokens."""
-
-    text: str
-    parsed: Parsed
-    length: int
-    thinking_length: int | None
-    body_ids: tuple[int, ...]
-
-    @property
-    def body(self) -> str:
-        return self.parsed.body(self.text)
 
 
 class TextCodec:

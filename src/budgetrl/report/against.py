@@ -7,10 +7,10 @@ from pathlib import Path
 
 from budgetrl.core.errors import RequestError
 from budgetrl.core.messages import Message
-from budgetrl.grading.rows import Row, free_rows, outcomes_by_problem
+from budgetrl.grading.rows import free_rows, outcomes_by_problem
 from budgetrl.metrics.summary import compare
 from budgetrl.report.comparable import MUST_AGREE
-from budgetrl.runs.folder import HASHES, read_rows
+from budgetrl.runs.folder import HASHES, Row, read_rows
 
 RowsBySet = Mapping[str, Sequence[Row]]
 _EVALUATION = ("result.json", "completions.jsonl", HASHES)
@@ -19,8 +19,8 @@ _FAULTS = {
     "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
     "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
     "measure": "counted tokens of {name} by another model.length or tokenizer, or did not say; evaluate both alike",
-    "grader": "graded {name} with another grader; grade it anew (stage=regrade stage.evaluation={folder}) and name what "
-    "comes of it",
+    "grader": "graded {name} with another version of the grader; grade it anew with "
+    "stage=regrade stage.evaluation={folder}, and name the folder of that",
 }
 
 

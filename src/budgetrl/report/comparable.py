@@ -11,7 +11,7 @@ MUST_AGREE = {
     "problems": "the problems, or their gold answers",
     "sampling": "temperature, token limit or samples of a problem",
     "measure": "which tokens count as length (`model.length`), or the tokenizer",
-    "grader": "the code or packages that read and compare answers",
+    "grader": "the version of the grader, or of the packages that compare answers",
 }
 """Where one of these differs, two numbers are not of the same measurement."""
 MAY_DIFFER = {"prompt": "template or instructions, which differ where the formats do"}

@@ -18,7 +18,7 @@ Parts = dict[str, list[float]]
 
 
 class Learning(Protocol):
-    """What a reward may ask about how its rewards become advantages: `training.algorithm.Algorithm` answers."""
+    """What a reward may ask about how its rewards become advantages: `settings.algorithm.Algorithm` answers."""
 
     @property
     def scaled_by_group(self) -> bool:

@@ -3,14 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from budgetrl.core.records import Completion, Outcome, Problem
 from budgetrl.formats.base import ResponseFormat
+from budgetrl.grading.grader import Graded, Reading, Response, grade
+from budgetrl.grading.provenance import Hashes, hashes_of, measure_hash
 from budgetrl.grading.repetition import repetition
-from budgetrl.grading.rows import Row, verdict_columns
+from budgetrl.grading.rows import completion_row
 from budgetrl.grading.verifier import Verdict, Verifier
-from budgetrl.policy.codec import Prompt, Reading, TextCodec
+from budgetrl.policy.codec import Prompt, TextCodec
 from budgetrl.rollout.engine import RolloutEngine, Sampling
+
+ANY_BUDGET = 100
+"""The budget in prompts that are hashed: what each really asks for is drawn, and differs from seed to seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,11 @@ class Sample:
     def response_ids(self) -> tuple[int, ...]:
         """All tokens of the response, given ones first."""
         return self.prompt.prefix_ids + self.completion.token_ids
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The sample as a row of completions.jsonl."""
+        return completion_row(self.problem, self.reading.text, Graded(self.verdict, self.outcome))
 
 
 @dataclass(frozen=True)
@@ -51,57 +62,48 @@ class Collector:
         budgets: Sequence[int | None] | None = None,
     ) -> list[list[Sample]]:
         """One graded sample per problem and seed. `budgets` holds what is pre-filled, or asked for, per problem."""
-        given = budgets or [None] * len(problems)
-        prompts = [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, given, strict=True)]
-        completions = self.engine.generate([p.all_ids for p in prompts], seeds, self.sampling)
-        written = [
-            (problem, prompt, budget, completion)
-            for problem, prompt, budget, group in zip(problems, prompts, given, completions, strict=True)
-            for completion in group
-        ]
-        readings = [self.codec.read(q.prefix_ids + c.token_ids, self.fmt) for _, q, _, c in written]
-        verdicts = self.verifier.grade([(w[0].answer, r.body) for w, r in zip(written, readings, strict=True)])
+        given = list(budgets or [None] * len(problems))
+        prompts = self.prompts(problems, given)
+        completions = self.engine.generate([prompt.all_ids for prompt in prompts], seeds, self.sampling)
+        written: list[tuple[Prompt, Completion, Response]] = []
+        for problem, prompt, budget, group in zip(problems, prompts, given, completions, strict=True):
+            for completion in group:
+                written.append((prompt, completion, self._response(problem, prompt, budget, completion)))
+        # All at once, so that the verifier's processes share the work of all groups.
+        graded = grade([response for _, _, response in written], self.verifier)
         samples = iter(
-            Sample(p, q, c, r, v, self._outcome(p, b, c, r, v))
-            for (p, q, b, c), r, v in zip(written, readings, verdicts, strict=True)
+            Sample(response.problem, prompt, completion, response.reading, one.verdict, one.outcome)
+            for (prompt, completion, response), one in zip(written, graded, strict=True)
         )
         return [[next(samples) for _ in group] for group in completions]
 
-    def prompt_texts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[str]:
+    def prompts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[Prompt]:
         """What the model is given, by problem."""
-        prompts = [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, budgets, strict=True)]
-        return [self.codec.decode(prompt.all_ids) for prompt in prompts]
+        return [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, budgets, strict=True)]
 
-    def _outcome(
-        self, problem: Problem, given: int | None, completion: Completion, reading: Reading, verdict: Verdict
-    ) -> Outcome:
-        """A completion that ran into the token limit is malformed and wrong, whatever its text looks like."""
-        asked = self.codec.writable(given) if given and self.fmt.budget_in == "prompt" else None
-        return Outcome(
-            well_formed=reading.parsed.well_formed and completion.finished,
-            correct=verdict.correct and completion.finished,
-            length=reading.length,
-            budget=asked or reading.parsed.budget,
-            b_max=self.b_max.get(problem.id, math.inf),
-            thinking_length=reading.thinking_length,
+    def hashes(self, problems: Sequence[Problem], samples: int) -> Hashes:
+        """What the numbers of a data set depend on, measured with this collector and so many samples of a problem.
+
+        The hash of the prompts is the same whatever budget a prompt asks for or a pass pre-fills.
+        """
+        asked = ANY_BUDGET if self.fmt.budget_in == "prompt" else None
+        prompts = self.prompts(problems, [asked] * len(problems))
+        sampling = {**asdict(self.sampling), "samples": samples}
+        del sampling["stop_ids"]  # they belong to the model
+        measure = measure_hash(self.codec.spec.length, self.codec.tokenizer.get_vocab())
+        return hashes_of(problems, [self.codec.decode(prompt.all_ids) for prompt in prompts], sampling, measure)
+
+    def _response(self, problem: Problem, prompt: Prompt, given: int | None, completion: Completion) -> Response:
+        """A completion as the grader is given it: read from its first token on, the given ones too."""
+        reading = self.codec.read(prompt.prefix_ids + completion.token_ids, self.fmt)
+        asked = None
+        if given is not None and self.fmt.budget_in == "prompt":
+            asked = self.codec.writable(given)
+        return Response(
+            problem=problem,
+            reading=reading,
             truncated=not completion.finished,
-            easy=reading.parsed.easy,
-            repetition=repetition(reading.body_ids, self.repetition_ngram) if self.repetition_ngram else 0.0,
-            level=problem.level,
-            problem_id=problem.id,
-            given_answer=verdict.answer,
+            b_max=self.b_max.get(problem.id, math.inf),
+            asked_budget=asked,
+            repetition=repetition(reading.body_ids, self.repetition_ngram),
         )
-
-
-def completion_row(sample: Sample) -> Row:
-    """What completions.jsonl says about a sample."""
-    problem, outcome = sample.problem, asdict(sample.outcome)
-    outcome["b_max"] = None if math.isinf(outcome["b_max"]) else outcome["b_max"]
-    return {
-        "problem_id": problem.id,
-        "problem": problem.problem,
-        "answer": problem.answer,
-        "text": sample.reading.text,
-        **outcome,
-        **verdict_columns(sample.verdict, sample.outcome.truncated),
-    }

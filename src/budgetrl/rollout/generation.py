@@ -8,7 +8,6 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_codec, load_policy, resolve_path
@@ -17,7 +16,7 @@ from budgetrl.rollout.engine import RolloutEngine, Sampling
 from budgetrl.rollout.factory import make_engine
 from budgetrl.rollout.openai_engine import OpenAIEngine
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import read_rows, write_lines
+from budgetrl.runs.folder import Row, read_rows, write_lines
 from budgetrl.runs.world import World
 from budgetrl.settings.config import Config
 from budgetrl.settings.rollout import OpenAISettings

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from budgetrl.core.errors import RequestError
 
 Row = Mapping[str, Any]
+"""One line of a JSONL file, by column."""
 
 HASHES = "hashes.json"
 """What an evaluation leaves beside its result: for each data set the hashes of what its numbers depend on."""

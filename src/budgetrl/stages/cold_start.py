@@ -11,7 +11,6 @@ from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import PLAIN
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
@@ -26,6 +25,7 @@ from budgetrl.rollout.generation import (
     work_through,
 )
 from budgetrl.runs.context import Context
+from budgetrl.runs.folder import Row
 from budgetrl.runs.health import FORMAT
 from budgetrl.settings.config import Config
 from budgetrl.settings.rollout import OpenAISettings
@@ -98,7 +98,7 @@ def _format_kept(share: float, taught: ResponseFormat) -> str:
 
 
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
-    """A row for each completion of a problem; the format says which are kept, and what is taught around their bodies."""
+    """A row for each completion of a problem. The format says which are kept, and what is taught around a body."""
     outcomes = [sample.outcome for sample in group]
     kept = taught.kept(outcomes)
     prompt = codec.prompt(group[0].problem.problem, taught).all_ids

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of, say_overlap
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.generation import collector_for
-from budgetrl.rollout.provenance import hashes_of
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import HASHES
+from budgetrl.runs.folder import HASHES, Row
 from budgetrl.settings.config import Config
 from budgetrl.settings.optimizer import learning_rate
 from budgetrl.settings.stages.grpo import Grpo
@@ -47,7 +45,7 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
         held_out = problems_of(config.dataset, "eval", stage.eval_problems, verifier, ctx)
         say_overlap(pool, held_out, ctx)
         collector = collector_for(policy, fmt, stage, verifier, config)
-        ctx.folder.write_json(HASHES, {config.dataset.name: hashes_of(held_out, collector, samples=1)})
+        ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
         if config.reward.needs_b_max:
             collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
         return _train(stage, policy, Writer(pool, collector, stage, config, ctx), held_out, config, ctx)

@@ -8,12 +8,11 @@ from statistics import fmean
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
-from budgetrl.grading.rows import Row
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.rollout.generation import asked_budgets, load_collector, seeds_for, work_through
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import read_rows
+from budgetrl.runs.folder import Row, read_rows
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.label import LABELS, Label
 

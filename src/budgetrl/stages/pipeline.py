@@ -9,10 +9,10 @@ from pathlib import Path
 
 from budgetrl.data.problems import load_problems
 from budgetrl.data.usable import problems_of
+from budgetrl.grading.provenance import grader_hash
 from budgetrl.grading.rows import free_rows
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.report.against import changes
-from budgetrl.rollout.provenance import grader_hash
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, RunFolder, read_rows
 from budgetrl.runs.shared import shared_part

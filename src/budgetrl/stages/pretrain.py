@@ -32,7 +32,8 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
     model = make_model(len(tokenizer), config.seed)
     model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     policy = Policy(model, make_codec(tokenizer, config.model))
-    how = Fit(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every, config.model.response_format(PLAIN))
+    plain = config.model.response_format(PLAIN)
+    how = Fit(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every, plain)
     base = fit(policy, lambda step: examples(stage, task, config.seed, step, tokenizer), how, config, ctx)
     return evaluate.run(stage.check(), config.with_model(base), ctx)
 

@@ -1,25 +1,25 @@
 """`regrade`: grade the completions of a finished evaluation anew, without a model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from budgetrl.core.errors import RequestError
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.learned import Learned, read_learned, write_learned
-from budgetrl.grading.rows import Row, verdict_columns
+from budgetrl.grading.grader import grade
+from budgetrl.grading.provenance import Hashes, grader_hash
+from budgetrl.grading.rows import graded_columns, response_of
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.report.against import Earlier
-from budgetrl.rollout.provenance import Hashes, grader_hash
+from budgetrl.report.evaluation import finish
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import RunFolder, read_rows
+from budgetrl.runs.folder import Row, RunFolder, read_rows
 from budgetrl.settings.config import Config, read_config, to_yaml
 from budgetrl.settings.stages.base import evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
 from budgetrl.settings.stages.regrade import Regrade
-from budgetrl.stages import evaluate
 
 
 def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
@@ -33,22 +33,22 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
         asked = read_learned(source.path) or Learned(then.stage.asks(then), then.model.length)
-        rows, hashes = regraded(source, asked.format, verifier)
+        rows = regraded(read_rows(source.completions), asked.format, verifier)
+    hashes = _with_this_grader(json.loads(source.hashes.read_text()))
     if earlier:
         earlier.require_alike(hashes)
     as_evaluated = replace(then, stage=replace(then.stage, against=stage.against))
     ctx.folder.write(ctx.folder.evaluation, to_yaml(as_evaluated))
     write_learned(ctx.folder.path, asked)
-    return evaluate.finish(then.stage, rows, hashes, earlier, list(evaluated_sets(then)), ctx)
+    return finish(then.stage, rows, hashes, earlier, list(evaluated_sets(then)), ctx)
 
 
-def regraded(source: RunFolder, fmt: ResponseFormat, verifier: Verifier) -> tuple[list[Row], Mapping[str, Hashes]]:
-    """The rows of an evaluation with verdicts of today's grader, and the hashes they now have.
+def regraded(rows: Sequence[Row], fmt: ResponseFormat, verifier: Verifier) -> list[Row]:
+    """The rows of an evaluation as today's grader sees them. A row's gold answer is its own."""
+    graded = grade([response_of(row, fmt) for row in rows], verifier)
+    return [{**row, **graded_columns(one)} for row, one in zip(rows, graded, strict=True)]
 
-    What was measured in tokens stays, since it needs the tokens; a row's gold answer is its own.
-    """
-    rows: list[dict[str, Any]] = read_rows(source.completions)
-    graded = verifier.grade([(row["answer"], fmt.parse(row["text"]).body(row["text"])) for row in rows])
-    anew = [{**row, **verdict_columns(verdict, row["truncated"])} for row, verdict in zip(rows, graded, strict=True)]
-    hashes: dict[str, Hashes] = json.loads(source.hashes.read_text())
-    return anew, {name: {**one, "grader": grader_hash()} for name, one in hashes.items()}
+
+def _with_this_grader(hashes: Mapping[str, Hashes]) -> dict[str, Hashes]:
+    """What the numbers of each data set depend on now: everything as it was, but for the grader."""
+    return {dataset: {**before, "grader": grader_hash()} for dataset, before in hashes.items()}

@@ -7,21 +7,30 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from budgetrl.core.records import Problem
 from budgetrl.data.responses import Line, is_reward, read_lines, shown
 from budgetrl.formats.base import ResponseFormat
+from budgetrl.grading.grader import Reading, Response, grade
 from budgetrl.grading.repetition import repetition
-from budgetrl.grading.rows import Row, outcome_of, outcomes_by_problem, verdict_columns, verification_rates
+from budgetrl.grading.rows import (
+    b_max_of_row,
+    graded_columns,
+    outcome_of_row,
+    outcomes_by_problem,
+    verdict_of_row,
+    verification_rates,
+)
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import write_lines
+from budgetrl.runs.folder import Row, write_lines
 from budgetrl.runs.stop import Stopped
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.score import SCORES, Score
 
 if TYPE_CHECKING:  # outcomes are scored without it, and it takes seconds to import
-    from budgetrl.policy.codec import Reading, TextCodec
+    from budgetrl.policy.codec import TextCodec
 
 ROWS_PER_CHUNK = 256
 """Completions graded between two looks at the progress bar and at the stop flag."""
@@ -56,9 +65,10 @@ def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[R
         groups[row["problem_id"]].append(place)
     rewarded = list(rows)
     for places in groups.values():
-        group = [outcome_of(rows[place]) for place in places]
+        group = [outcome_of_row(rows[place]) for place in places]
         columns = {"reward": reward(group, progress)}
-        columns |= {f"reward/{name}": values for name, values in reward.parts(group, progress).items()}
+        for name, values in reward.parts(group, progress).items():
+            columns[f"reward/{name}"] = values
         for n, place in enumerate(places):
             rewarded[place] = {**rows[place], **{key: values[n] for key, values in columns.items()}}
     return rewarded
@@ -68,8 +78,8 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     """The mean reward and its parts, the metrics of an evaluation, and how much there was to score."""
     groups = outcomes_by_problem(rows)
     rewards = {key: fmean(row[key] for row in rows) for key in rows[0] if is_reward(key)}
-    graded = [row for row in rows if "parsed" in row and "completion" in row]
-    verification = verification_rates(graded) if graded else {}
+    verdicts = [verdict_of_row(row) for row in rows if "completion" in row]
+    verification = verification_rates(verdicts) if verdicts else {}
     counts = {"rows": float(len(rows)), "groups": float(len(groups))}
     return {**rewards, **summarize(groups), **verification, **counts}
 
@@ -89,33 +99,28 @@ def _grade_all(lines: Sequence[Line], fmt: ResponseFormat, config: Config, ctx: 
             if ctx.stop.requested:
                 raise Stopped
             chunk = lines[start : start + ROWS_PER_CHUNK]
-            rows += _grade(chunk, fmt, codec, verifier, config.reward.repetition_ngram)
+            responses = [_response(line, fmt, codec, config.reward.repetition_ngram) for line in chunk]
+            for line, graded in zip(chunk, grade(responses, verifier), strict=True):
+                rows.append({**line.row, **graded_columns(graded)})
             bar.update(len(chunk))
     return rows
 
 
-def _grade(
-    lines: Sequence[Line], fmt: ResponseFormat, codec: "TextCodec", verifier: Verifier, ngram: int | None
-) -> list[Row]:
-    readings = [_read_completion(line, fmt, codec) for line in lines]
-    verdicts = verifier.grade([(_gold(line), r.body) for line, r in zip(lines, readings, strict=True)])
-    return [
-        {
-            **line.row,
-            "well_formed": reading.parsed.well_formed and not line.row["truncated"],
-            **verdict_columns(verdict, line.row["truncated"]),
-            "budget": line.row["budget"] if fmt.budget_in == "prompt" else reading.parsed.budget,
-            "length": reading.length,
-            "thinking_length": reading.thinking_length,
-            "easy": reading.parsed.easy,
-            "repetition": repetition(reading.body_ids, ngram) if ngram else 0.0,
-        }
-        for line, reading, verdict in zip(lines, readings, verdicts, strict=True)
-    ]
+def _response(line: Line, fmt: ResponseFormat, codec: "TextCodec", ngram: int | None) -> Response:
+    """A row's completion, read as training would read it."""
+    row, reading = line.row, _read_completion(line, fmt, codec)
+    return Response(
+        problem=Problem(row["problem_id"], str(row.get("problem", "")), _gold(line), row["level"]),
+        reading=reading,
+        truncated=row["truncated"],
+        b_max=b_max_of_row(row),
+        asked_budget=row["budget"] if fmt.budget_in == "prompt" else None,
+        repetition=repetition(reading.body_ids, ngram),
+    )
 
 
-def _read_completion(line: Line, fmt: ResponseFormat, codec: "TextCodec") -> "Reading":
-    """Read a completion as training would. A tokenizer that cannot write a text cannot measure it either."""
+def _read_completion(line: Line, fmt: ResponseFormat, codec: "TextCodec") -> Reading:
+    """Tokenize and read a completion. A tokenizer that cannot write a text cannot measure it either."""
     text = line.row["completion"]
     ids = codec.tokenizer.encode(text, add_special_tokens=False)
     if _bare(codec.decode(ids)) != _bare(text):
@@ -130,13 +135,13 @@ def _bare(text: str) -> str:
 
 
 def _refuse_unreadable_answers(lines: Sequence[Line], verifier: Verifier) -> None:
-    """No response could be right by an answer that is no value."""
+    """Refuse gold answers that math-verify cannot parse: no response could be right by them."""
     first: dict[str, Line] = {}
     for line in lines:
         first.setdefault(_gold(line), line)
     for gold, readable in zip(first, verifier.readable(list(first)), strict=True):
         if not readable:
-            raise first[gold].error("answer", f"{shown(gold)} is no value; mend it, or leave the row out")
+            raise first[gold].error("answer", f"{shown(gold)} cannot be parsed; fix or remove the row")
 
 
 def _gold(line: Line) -> str:

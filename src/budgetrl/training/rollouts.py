@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from budgetrl.grading.rows import Row, verdict_columns, verification_rates
+from budgetrl.grading.rows import verification_rates
 from budgetrl.metrics.summary import batch_metrics
 from budgetrl.rewards.group import right
 from budgetrl.rewards.reward import Controller, Parts
-from budgetrl.rollout.collect import Collector, Sample, completion_row
+from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.runs.folder import Row
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.training.advantages import Group, equal_share, group_advantages
 from budgetrl.training.batching import minibatches
@@ -69,7 +70,6 @@ class Rollout:
     def metrics(self) -> dict[str, float]:
         """The rollout's line in metrics.jsonl."""
         samples = [sample for group in self.samples_PG for sample in group]
-        verdicts = [verdict_columns(sample.verdict, sample.outcome.truncated) for sample in samples]
         parts = {
             f"reward/{name}": fmean(value for parts in self.parts_P for value in parts[name])
             for name in self.parts_P[0]
@@ -81,21 +81,16 @@ class Rollout:
             **self.coefficients,
             "groups_equal": equal_share(self.rewards_PG),
             "b_max_finite": fmean(not math.isinf(group[0].outcome.b_max) for group in self.samples_PG),
-            **verification_rates(verdicts),
+            **verification_rates([sample.verdict for sample in samples]),
         }
 
     def rows(self, step: int, limit: int) -> list[Row]:
         """The first `limit` completions as rows of completions.jsonl, with their reward and its parts."""
-        rows = [
-            {
-                "step": step,
-                **completion_row(sample),
-                "reward": rewards[n],
-                **{f"reward/{name}": values[n] for name, values in parts.items()},
-            }
-            for group, rewards, parts in zip(self.samples_PG, self.rewards_PG, self.parts_P, strict=True)
-            for n, sample in enumerate(group)
-        ]
+        rows: list[Row] = []
+        for group, rewards, parts in zip(self.samples_PG, self.rewards_PG, self.parts_P, strict=True):
+            for n, sample in enumerate(group):
+                rewarded = {f"reward/{name}": values[n] for name, values in parts.items()}
+                rows.append({"step": step, **sample.row, "reward": rewards[n], **rewarded})
         return rows[:limit]
 
 

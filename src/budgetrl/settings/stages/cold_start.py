@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.checks import require, require_count, require_range
+from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.problems import count_problems
-from budgetrl.core.errors import SettingError
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, format_class, require_format
 from budgetrl.settings.optimizer import Optimizer

@@ -10,7 +10,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.mini.shipped import is_family
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.registry import AUTO, require_format
+from budgetrl.formats.registry import AUTO, PLAIN, require_format
 from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import (
@@ -141,10 +141,10 @@ class Grpo(StageSettings):
     def asks(self, config: "Config") -> ResponseFormat:
         if self.format != AUTO:
             return config.model.response_format(self.format)
-        if config.reward.needs_format is None and not is_family(config.model.path):
-            if learned := learned_by(config.model):
-                return learned.format
-        return format_of_reward(config)
+        if config.reward.needs_format:
+            return format_of_reward(config)
+        learned = None if is_family(config.model.path) else learned_by(config.model)
+        return learned.format if learned else config.model.response_format(PLAIN)
 
     def is_due(self, step: int, every: int) -> bool:
         """Whether something that is done every so many steps, and at the end, is done after `step`, counted from 1."""

@@ -77,8 +77,10 @@ class Pipeline(StageSettings):
         return parts
 
     def trained_format(self, config: "Config") -> ResponseFormat:
-        """The format that the model is trained and then evaluated in: that of the reward unless `grpo.format` is set."""
-        return format_of_reward(config) if self.grpo.format == AUTO else config.model.response_format(self.grpo.format)
+        """The format that the model is trained and then evaluated in: the reward's, unless `grpo.format` is set."""
+        if self.grpo.format == AUTO:
+            return format_of_reward(config)
+        return config.model.response_format(self.grpo.format)
 
     def asks(self, config: "Config") -> ResponseFormat:
         trained = self.trained_format(config)

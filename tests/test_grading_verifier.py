@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.grading import Verdict, Verifier, pool
+from budgetrl.grading.verifier import TIMED_OUT, UNREADABLE, Verdict, Verifier
 
 RIGHT = Verdict(correct=True, parsed=True, timed_out=False)
 WRONG = Verdict(correct=False, parsed=True, timed_out=False)
@@ -45,7 +45,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Puts the scripted worker in place; returns the file with the gold answers it was asked about."""
     (tmp_path / "scripted_worker.py").write_text(SCRIPTED)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(pool, "WORKER_MODULE", "scripted_worker")
+    monkeypatch.setattr("budgetrl.grading.verifier.WORKER_MODULE", "scripted_worker")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     return tmp_path / "log"
 
@@ -72,7 +72,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 @pytest.mark.usefixtures("log")
 def test_order_is_kept_though_workers_hang_and_die() -> None:
     golds = ["right", "nap right", "hang", "wrong", "die", "unparsed", "nap wrong", "right", "die", "right"]
-    verdicts = {"hang": pool.TIMED_OUT, "die": pool.UNREADABLE, "unparsed": pool.UNREADABLE}
+    verdicts = {"hang": TIMED_OUT, "die": UNREADABLE, "unparsed": UNREADABLE}
     expected = [verdicts.get(gold, RIGHT if "right" in gold else WRONG) for gold in golds]
     with Verifier(workers=3, deadline=2.0) as verifier:
         assert verifier.grade(pairs(*golds)) == expected
@@ -82,7 +82,7 @@ def test_order_is_kept_though_workers_hang_and_die() -> None:
 def test_one_worker_survives_a_row_of_bad_answers(log: Path) -> None:
     with Verifier(workers=1, deadline=2.0) as verifier:
         verdicts = verifier.grade(pairs("die", "hang", "right"))
-    assert verdicts == [pool.UNREADABLE, pool.TIMED_OUT, RIGHT]
+    assert verdicts == [UNREADABLE, TIMED_OUT, RIGHT]
     # An answer that a process died over gets a second chance, after all others.
     assert log.read_text().split() == ["die", "hang", "right", "die"]
 
@@ -109,16 +109,16 @@ def test_equal_questions_are_asked_once(log: Path) -> None:
 
 
 def test_plain_answers_need_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "WORKER_MODULE", "there.is.no.such.module")
+    monkeypatch.setattr("budgetrl.grading.verifier.WORKER_MODULE", "there.is.no.such.module")
     texts = [r"\boxed{72}", r"\boxed{73}", "", "  ", r"\boxed{}", r"\boxed{" + "9" * 5000 + "}"]
     with Verifier() as verifier:
-        assert verifier.grade([("72", text) for text in texts]) == [RIGHT, WRONG, *[pool.UNREADABLE] * 4]
+        assert verifier.grade([("72", text) for text in texts]) == [RIGHT, WRONG, *[UNREADABLE] * 4]
         assert verifier.grade([]) == []
         assert verifier.readable(["72", "-1", r"1,\!000", ""]) == [True, True, True, False]
 
 
 def test_workers_that_cannot_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "WORKER_MODULE", "there.is.no.such.module")
+    monkeypatch.setattr("budgetrl.grading.verifier.WORKER_MODULE", "there.is.no.such.module")
     with Verifier(workers=2) as verifier:
         for _ in range(2):
             with pytest.raises(RuntimeError, match="did not start"):
@@ -142,7 +142,7 @@ def test_a_worker_killed_before_it_is_ready_is_replaced(monkeypatch: pytest.Monk
 
 def test_a_worker_that_never_gets_ready_is_an_error(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLOW_START", "600")
-    monkeypatch.setattr(pool, "START_DEADLINE", 0.2)
+    monkeypatch.setattr("budgetrl.grading.verifier.START_DEADLINE", 0.2)
     with Verifier() as verifier, pytest.raises(RuntimeError, match="did not start"):
         verifier.grade(pairs("right"))
     assert not log.exists()
@@ -211,9 +211,9 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_to_their_parent(log: Pat
 # Grades from a program run as a module, without a `__main__` guard, then is killed: idle or in mid-answer.
 DOOMED = """
 import os, signal, sys, threading, time
-from budgetrl.grading import Verifier, pool
-pool.WORKER_MODULE = "scripted_worker"
-verifier = Verifier(deadline=2.0)
+from budgetrl.grading import verifier as module
+module.WORKER_MODULE = "scripted_worker"
+verifier = module.Verifier(deadline=2.0)
 assert verifier.grade([("right", "x")])[0].correct
 print(verifier._workers[0].process.pid, flush=True)
 if sys.argv[1] == "hang":

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from budgetrl.core.records import Outcome
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.registry import format_names
 from budgetrl.rewards.registry import reward_class, reward_names
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rewards.self_budgeter import SelfBudgeter
 
 CONF = Path(__file__).parents[1] / "conf" / "reward"
 CAP = 20_000
-"""Longest completion, for the shapes that read it."""
+"""Longest completion, for the rewards that read it."""
 AMID_TRAINING: dict[str, dict[str, Any]] = {
     "aalc": {"validation_accuracy": 1.0},
     "hapo": {"history": {"p": 700}, "memory": "mean"},
@@ -33,12 +33,12 @@ AMID_TRAINING: dict[str, dict[str, Any]] = {
     "overlong": {"max_length": 4500},
     "thinkprune": {"limits": (4000, 700)},
 }
-"""What shapes look like that have learned something, or whose lengths are those of the examples here."""
+"""What rewards look like that have learned something, or whose lengths are those of the examples here."""
 DEFAULT = {name: reward_class(name)().within(CAP) for name in reward_names()}
 CHANGED = {name: replace(DEFAULT[name], **fields) for name, fields in AMID_TRAINING.items()}
-SHAPES = [*DEFAULT.values(), *CHANGED.values()]
+REWARDS = [*DEFAULT.values(), *CHANGED.values()]
 IDS = [*DEFAULT, *(f"{name}, amid training" for name in CHANGED)]
-every_shape = pytest.mark.parametrize("shape", SHAPES, ids=IDS)
+every_reward = pytest.mark.parametrize("reward", REWARDS, ids=IDS)
 
 budgets = st.integers(1, 10**9 - 1)
 references = st.one_of(st.just(math.inf), st.integers(0, 10**9))
@@ -106,14 +106,14 @@ def of_these_lengths(outcome: Outcome, lengths: list[int]) -> list[Outcome]:
 
 
 def those(names: Collection[str]) -> pytest.MarkDecorator:
-    """For the shapes of these names."""
-    chosen = {key: shape for key, shape in zip(IDS, SHAPES, strict=True) if shape.name in names}
-    return pytest.mark.parametrize("shape", chosen.values(), ids=chosen)
+    """For the rewards of these names."""
+    chosen = {key: reward for key, reward in zip(IDS, REWARDS, strict=True) if reward.name in names}
+    return pytest.mark.parametrize("reward", chosen.values(), ids=chosen)
 
 
 def test_the_built_in_rewards_are_found_by_module() -> None:
     assert {"accuracy", "budget_cosine", "budget_gauss"} <= set(reward_names())
-    assert not {"self_budgeter", "shape", "group"} & set(reward_names())
+    assert not {"self_budgeter", "reward", "group"} & set(reward_names())
 
 
 def test_the_tables_of_exceptions_name_built_in_rewards() -> None:
@@ -122,63 +122,63 @@ def test_the_tables_of_exceptions_name_built_in_rewards() -> None:
         assert set(table) <= set(DEFAULT)
 
 
-@every_shape
+@every_reward
 @given(group=groups, progress=progresses)
-def test_rewards_are_finite_and_the_sum_of_their_parts(shape: Reward, group: list[Outcome], progress: float) -> None:
-    rewards, parts = shape(group, progress), shape.parts(group, progress)
-    assert all(math.isfinite(reward) for reward in rewards)
+def test_rewards_are_finite_and_the_sum_of_their_parts(reward: Reward, group: list[Outcome], progress: float) -> None:
+    rewards, parts = reward(group, progress), reward.parts(group, progress)
+    assert all(map(math.isfinite, rewards))
     assert all(len(column) == len(group) for column in parts.values())
-    for index, reward in enumerate(rewards):
-        assert reward == pytest.approx(math.fsum(column[index] for column in parts.values()))
+    for index, value in enumerate(rewards):
+        assert value == pytest.approx(math.fsum(column[index] for column in parts.values()))
 
 
-@every_shape
+@every_reward
 @given(group=groups, progress=progresses, data=st.data())
 def test_rewards_do_not_depend_on_the_order_of_the_group(
-    shape: Reward, group: list[Outcome], progress: float, data: st.DataObject
+    reward: Reward, group: list[Outcome], progress: float, data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(range(len(group))))
-    rewards = shape(group, progress)
-    assert shape([group[index] for index in order], progress) == [rewards[index] for index in order]
+    rewards = reward(group, progress)
+    assert reward([group[index] for index in order], progress) == [rewards[index] for index in order]
 
 
 @those(MALFORMED_LAST)
 @given(outcome=well_formed, other_length=tokens, progress=progresses)
 def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
-    shape: Reward, outcome: Outcome, other_length: int, progress: float
+    reward: Reward, outcome: Outcome, other_length: int, progress: float
 ) -> None:
     correct = replace(outcome, correct=True)
     wrong = replace(outcome, correct=False, length=other_length)
     broken = replace(outcome, correct=True, well_formed=False)
-    reward_correct, reward_wrong, reward_broken = shape([correct, wrong, broken], progress)
+    reward_correct, reward_wrong, reward_broken = reward([correct, wrong, broken], progress)
     assert reward_correct > reward_wrong > reward_broken
 
 
 @those(set(DEFAULT) - set(WRONG_MAY_WIN))
 @given(correct=well_formed, wrong=well_formed, others=others, progress=progresses)
 def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
-    shape: Reward, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
+    reward: Reward, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
 ) -> None:
     group = [replace(correct, correct=True), replace(wrong, correct=False), *others]
-    reward_correct, reward_wrong, *_ = shape(group, progress)
+    reward_correct, reward_wrong, *_ = reward(group, progress)
     assert reward_correct >= reward_wrong
 
 
 @those(set(DEFAULT) - set(LONGER_MAY_WIN))
 @given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_correct_answers_the_longer_never_earns_more(
-    shape: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+    reward: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
     group = of_these_lengths(replace(outcome, correct=True), lengths)
-    rewards = shape([*group, *others], progress)[: len(group)]
+    rewards = reward([*group, *others], progress)[: len(group)]
     assert rewards == sorted(rewards, reverse=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(DEFAULT) - set(LONGER_MAY_WIN)))
 def test_of_two_correct_answers_the_shorter_earns_more(name: str) -> None:
-    shape = (DEFAULT | CHANGED)[name]
+    reward = (DEFAULT | CHANGED)[name]
     group = [Outcome(True, correct, length, 2000, problem_id="p", easy=True) for correct, length in PAIR_AND_WRONG]
-    shorter, longer, wrong = shape(group, progress=1)
+    shorter, longer, wrong = reward(group, progress=1)
     assert shorter == longer if name in LENGTH_DOES_NOT_COUNT else shorter > longer
     assert shorter > wrong
 
@@ -189,38 +189,38 @@ PAIR_AND_WRONG = [(True, 500), (True, 1000), (False, 800)]
 @those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN))
 @given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_wrong_answers_the_longer_never_earns_more(
-    shape: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+    reward: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
     group = of_these_lengths(replace(outcome, correct=False), lengths)
-    rewards = shape([*group, *others], progress)[: len(group)]
+    rewards = reward([*group, *others], progress)[: len(group)]
     assert rewards == sorted(rewards, reverse=True)
 
 
 @those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN) | MALFORMED_LAST)
 @given(outcome=malformed(CAP), lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_malformed_responses_the_longer_never_earns_more(
-    shape: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
+    reward: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
 ) -> None:
     group = of_these_lengths(outcome, lengths)
-    rewards = shape([*group, *others], progress)[: len(group)]
+    rewards = reward([*group, *others], progress)[: len(group)]
     assert rewards == sorted(rewards, reverse=True)
 
 
 @pytest.mark.parametrize("name", LONGER_WRONG_MAY_WIN)
 def test_some_longer_wrong_answer_does_earn_more_where_that_is_said(name: str) -> None:
-    shape = (DEFAULT | CHANGED)[name]
+    reward = (DEFAULT | CHANGED)[name]
     wrong = of_these_lengths(Outcome(True, False, 0, 2000, problem_id="p"), [100, 600, 1900, 2100, 3000])
     right = Outcome(True, True, 500, 2000, problem_id="p")
-    rewards = shape([*wrong, right], progress=1)[: len(wrong)]
+    rewards = reward([*wrong, right], progress=1)[: len(wrong)]
     assert rewards != sorted(rewards, reverse=True)
 
 
 @pytest.mark.parametrize("name", WRONG_MAY_WIN)
 def test_some_wrong_answer_does_outscore_a_correct_one_where_that_is_said(name: str) -> None:
-    shape = (DEFAULT | CHANGED)[name]
+    reward = (DEFAULT | CHANGED)[name]
 
     def wrong_wins(group: list[Outcome]) -> bool:
-        correct, wrong, *_ = shape(group, progress=1)
+        correct, wrong, *_ = reward(group, progress=1)
         return wrong > correct
 
     assert any(map(wrong_wins, some_groups([True, False])))
@@ -228,11 +228,11 @@ def test_some_wrong_answer_does_outscore_a_correct_one_where_that_is_said(name: 
 
 @pytest.mark.parametrize("name", LONGER_MAY_WIN)
 def test_some_longer_correct_answer_does_earn_more_where_that_is_said(name: str) -> None:
-    shape = (DEFAULT | CHANGED)[name]
+    reward = (DEFAULT | CHANGED)[name]
 
     def longer_wins(group: list[Outcome]) -> bool:
         short, long, *_ = sorted(group[:2], key=lambda outcome: outcome.length)
-        shorter, longer, *_ = shape([short, long, *group[2:]], progress=1)
+        shorter, longer, *_ = reward([short, long, *group[2:]], progress=1)
         return longer > shorter
 
     assert any(map(longer_wins, some_groups([True, True])))
@@ -246,31 +246,31 @@ def some_groups(verdicts: Sequence[bool]) -> Iterator[list[Outcome]]:
         yield [replace(one, correct=verdict, length=random.randint(50, 6000)) for verdict in (*verdicts, False, True)]
 
 
-@every_shape
+@every_reward
 @given(outcome=well_formed, others=others, progress=progresses)
 def test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended(
-    shape: Reward, outcome: Outcome, others: list[Outcome], progress: float
+    reward: Reward, outcome: Outcome, others: list[Outcome], progress: float
 ) -> None:
     ended = replace(outcome, correct=True)
     cut = replace(ended, well_formed=False, truncated=True)
-    assert shape([cut, *others], progress)[0] <= shape([ended, *others], progress)[0]
+    assert reward([cut, *others], progress)[0] <= reward([ended, *others], progress)[0]
 
 
-@those({name for name, shape in DEFAULT.items() if shape.controller().moves})
+@those({name for name, reward in DEFAULT.items() if reward.controller().moves})
 @given(rollouts=st.lists(st.lists(groups, min_size=1, max_size=3), min_size=1, max_size=5), data=st.data())
-def test_what_a_shape_remembers_is_saved_and_resumed(
-    shape: Reward, rollouts: list[list[list[Outcome]]], data: st.DataObject
+def test_what_a_reward_remembers_is_saved_and_resumed(
+    reward: Reward, rollouts: list[list[list[Outcome]]], data: st.DataObject
 ) -> None:
     saved_at = data.draw(st.integers(0, len(rollouts)))
-    first, second = shape.controller(), shape.controller()
+    first, second = reward.controller(), reward.controller()
     learn(first, rollouts[:saved_at])
     saved = json.dumps(first.state_dict(), allow_nan=False)
     learn(first, rollouts[saved_at:])
     second.load_state_dict(json.loads(saved))
     learn(second, rollouts[saved_at:])
-    assert second.shape == first.shape
+    assert second.reward == first.reward
     assert second.state_dict() == first.state_dict()
-    assert all(map(math.isfinite, second.shape(rollouts[0][0], progress=1)))
+    assert all(map(math.isfinite, second.reward(rollouts[0][0], progress=1)))
 
 
 def learn(controller: Controller, rollouts: list[list[list[Outcome]]]) -> None:
@@ -279,21 +279,21 @@ def learn(controller: Controller, rollouts: list[list[list[Outcome]]]) -> None:
         controller.validate(rollout)
 
 
-@every_shape
-def test_shapes_travel_between_processes(shape: Reward) -> None:
-    assert pickle.loads(pickle.dumps(shape)) == shape
+@every_reward
+def test_rewards_travel_between_processes(reward: Reward) -> None:
+    assert pickle.loads(pickle.dumps(reward)) == reward
 
 
-@every_shape
-def test_shapes_name_themselves_and_a_known_format(shape: Reward) -> None:
-    assert type(shape) is reward_class(shape.name)
-    assert shape.needs_format is None or shape.needs_format in FORMATS
+@every_reward
+def test_rewards_name_themselves_and_a_known_format(reward: Reward) -> None:
+    assert type(reward) is reward_class(reward.name)
+    assert reward.needs_format is None or reward.needs_format in format_names()
 
 
-@every_shape
-def test_the_yaml_of_a_shape_spells_out_its_defaults(shape: Reward) -> None:
-    written = OmegaConf.to_container(OmegaConf.load(CONF / f"{shape.name}.yaml"))
-    defaults = {field.name: getattr(type(shape)(), field.name) for field in fields(shape)}
+@every_reward
+def test_the_yaml_of_a_reward_spells_out_its_defaults(reward: Reward) -> None:
+    written = OmegaConf.to_container(OmegaConf.load(CONF / f"{reward.name}.yaml"))
+    defaults = {field.name: getattr(type(reward)(), field.name) for field in fields(reward)}
     assert written == {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
     assert isinstance(written, dict)
     assert next(iter(written)) == "name"
@@ -303,7 +303,7 @@ def test_every_yaml_has_a_shape() -> None:
     assert sorted(path.stem for path in CONF.glob("*.yaml")) == reward_names()
 
 
-@pytest.mark.parametrize("kind", [type(shape) for shape in SHAPES if isinstance(shape, SelfBudgeter)])
+@pytest.mark.parametrize("kind", [type(reward) for reward in REWARDS if isinstance(reward, SelfBudgeter)])
 @given(
     start=st.floats(0.01, 10),
     share=st.floats(0.01, 1),
@@ -322,10 +322,10 @@ def test_alpha_never_rises_and_holds_its_floor(
     late: float,
 ) -> None:
     end = start * share
-    shape = kind(alpha_start=start, alpha_end=end, alpha_schedule=schedule, alpha_end_at=end_at)
-    assert shape.alpha(0) == start
-    assert shape.alpha(max(early, late)) <= shape.alpha(min(early, late)) * (1 + 1e-12)
+    reward = kind(alpha_start=start, alpha_end=end, alpha_schedule=schedule, alpha_end_at=end_at)
+    assert reward.alpha(0) == start
+    assert reward.alpha(max(early, late)) <= reward.alpha(min(early, late)) * (1 + 1e-12)
     if schedule != "constant":
-        assert shape.alpha(1) == end
+        assert reward.alpha(1) == end
         if late >= end_at:
-            assert shape.alpha(late) == end
+            assert reward.alpha(late) == end

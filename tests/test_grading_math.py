@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.grading import Verdict, Verifier
+from budgetrl.grading.verifier import Verdict, Verifier
 
 RIGHT = Verdict(correct=True, parsed=True, timed_out=False)
 WRONG = Verdict(correct=False, parsed=True, timed_out=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.grading import Verifier
+from budgetrl.grading.verifier import Verifier
 from budgetrl.runs.folder import read_rows
 
 Pair = tuple[str, str]

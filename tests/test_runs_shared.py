@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from alone import context
+from budgetrl.runs import shared
 from budgetrl.runs.shared import shared_part
 from budgetrl.runs.stop import Stopped
-from budgetrl.stages import shared
 from many_runs import Start, finish_all, prepare, read_rows
-from test_stages_generation import context
 
 TINY = [
     *("stage=pipeline", "dataset.size=14", "dataset.eval_size=7", "stage.steps=2", "stage.prompts_per_step=2"),

@@ -1,0 +1,71 @@
+"""What an evaluation leaves in its folder, and its numbers: of one just generated, and of one graded anew."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from budgetrl.grading.provenance import Hashes
+from budgetrl.grading.rows import free_rows, outcomes_by_problem, verdict_of_row, verification_rates
+from budgetrl.metrics.length_control import at_cutoffs, budget_area
+from budgetrl.metrics.summary import summarize
+from budgetrl.report.against import Earlier, changes
+from budgetrl.runs.context import Context
+from budgetrl.runs.folder import HASHES, Row
+
+TABLE_ROWS = 200
+"""Completions in the tracker's table; completions.jsonl has all."""
+_AT_A_BUDGET = ("accuracy", "accuracy_se", "length", "length_se")
+"""What is of interest where the budget was given."""
+
+
+class Passes(Protocol):
+    """The settings of an evaluation that say which numbers there are."""
+
+    @property
+    def budgets(self) -> Sequence[int]: ...
+    @property
+    def budget_problems(self) -> int | None: ...
+    @property
+    def cutoffs(self) -> Sequence[int]: ...
+
+
+def finish(
+    stage: Passes,
+    rows: Sequence[Row],
+    hashes: Mapping[str, Hashes],
+    earlier: Earlier | None,
+    datasets: Iterable[str],
+    ctx: Context,
+) -> dict[str, float]:
+    """Write what an evaluation leaves in its folder; returns its numbers, and what changed since an earlier one."""
+    ctx.folder.rewrite(ctx.folder.completions, rows)
+    ctx.folder.write_json(HASHES, hashes)
+    ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
+    changed = changes(earlier.rows, free_rows(rows)) if earlier else {}
+    return numbers_of(stage, rows, datasets) | changed
+
+
+def numbers_of(stage: Passes, rows: Sequence[Row], datasets: Iterable[str]) -> dict[str, float]:
+    """The numbers of every data set, under its name."""
+    result: dict[str, float] = {}
+    for name in datasets:
+        passes: dict[int | None, list[Row]] = {budget: [] for budget in (None, *stage.budgets)}
+        for row in rows:
+            if row["dataset"] == name:
+                passes[row["prefilled"]].append(row)
+        result |= {f"{name}/{key}": value for key, value in _summary(stage, passes).items()}
+    return result
+
+
+def _summary(stage: Passes, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
+    """The numbers of one data set, from its rows by pre-filled budget."""
+    groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
+    summary = summarize(groups[None])
+    summary |= verification_rates([verdict_of_row(row) for row in passes[None]])
+    summary |= at_cutoffs(groups[None][: stage.budget_problems], stage.cutoffs)
+    given = {budget: groups[budget] for budget in stage.budgets}
+    for budget, controlled in given.items():
+        metrics = summarize(controlled)
+        for key in _AT_A_BUDGET:
+            if key in metrics:
+                summary[f"budget_{budget}/{key}"] = metrics[key]
+    return summary | budget_area(given)
