@@ -17,17 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from budgetrl.stages.base import LEARNED, WRITTEN
 from omegaconf import OmegaConf
 from run import DRY, Experiment, is_finished, read_experiment, run_rows
 
 from budgetrl.core.errors import RequestError
-from budgetrl.planning.plan import Plan
+from budgetrl.planning.plan import GENERATED, TRAINED, Plan
 from budgetrl.report import figures
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.groups import FOLDER, RunGroup, group_runs
-from budgetrl.report.reading import Row, Run, read_run
+from budgetrl.report.reading import Run, read_run
 from budgetrl.report.sections import Gap, Section, picture
+from budgetrl.runs import parts
+from budgetrl.runs.folder import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,37 +122,42 @@ FIGURES: dict[str, tuple[Callable[[Sequence[RunGroup], str], "Figure | None"], s
 def _evaluated(groups: Sequence[RunGroup]) -> list[Run]:
     """The evaluations that runs are judged by."""
     runs = [run for group in groups for run in group.runs]
-    return [read_run(run.path / "trained") if run.stage == "pipeline" else run for run in runs]
+    return [read_run(run.path / run.evaluation) if run.evaluation else run for run in runs]
 
 
 def _training(group: RunGroup) -> list[Row]:
     """The steps of all runs."""
-    return [row for run in group.runs for row in read_run(run.path / "grpo").metrics]
+    return [row for run in group.runs for row in read_run(run.path / parts.GRPO).metrics]
 
 
 def print_cost(folders: Iterable[Path]) -> None:
     """What the planned runs come to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
     plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
-    lines = [(plan, key, value) for plan in plans for key, value in plan["stage"].items()]
-    tokens = {
-        name: [(plan, n) for plan, key, n in lines if key.endswith(name) and isinstance(n, int)]
-        for name in (WRITTEN, LEARNED)
-    }
     sizes = [size for plan in plans if (size := _parameters(plan))]
+    largest = max(sizes, default=0)
     print(f"\ntogether\n  runs to make                {len(plans)}")
-    for name, counted in tokens.items():
-        print(f"  {name:<26}  {sum(n for _, n in counted):,}")
+    flop, unknown = 0.0, set[int]()
+    for name, flop_per_parameter in ((GENERATED, 2), (TRAINED, 6)):
+        total = 0
+        for number, plan in enumerate(plans):
+            tokens = plan.get("tokens", {}).get(name, 0)
+            if isinstance(tokens, int):
+                total += tokens
+                # A model that is still to be made is no larger than those that are here.
+                flop += flop_per_parameter * tokens * (_parameters(plan) or largest)
+            else:
+                unknown.add(number)
+        print(f"  {f'tokens {name}':<26}  {total:,}")
     if sizes:
-        flop = sum(
-            factor * n * (_parameters(plan) or max(sizes))  # a model that is still to be made is no larger
-            for name, factor in ((WRITTEN, 2), (LEARNED, 6))
-            for plan, n in tokens[name]
-        )
         hours = flop / (H100 * UTILIZATION) / 3600
         print(f"  FLOP, at most               {flop:.3g}: 2 a parameter and token written, 6 learned")
         print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILIZATION:.0%} of its 989 TFLOP/s are used (assumed)")
-    unknown = sorted({key for _, key, n in lines if key.endswith((WRITTEN, LEARNED)) and not isinstance(n, int)})
-    print(f"not counted: {', '.join(['prompts', *unknown, *([] if sizes else ['FLOP: no model is here'])])}")
+    left_out = ["prompts"]
+    if unknown:
+        left_out.append(f"tokens that only the problems can tell, of {len(unknown)} of the runs")
+    if not sizes:
+        left_out.append("FLOP: no model is here")
+    print(f"not counted: {', '.join(left_out)}")
 
 
 def _parameters(plan: Plan) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from budgetrl.core.records import Outcome
 from budgetrl.metrics.summary import compare, summarize
+from budgetrl.runs.parts import INITIAL, TRAINED
 
 LEVELS = (2, 3, 4, 6, 8, 12, 16)
 PREFILLS = (14, 24, 36, 56, 80, 128, 192, 288)
@@ -42,9 +43,8 @@ def pipeline_run(path: Path, problems: int = 140, samples: int = 4, steps: int =
     )
     _common(path / "label", "label", {"problems": 1600.0, "finite": 0.955, "b_max": 140.2})
     grpo_run(path / "grpo", steps)
-    changes = {f"{DATASET}/{key}": value for key, value in compare(initial, trained).items()}
-    result = _prefixed("initial/", summarize(initial)) | _prefixed("trained/", summarize(trained)) | changes
-    _common(path, "pipeline", result)
+    result = summarize(initial).placed(DATASET, INITIAL) | summarize(trained).placed(DATASET, TRAINED)
+    _common(path, "pipeline", (result | compare(initial, trained).placed(DATASET)).flat())
     return path
 
 
@@ -73,7 +73,7 @@ def _evaluation(path: Path, problems: int, samples: int, trained: bool) -> list[
     groups = [[_outcome(row) for row in rows[p * samples : (p + 1) * samples]] for p in range(problems)]
     if trained:
         rows += [_completion(draws, p, True, n) | {"sample": 0} for p in range(problems) for n in PREFILLS]
-    _common(path, "evaluate", _prefixed("", summarize(groups)))
+    _common(path, "evaluate", summarize(groups).placed(DATASET).flat())
     _jsonl(path / "completions.jsonl", rows)
     return groups
 
@@ -162,10 +162,6 @@ def _common(path: Path, stage: str, result: Mapping[str, float]) -> None:
     (path / "config.yaml").write_text(CONFIG % stage)
     (path / "launch.sh").write_text("#!/bin/sh\nexec python -m budgetrl stage=pipeline seed=0\n")
     (path / "result.json").write_text(json.dumps(dict(result)))
-
-
-def _prefixed(prefix: str, summary: Mapping[str, float]) -> dict[str, float]:
-    return {f"{prefix}{DATASET}/{key}": value for key, value in summary.items()}
 
 
 def _jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -9,20 +9,22 @@ import pytest
 
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
-from budgetrl.data.problems import DataError, DatasetSettings, Fields, load_problems
+from budgetrl.data.reading import Fields
+from budgetrl.data.sources.base import DataError
+from budgetrl.data.sources.jsonl import JsonlSettings
 
-Write = Callable[..., DatasetSettings]
+Write = Callable[..., JsonlSettings]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Write rows (or raw lines) to train.jsonl; returns the spec that reads them."""
 
-    def write(*rows: object, **options: object) -> DatasetSettings:
+    def write(*rows: object, **options: object) -> JsonlSettings:
         file = tmp_path / "train.jsonl"
         lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
         file.write_bytes(b"\n".join(lines) + b"\n")
-        return DatasetSettings(name="mine", source="jsonl", path=str(file), **options)  # pyright: ignore[reportArgumentType]
+        return JsonlSettings(name="mine", path=str(file), **options)  # pyright: ignore[reportArgumentType]
 
     return write
 
@@ -33,7 +35,7 @@ def row(number: int = 1, **fields: object) -> dict[str, object]:
 
 def test_reads_all_fields(write: Write) -> None:
     spec = write(row(level=3, solution="1+1=2"), row(2, extra=[1]))
-    assert load_problems(spec, "train").problems == [
+    assert spec.load("train").problems == [
         Problem("p1", "1+1?", "2", 3, "mine", "1+1=2"),
         Problem("p2", "1+2?", "3", None, "mine", None),
     ]
@@ -42,12 +44,12 @@ def test_reads_all_fields(write: Write) -> None:
 def test_fields_may_have_other_names(write: Write) -> None:
     fields = Fields(id="key", problem="question", answer="gold", level="hardness", solution="worked")
     spec = write({"key": 7, "question": " 1+1? ", "gold": 2, "hardness": "Level 4", "worked": "x"}, fields=fields)
-    assert load_problems(spec, "train").problems == [Problem("7", "1+1?", "2", 4, "mine", "x")]
+    assert spec.load("train").problems == [Problem("7", "1+1?", "2", 4, "mine", "x")]
 
 
 def test_rows_without_id_are_named_by_file_and_line(write: Write) -> None:
     spec = write(b"", {"problem": "a", "answer": "1"}, b"  ", {"problem": "b", "answer": "2"})
-    assert [p.id for p in load_problems(spec, "train").problems] == ["train-2", "train-4"]
+    assert [p.id for p in spec.load("train").problems] == ["train-2", "train-4"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_rows_without_id_are_named_by_file_and_line(write: Write) -> None:
     [(3, 3), (4.0, 4), (4.5, 5), (4.375, 4), ("Level 5", 5), ("2", 2), ("Level ?", None), (None, None)],
 )
 def test_levels(write: Write, level: object, read: int | None) -> None:
-    assert load_problems(write(row(level=level)), "train").problems[0].level == read
+    assert write(row(level=level)).load("train").problems[0].level == read
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,13 @@ def test_levels(write: Write, level: object, read: int | None) -> None:
 )
 def test_answers_are_cut_out(write: Write, answer_from: str, value: object, answer: str) -> None:
     spec = write(row(answer=value), answer_from=answer_from)
-    assert load_problems(spec, "train").problems[0].answer == answer
+    assert spec.load("train").problems[0].answer == answer
 
 
 def test_gsm8k_solutions_lose_marks_and_last_line(write: Write) -> None:
     text = "48/2 = <<48/2=24>>24 clips.\n48+24 = <<48+24=72>>72.\n#### 72"
     spec = write(row(answer=text), answer_from="gsm8k", fields=Fields(solution="answer"))
-    assert load_problems(spec, "train").problems[0].solution == "48/2 = 24 clips.\n48+24 = 72."
+    assert spec.load("train").problems[0].solution == "48/2 = 24 clips.\n48+24 = 72."
 
 
 BAD = {
@@ -96,8 +98,8 @@ BAD = {
     "not UTF-8 (": b'{"problem": "\xff"}',
     "id 'first' is already that of": row(id="first"),
     "field 'id' is neither": row(id=[1]),
-    "level True is no number": row(level=True),
-    "level [3] is no number": row(level=[3]),
+    "level True is not a number": row(level=True),
+    "level [3] is not a number": row(level=[3]),
     "field 'solution' is not a text": row(solution=3),
 }
 
@@ -106,13 +108,13 @@ BAD = {
 def test_a_bad_row_is_an_error_or_is_skipped_and_counted(write: Write, why: str) -> None:
     spec = write(row(id="first"), BAD[why], row(9, id="last"))
     with pytest.raises(DataError) as error:
-        load_problems(spec, "train")
+        spec.load("train")
     message = str(error.value)
     assert message.startswith(f"{spec.path}, line 2: {why}")
     assert "dataset.on_bad_row=skip" in message
     assert isinstance(error.value, RequestError)
 
-    loaded = load_problems(replace(spec, on_bad_row="skip"), "train")
+    loaded = replace(spec, on_bad_row="skip").load("train")
     assert [problem.id for problem in loaded.problems] == ["first", "last"]
     assert len(loaded.skipped) == 1
     assert loaded.skipped[0].startswith(f"{spec.path}, line 2: {why}")
@@ -123,27 +125,27 @@ def test_a_bad_row_is_an_error_or_is_skipped_and_counted(write: Write, why: str)
 )
 def test_an_answer_that_cannot_be_cut_out_is_a_bad_row(write: Write, answer_from: str, why: str) -> None:
     with pytest.raises(DataError, match=r"train\.jsonl, line 1: ") as error:
-        load_problems(write(row(), answer_from=answer_from), "train")
+        write(row(), answer_from=answer_from).load("train")
     assert why in str(error.value)
 
 
 def test_a_misspelled_optional_field_is_an_error(write: Write) -> None:
     spec = write(row(level=3), row(2), fields=Fields(level="levle"))
     with pytest.raises(DataError, match=r"dataset\.fields\.level: no row of .* has 'levle'; .* answer, id, level"):
-        load_problems(spec, "train")
+        spec.load("train")
 
 
 def test_missing_and_empty_files_are_errors(write: Write) -> None:
     with pytest.raises(DataError, match=r"dataset\.path: there is no file nowhere\.jsonl"):
-        load_problems(DatasetSettings(source="jsonl", path="nowhere.jsonl"), "train")
+        JsonlSettings(path="nowhere.jsonl").load("train")
     with pytest.raises(DataError, match="no problem in it"):
-        load_problems(write(b""), "train")
+        write(b"").load("train")
     with pytest.raises(DataError, match=r"no problem in it; first bad row: .*\.jsonl, line 1: no field"):
-        load_problems(write({"a": 1}, on_bad_row="skip"), "train")
+        write({"a": 1}, on_bad_row="skip").load("train")
 
 
 def test_benchmark_files_load_whole(shared_dir: Path) -> None:
     counts = {"gsm8k_train": 7473, "math500_test": 350, "aime_1983_2023": 611}
     for name, count in counts.items():
-        spec = DatasetSettings(source="jsonl", path=str(shared_dir / "data" / f"{name}.jsonl"))
-        assert len(load_problems(spec, "train").problems) == count
+        spec = JsonlSettings(path=str(shared_dir / "data" / f"{name}.jsonl"))
+        assert len(spec.load("train").problems) == count

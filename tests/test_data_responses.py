@@ -8,7 +8,7 @@ import pytest
 
 from budgetrl.core.errors import RequestError
 from budgetrl.data.responses import OURS, Line, read_lines
-from budgetrl.data.spec import DatasetSettings
+from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.formats.budget import BudgetFormat
 
 Row = dict[str, Any]
@@ -31,7 +31,7 @@ def read(*lines: Row | bytes) -> list[Line]:
     """Lines of rows.jsonl, in the budget format."""
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     Path("rows.jsonl").write_bytes(b"\n".join(texts))
-    return read_lines(Path("rows.jsonl"), BudgetFormat(), OURS, DatasetSettings())
+    return read_lines(Path("rows.jsonl"), BudgetFormat(), OURS, MiniSettings())
 
 
 WHICH = (

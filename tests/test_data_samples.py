@@ -13,10 +13,14 @@ import pytest
 from pyarrow import Table, parquet
 
 from budgetrl.core.errors import RequestError
+from budgetrl.data.reading import Fields
 from budgetrl.data.samples import as_lm_eval, logged_completions
-from budgetrl.data.spec import DatasetSettings, Fields
+from budgetrl.data.sources.base import DatasetSettings
+from budgetrl.data.sources.hub import HubSettings
+from budgetrl.data.sources.mini import MiniSettings
 
-GSM8K = DatasetSettings(name="gsm8k", fields=Fields(problem="question", level=None), answer_from="gsm8k")
+FIELDS = Fields(problem="question", level=None)
+GSM8K = HubSettings(name="gsm8k", path="openai/gsm8k", split="train", fields=FIELDS, answer_from="gsm8k")
 SAMPLING = {"max_gen_toks": 60, "temperature": 1.0}
 WRITTEN = [
     ("0", "5", r"plan zero a 4 = 4 b 1 = 5 \boxed{ 5 }"),
@@ -45,8 +49,8 @@ def lighteval(repo: Path) -> Path:
     return repo / "tests" / "fixtures" / "lighteval_details.jsonl"
 
 
-def read(path: Path, harness: str, spec: DatasetSettings = GSM8K) -> list[tuple[Any, ...]]:
-    rows = logged_completions(path, harness, spec)
+def read(path: Path, harness: str, dataset: DatasetSettings = GSM8K) -> list[tuple[Any, ...]]:
+    rows = logged_completions(path, harness, dataset)
     return [(row["problem_id"], row["answer"], row["completion"]) for _, row in rows]
 
 
@@ -122,7 +126,7 @@ def test_a_bad_row_of_lighteval_is_named(
     [
         ("", ": there is no row in it"),
         ("{", ", line 1: not JSON ("),
-        ("[1]", ", line 1: not a JSON object but list; each line is one JSON object"),
+        ("[1]", ", line 1: not a JSON object but list; each line must be one JSON object"),
     ],
 )
 def test_what_is_no_row_is_named(text: str, said: str, tmp_path: Path) -> None:
@@ -154,7 +158,7 @@ def test_the_hashes_are_made_as_theirs(lm_eval: Path) -> None:
 def test_ours_come_back(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in as_lm_eval(OURS, SAMPLING)))
-    back = [row for _, row in logged_completions(path, "lm_eval", DatasetSettings())]
+    back = [row for _, row in logged_completions(path, "lm_eval", MiniSettings())]
     assert back == [
         {**{key: row[key] for key in ("problem_id", "problem", "answer", "level")}, "completion": row["text"]}
         for row in (OURS[0], OURS[2], OURS[1])

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,22 @@ from PIL import Image
 
 import synthetic_run
 from budgetrl.core.records import Outcome
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import PartKind
+from budgetrl.metrics.results import Results
 from budgetrl.report import figures, tables
 from budgetrl.report.headlines import headline
-from budgetrl.report.metrics import quantity
-from budgetrl.report.reading import Estimate, Results, Run, read_run
+from budgetrl.report.numbers import quantity
+from budgetrl.report.reading import Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.rewards.budget_gauss import BudgetGauss
 from budgetrl.rewards.cosine import Cosine
 from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.registry import reward_class, reward_names
 from budgetrl.rewards.shorterbetter import ShorterBetter
-from budgetrl.stages.report import Report
+from budgetrl.runs.folder import RunFolder
+from budgetrl.settings.stages.report import Report
+from budgetrl.stages import report as stage
 
 LARGEST_FIGURE = 150_000
 """Bytes. A report of a dozen figures can be mailed, or put in a repository."""
@@ -133,7 +139,7 @@ def test_an_example_is_of_free_right_answers_to_the_same_problem(change: dict[st
 def test_an_evaluations_report_has_a_table_and_figures(tmp_path: Path) -> None:
     synthetic_run.evaluate_run(tmp_path / "run", problems=14)
     write_report(tmp_path / "run")
-    accuracy = read_run(tmp_path / "run").result.get("mini/accuracy")
+    accuracy = read_run(tmp_path / "run").result.of("mini").get("accuracy")
     assert f"| accuracy | {quantity('accuracy', accuracy)} |" in _text(tmp_path / "run")
     assert [path.stem for path in _pictures(tmp_path / "run")] == [
         "by_level",
@@ -164,7 +170,7 @@ def test_a_training_runs_headline_compares_its_ends(tmp_path: Path) -> None:
 )
 def test_the_ends_of_a_short_training_do_not_overlap(steps: int, said: str) -> None:
     rows = [{"step": step, "length": 2 * step} for step in range(1, steps + 1)]
-    assert headline(Run(Path("run"), {"stage": {"name": "grpo"}}, Results({}), rows, [])) == said
+    assert headline(Run(Path("run"), {"stage": {"name": "grpo"}}, Results(), rows, [])) == said
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -210,7 +216,9 @@ def test_the_report_of_one_run_goes_where_it_is_asked_for(tmp_path: Path, monkey
     monkeypatch.setattr(figures, "save", lambda _, path: drawn.append(path))
     run, out = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12), tmp_path / "out"
     before = set(run.rglob("*"))
-    assert Report()._write([run], out) == out / "report.md"
+    ctx: Any = SimpleNamespace(folder=RunFolder(out), say=print)
+    config: Any = None  # the rest of the configuration is not looked at
+    assert stage.run(Report(runs=str(run)), config, ctx) == {"runs": 1.0}
     assert drawn
     assert {path.parent for path in drawn} == {out / "figures"}
     assert set(run.rglob("*")) == before
@@ -241,9 +249,9 @@ def test_no_cell_breaks_a_table_apart(rows: list[list[str]]) -> None:
 
 
 def test_a_change_is_the_paired_one_where_there_is_one() -> None:
-    initial = Results({"accuracy": 0.96, "accuracy_se": 0.01, "format": 1.0, "length": 100.0})
-    trained = Results({"accuracy": 0.95, "accuracy_se": 0.01, "format": 0.99, "length": 40.0})
-    changes = Results({"accuracy_change": -0.01, "accuracy_change_se": 0.004, "compression": 0.6})
+    initial = Results.parse({"accuracy": 0.96, "accuracy_se": 0.01, "format": 1.0, "length": 100.0})
+    trained = Results.parse({"accuracy": 0.95, "accuracy_se": 0.01, "format": 0.99, "length": 40.0})
+    changes = Results.parse({"accuracy_change": -0.01, "accuracy_change_se": 0.004, "compression": 0.6})
     table = tables.before_after(initial, trained, changes)
     assert "| accuracy | 96.0 ± 1.0 % | 95.0 ± 1.0 % | -1.0 ± 0.4 points |" in table
     assert "| length, tokens | 100.0 | 40.0 | 60.0 % shorter |" in table
@@ -252,11 +260,14 @@ def test_a_change_is_the_paired_one_where_there_is_one() -> None:
 
 
 def test_a_change_has_its_interval_behind_it() -> None:
-    before, after = Results({"accuracy": 0.96, "length": 100.0}), Results({"accuracy": 0.95, "length": 40.0})
+    before, after = (
+        Results.parse({"accuracy": 0.96, "length": 100.0}),
+        Results.parse({"accuracy": 0.95, "length": 40.0}),
+    )
     changes = {"accuracy_change": -0.01, "accuracy_change_se": 0.004}
     changes |= {"accuracy_change_low": -0.018, "accuracy_change_high": -0.002}
     changes |= {"compression": 0.6, "compression_low": 0.55, "compression_high": 0.65}
-    table = tables.before_after(before, after, Results(changes))
+    table = tables.before_after(before, after, Results.parse(changes))
     assert "| -1.0 ± 0.4 points (-1.8 to -0.2) |" in table
     assert "| 60.0 % shorter (55.0 to 65.0) |" in table
 
@@ -267,12 +278,14 @@ def test_no_error_is_shown_where_all_were_alike() -> None:
     unchanged |= {"accuracy_change": 0.0, "accuracy_change_se": 0.0} | dict.fromkeys(
         ("accuracy_change_low", "accuracy_change_high"), 0.0
     )
-    assert "| well formed | 100.0 % |" in tables.evaluation({"mini": Results(alike)})
-    table = tables.before_after(Results(alike | {"accuracy": 0.9}), Results(alike), Results(unchanged))
+    assert "| well formed | 100.0 % |" in tables.evaluation({"mini": Results.parse(alike)})
+    table = tables.before_after(
+        Results.parse(alike | {"accuracy": 0.9}), Results.parse(alike), Results.parse(unchanged)
+    )
     assert "| accuracy | 90.0 % | - | +0.0 points |" in table
     assert "| length, tokens | 37.0 | 37.0 | 0.0 % shorter |" in table
-    assert "| mini | +0.0 points | 0.0 % |" in tables.gains({"mini": Results(unchanged)})
-    little = Results({"format": 0.9996, "format_se": 0.0004})
+    assert "| mini | +0.0 points | 0.0 % |" in tables.gains({"mini": Results.parse(unchanged)})
+    little = Results.parse({"format": 0.9996, "format_se": 0.0004})
     assert "| well formed | 100.0 ± 0.0 % |" in tables.evaluation({"mini": little})
 
 
@@ -281,26 +294,28 @@ def test_a_headline_has_no_error_where_nothing_changed() -> None:
     numbers |= {
         f"mini/{key}": 0.0 for key in ("compression", "compression_se", "accuracy_change", "accuracy_change_se")
     }
-    said = headline(Run(Path("run"), {"stage": {"name": "pipeline"}}, Results(numbers), [], []))
+    said = headline(Run(Path("run"), {"stage": {"name": "pipeline"}}, Results.parse(numbers), [], []))
     assert said == "9 tokens instead of 9 (0 % shorter) at 100.0 % accuracy (+0.0 points)."
 
 
 @pytest.mark.parametrize(("formed", "told"), [(0.949, ", but only 94.9 % well formed."), (0.951, "accuracy.")])
 def test_a_headline_speaks_of_a_format_that_was_lost(formed: float, told: str) -> None:
     numbers = {"initial/mini/length": 9.0, "trained/mini/length": 9.0, "trained/mini/accuracy": 1.0}
-    run = Run(Path("run"), {"stage": {"name": "pipeline"}}, Results({**numbers, "trained/mini/format": formed}), [], [])
+    run = Run(
+        Path("run"), {"stage": {"name": "pipeline"}}, Results.parse({**numbers, "trained/mini/format": formed}), [], []
+    )
     assert headline(run).endswith(told)
 
 
 def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
     keys = ("accuracy", "pass_at_2", "pass_at_8", "maj_at_8", "cutoff_64/accuracy", "cutoff_128/accuracy")
-    results = Results(dict.fromkeys(keys, 0.5) | {"tokens_per_correct": 81.25, "cutoff_area": 0.4})
+    results = Results.parse(dict.fromkeys(keys, 0.5) | {"tokens_per_correct": 81.25, "cutoff_area": 0.4})
     table = tables.evaluation({"mini": results})
     assert "| one of 8 samples right | 50.0 % |" in table
     assert "of 2 samples" not in table
     assert "| tokens for a right answer | 81.2 |" in table
     assert "| accuracy over the cut-offs | 40.0 % |" in table
-    assert results.cutoffs() == [64, 128]
+    assert results.numbers_of(PartKind.CUTOFF) == [64, 128]
     assert "| 64 | 50.0 % | - |" in tables.cutoffs(results)
 
 
@@ -317,8 +332,8 @@ CUT_OFFS = {
 
 
 def test_accuracy_is_drawn_against_cut_offs_and_beside_them_given_budgets() -> None:
-    assert figures.against_limit({"": Results({"accuracy": 0.5, "budget_area": 0.4})}) is None
-    figure = figures.against_limit({"initial": Results({}), "trained": Results(CUT_OFFS)})
+    assert figures.against_limit({"": Results.parse({"accuracy": 0.5, "budget_area": 0.4})}) is None
+    figure = figures.against_limit({"initial": Results(), "trained": Results.parse(CUT_OFFS)})
     assert figure is not None
     by_limit, by_length = figure.axes
     lines = {bars.get_label(): bars.lines[0].get_xydata() for bars in by_limit.containers}
@@ -351,14 +366,14 @@ def test_data_sets_are_told_from_their_levels_and_budgets() -> None:
         "gsm8k/accuracy",
         "mini/length",
     ]
-    results = Results(dict.fromkeys(keys, 0.5))
+    results = Results.parse(dict.fromkeys(keys, 0.5))
     assert results.datasets() == ["mini", "gsm8k"]
-    assert results.below("mini").levels() == [2]
+    assert results.of("mini").numbers_of(PartKind.LEVEL) == [2]
 
 
 def test_a_number_without_a_value_is_absent() -> None:
-    assert Results({"length": None}).get("length") is None
-    assert Results({"length": 2.0, "length_se": None}).get("length") == Estimate(2.0)
+    assert Results.parse({"length": None}).get("length") is None
+    assert Results.parse({"length": 2.0, "length_se": None}).get("length") == Estimate(2.0)
 
 
 # Figures
@@ -405,13 +420,13 @@ def test_evaluations_are_points_with_their_errors_in_the_panels_unit() -> None:
 
 def test_levels_show_means_and_errors_of_each_model() -> None:
     model = {"level_1/accuracy": 0.5, "level_1/accuracy_se": 0.1, "level_3/accuracy": 1.0}
-    figure = figures.by_level({"initial": Results(model), "trained": Results({"level_3/accuracy": 0.5})})
+    figure = figures.by_level({"initial": Results.parse(model), "trained": Results.parse({"level_3/accuracy": 0.5})})
     assert figure is not None
     initial, trained = _error_bars(figure)
     assert np.array(initial.lines[0].get_ydata()).tolist() == [50, 100]
     assert np.allclose(initial.lines[2][0].get_segments()[0][:, 1], [40, 60])
     assert np.allclose(trained.lines[0].get_xdata(), 1, atol=0.1)
-    assert figures.by_level({"": Results({"accuracy": 0.5})}) is None
+    assert figures.by_level({"": Results.parse({"accuracy": 0.5})}) is None
 
 
 @settings(max_examples=15)  # each composes a figure
@@ -459,14 +474,14 @@ def test_every_reward_is_drawn_for_right_and_wrong(name: str) -> None:
 
 
 def test_a_reward_is_drawn_through_its_values_once_for_each_moment_that_differs() -> None:
-    shape = BudgetGauss()
-    figure = figures.reward_shape(shape, 1000)
+    reward = BudgetGauss()
+    figure = figures.reward_shape(reward, 1000)
     assert _legend(figure) == ["right", "wrong", "malformed", "0 %", "25 %", "50 to 100 % of training"]
     lines = [line for line in figure.axes[0].lines if len(np.asarray(line.get_xdata())) > 2]
     assert len(lines) == 3 * 3
     for verdict, line in zip((True, False), lines[-3:], strict=False):
         outcomes = [Outcome(True, verdict, int(length), 500) for length in np.asarray(line.get_xdata())]
-        assert np.allclose(line.get_ydata(), shape(outcomes, progress=0.5))
+        assert np.allclose(line.get_ydata(), reward(outcomes, progress=0.5))
 
 
 def test_a_grid_has_a_panel_for_each_reward_at_the_end_of_training() -> None:
@@ -498,6 +513,6 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
 
 
 def test_more_than_two_models_by_level_have_a_color_each() -> None:
-    models = {name: Results({f"level_{level}/accuracy": 0.5 for level in (2, 3)}) for name in "abc"}
+    models = {name: Results.parse({f"level_{level}/accuracy": 0.5 for level in (2, 3)}) for name in "abc"}
     (ax,) = figures.by_level(models).axes
     assert len({bars.lines[0].get_color() for bars in ax.containers}) == 3

@@ -16,18 +16,19 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
 from budgetrl.grading.rows import verification_rates
 from budgetrl.grading.verifier import Verdict
+from budgetrl.metrics.definitions import find
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import compare, summarize
 from budgetrl.report import figures
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import group_runs, pool, telling_keys
-from budgetrl.report.metrics import find
-from budgetrl.report.reading import Results, Run, read_run
+from budgetrl.report.reading import Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.runs.folder import write_json
-from budgetrl.stages.report import Report
+from budgetrl.settings.stages.report import Report
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _run(config: dict[str, Any]) -> Run:
-    return Run(Path("run"), config, Results({"mini/accuracy": 0.5}), [], [])
+    return Run(Path("run"), config, Results.parse({"mini/accuracy": 0.5}), [], [])
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -97,17 +98,17 @@ def test_runs_of_two_models_are_two_rows_and_how_fast_they_ran_tells_none_apart(
 
 
 def test_a_number_that_not_all_runs_of_a_row_have_is_left_out() -> None:
-    slopes = [Results({"length": 10.0, "length_budget_slope": 0.9}), Results({"length": 14.0})]
-    assert pool(slopes).numbers == {"length": 12.0, "length_se": 2.0}
-    assert pool(slopes[::-1]).numbers == {"length": 12.0, "length_se": 2.0}
+    slopes = [Results.parse({"length": 10.0, "length_budget_slope": 0.9}), Results.parse({"length": 14.0})]
+    assert pool(slopes).flat() == {"length": 12.0, "length_se": 2.0}
+    assert pool(slopes[::-1]).flat() == {"length": 12.0, "length_se": 2.0}
 
 
 def test_the_interval_of_a_mean_is_over_runs_and_not_the_mean_of_their_ends() -> None:
     ends = {"accuracy_change_se": 0.5, "accuracy_change_low": -9.0, "accuracy_change_high": 9.0}
-    pooled = pool([Results({"accuracy_change": value, **ends}) for value in (0.01, 0.02, 0.06)])
+    pooled = pool([Results.parse({"accuracy_change": value, **ends}) for value in (0.01, 0.02, 0.06)])
     error = 0.01 * np.sqrt(7 / 3)
     low, high = stats.t.interval(0.95, 2, 0.03, error)
-    assert pooled.numbers == pytest.approx(
+    assert pooled.flat() == pytest.approx(
         {"accuracy_change": 0.03, "accuracy_change_se": error, "accuracy_change_low": low, "accuracy_change_high": high}
     )
     (row,) = csv.DictReader(to_csv([Table("mini", ("",), (Line(("a",), pooled, 3),))]).splitlines())
@@ -140,7 +141,7 @@ def test_a_pipeline_counts_with_its_trained_model_and_its_changes(tmp_path: Path
 
 def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
     def line(label: str, accuracy: float, length: float, runs: int | None = 1) -> Line:
-        return Line((label,), Results({"accuracy": accuracy, "length": length}), runs)
+        return Line((label,), Results.parse({"accuracy": accuracy, "length": length}), runs)
 
     ours = (line("a_b", 0.9, 30), line("c", 0.8, 20), line("d", 0.9, 40))
     table = Table("mini", ("reward",), (*ours, line("paper", 0.99, 1, None)))
@@ -163,14 +164,14 @@ def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
 
 
 def test_an_error_of_nothing_stands_in_the_csv_alone() -> None:
-    table = Table("mini", ("reward",), (Line(("a",), Results({"format": 1.0, "format_se": 0.0}), 3),))
+    table = Table("mini", ("reward",), (Line(("a",), Results.parse({"format": 1.0, "format_se": 0.0}), 3),))
     assert "| a | 3 | 100.0 |" in to_markdown(table)
     assert r"a & 3 & 100.0 \\" in to_latex(table)
     assert to_csv([table]) == "dataset,reward,runs,format,format_se\nmini,a,3,1,0\n"
 
 
 def test_signs_and_errors_are_typeset() -> None:
-    results = Results({"accuracy": 0.9, "accuracy_se": 0.01, "accuracy_change": -0.02})
+    results = Results.parse({"accuracy": 0.9, "accuracy_se": 0.01, "accuracy_change": -0.02})
     latex = to_latex(Table("mini", ("r_b",), (Line(("-0.4",), results, 1),)))
     assert r"$-$0.4 & 1 & 90.0 $\pm$ 1.0 & $-$2.0 \\" in latex
 
@@ -201,21 +202,18 @@ def test_the_stage_takes_a_folder_of_runs_or_a_glob_and_no_report(tmp_path: Path
 def pipelines(tmp_path: Path) -> Path:
     """Two, whose evaluations left no more than results; `initial` is shared, so a link."""
     for name in ("one", "two"):
-        for part in (tmp_path / "shared" / "initial-1", tmp_path / name / "trained", tmp_path / name / "label"):
-            write_json(part / "result.json", {"mini/accuracy": 0.5, "mini/length": 9.0})
-        (tmp_path / name / "initial").symlink_to("../shared/initial-1")
-        stage = "{name: pipeline, evaluate: {name: evaluate, format: auto, budgets: [14]}}"
-        (tmp_path / name / "config.yaml").write_text(f"stage: {stage}\nmodel: {{path: base, revision: main}}\n")
+        pipeline, shared = tmp_path / name, tmp_path / "shared" / "initial-1"
+        _write_part(shared, "evaluate, format: plain", "base")
+        _write_part(pipeline / "label", "label", "base")
+        _write_part(pipeline / "trained", "evaluate, format: auto", pipeline / "grpo" / "checkpoints" / "last")
+        _write_part(pipeline, "pipeline", "base")
+        (pipeline / "initial").symlink_to("../shared/initial-1")
     return tmp_path
 
 
-def test_the_evaluations_of_a_pipeline_are_runs_as_if_made_by_themselves(pipelines: Path) -> None:
-    plain = {"name": "evaluate", "format": "plain", "budgets": []}
-    initial, trained = (read_run(pipelines / "one" / name).config for name in ("initial", "trained"))
-    assert initial == {"stage": plain, "model": {"path": "base", "revision": "main"}}
-    assert trained["stage"] == plain | {"format": "auto", "budgets": [14]}
-    assert trained["model"] == {"path": str(pipelines / "one" / "grpo" / "checkpoints" / "last"), "revision": None}
-    assert read_run(pipelines / "one" / "label").config == read_run(pipelines / "trained").config == {}
+def _write_part(path: Path, stage: str, model: object) -> None:
+    write_json(path / "result.json", {"mini/accuracy": 0.5, "mini/length": 9.0})
+    (path / "config.yaml").write_text(f"stage: {{name: {stage}}}\nmodel: {{path: {model}}}\nrun: {{dir: {path}}}\n")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -224,11 +222,10 @@ def test_the_stage_takes_the_evaluations_of_a_pipeline(pipelines: Path) -> None:
         (folder,) = Report(runs=str(pipelines / "one" / name)).folders()
         assert folder == pipelines / "one" / name
         assert "## Results" in write_report(folder, out=pipelines / "out").read_text()
-    folders = Report(runs=str(pipelines / "*" / "*")).folders()
-    assert folders == [pipelines / run / part for run in ("one", "two") for part in ("initial", "trained")]
-    said = write_comparison(folders, pipelines / "out", by=["stage.format"]).read_text()
+    parts = [Report(runs=str(pipelines / "*" / name)).folders() for name in ("initial", "trained")]
+    assert parts == [[pipelines / run / name for run in ("one", "two")] for name in ("initial", "trained")]
+    said = write_comparison([*parts[0], *parts[1]], pipelines / "out", by=["stage.format"]).read_text()
     assert "| one/initial |" in said and "| two/trained |" in said and "measured no model" not in said
-    assert not Report(runs=str(pipelines / "one" / "label")).folders()
 
 
 def test_parts_of_pipelines_are_grouped_by_the_pipelines_name_and_by_no_path(pipelines: Path) -> None:
@@ -268,7 +265,7 @@ def _measured(path: Path, stage: str = "evaluate", **hashes: str) -> Run:
     if hashes:
         same = {"problems": "p", "prompt": "q", "sampling": "s", "measure": "m", "grader": "g"}
         (path / "hashes.json").write_text(json.dumps({name: same | hashes, "other": {}}))
-    return Run(path, {"stage": {"name": stage}}, Results({"mini/accuracy": 0.5}), [], [])
+    return Run(path, {"stage": {"name": stage}}, Results.parse({"mini/accuracy": 0.5}), [], [])
 
 
 def test_runs_are_ranked_where_problems_sampling_and_grader_agree(tmp_path: Path) -> None:
@@ -296,7 +293,7 @@ def test_runs_that_left_no_hashes_are_told_of(tmp_path: Path) -> None:
 
 
 def test_a_table_of_unlike_measurements_has_no_best(tmp_path: Path) -> None:
-    lines = tuple(Line((name,), Results({"accuracy": value}), 1) for name, value in (("a", 0.5), ("b", 0.6)))
+    lines = tuple(Line((name,), Results.parse({"accuracy": value}), 1) for name, value in (("a", 0.5), ("b", 0.6)))
     assert "**60.0**" in to_markdown(Table("mini", ("x",), lines))
     assert "*" not in to_markdown(Table("mini", ("x",), lines, ranked=False))
     assert "textbf" not in to_latex(Table("mini", ("x",), lines, ranked=False))
@@ -307,7 +304,7 @@ def test_a_table_of_unlike_measurements_has_no_best(tmp_path: Path) -> None:
 
 def test_a_coefficients_ticks_are_the_values_that_were_swept() -> None:
     def ticks(*values: float) -> list[str]:
-        line = {x: Results({"accuracy": 0.5, "length": 20.0}) for x in values}
+        line = {x: Results.parse({"accuracy": 0.5, "length": 20.0}) for x in values}
         figure = figures.against_coefficient("reward.r_b", {"": line})
         return [label.get_text() for label in figure.axes[0].get_xticklabels()]
 
@@ -316,7 +313,7 @@ def test_a_coefficients_ticks_are_the_values_that_were_swept() -> None:
 
 
 def test_a_coefficients_figure_has_a_line_for_each_choice_of_the_others_with_errors() -> None:
-    results = Results({"accuracy": 0.5, "accuracy_se": 0.1, "length": 20.0})
+    results = Results.parse({"accuracy": 0.5, "accuracy_se": 0.1, "length": 20.0})
     figure = figures.against_coefficient("reward.r_b", {"w=1": {0.0: results, -0.4: results}, "w=2": {0.0: results}})
     accuracy, length = figure.axes
     first, second = accuracy.containers
@@ -331,7 +328,7 @@ def test_a_coefficients_figure_has_a_line_for_each_choice_of_the_others_with_err
 def test_points_have_both_errors() -> None:
     numbers = {"accuracy": 0.5, "accuracy_se": 0.02, "length": 100.0, "length_se": 7.0}
     figure: Any = figures.accuracy_against_length(
-        {"a": Results(numbers), "b": Results({"accuracy": 0.6, "length": 50.0})}
+        {"a": Results.parse(numbers), "b": Results.parse({"accuracy": 0.6, "length": 50.0})}
     )
     bars = [segment for collection in figure.axes[0].collections for segment in collection.get_segments()]
     ends = [tuple(map(tuple, bar)) for bar in bars]
@@ -340,7 +337,7 @@ def test_points_have_both_errors() -> None:
 
 def test_the_front_is_drawn_through_what_nothing_beats() -> None:
     def result(accuracy: float, length: float) -> Results:
-        return Results({"accuracy": accuracy, "length": length})
+        return Results.parse({"accuracy": accuracy, "length": length})
 
     figure = figures.accuracy_against_length({"a": result(0.5, 10), "b": result(0.9, 30), "c": result(0.7, 40)})
     assert figure is not None
@@ -349,8 +346,10 @@ def test_the_front_is_drawn_through_what_nothing_beats() -> None:
 
 
 def test_points_differ_in_color_and_marker_and_hide_none_below_them() -> None:
-    same = Results({"accuracy": 0.5, "length": 1000.0})
-    figure = figures.accuracy_against_length({"a": same, "b": same, "c": Results({"accuracy": 0.6, "length": 1100.0})})
+    same = Results.parse({"accuracy": 0.5, "length": 1000.0})
+    figure = figures.accuracy_against_length(
+        {"a": same, "b": same, "c": Results.parse({"accuracy": 0.6, "length": 1100.0})}
+    )
     assert figure is not None
     points = [container.lines[0] for container in figure.axes[0].containers]  # pyright: ignore
     assert len({line.get_color() for line in points}) == len({line.get_marker() for line in points}) == 3
@@ -361,31 +360,30 @@ def test_points_differ_in_color_and_marker_and_hide_none_below_them() -> None:
 
 
 def test_letters_in_a_pdf_are_no_pictures(tmp_path: Path) -> None:
-    line = {0.0: Results({"accuracy": 0.5, "length": 20.0})}
+    line = {0.0: Results.parse({"accuracy": 0.5, "length": 20.0})}
     drawn = figures.save_pdf(figures.against_coefficient("x", {"": line}), tmp_path / "x.pdf").read_bytes()
     assert b"/Type42" in drawn or b"/CIDFontType2" in drawn
     assert b"/Type3" not in drawn
 
 
 def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
-    """Errors and ends of intervals aside."""
     before = [[Outcome(True, n != 2, 90 + n, 100, thinking_length=9, level=n) for _ in range(4)] for n in range(3)]
     after = [[replace(outcome, length=60) for outcome in group] for group in before]
     verdict = Verdict(correct=True, parsed=True, timed_out=False)
-    written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128)) | verification_rates([verdict])
-    written |= budget_area({64: before, 128: after}) | {"budget_64/accuracy": 0.5, "budget_64/length": 60.0}
-    metrics = {key for key in written if not key.endswith(("_se", "_low", "_high"))}
-    assert {"pass_at_4", "maj_at_2", "tokens_per_correct", "cutoff_area", "budget_area", "level_2/budget"} <= metrics
+    written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128))
+    written |= budget_area({64: before, 128: after}) | Results.plain(verification_rates([verdict]))
+    metrics = {key.metric for key in written.estimates}
+    assert {"pass_at", "maj_at", "tokens_per_correct", "cutoff_area", "budget_area", "verify/unparsed"} <= metrics
     assert {find(metric).better for metric in metrics} == {-1, 0, 1}
-    assert [find(key).better for key in ("maj_at_2", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
+    assert [find(metric).better for metric in ("maj_at", "tokens_per_correct_change", "budget_use")] == [1, -1, 0]
     with pytest.raises(KeyError):
         find("temperature")
 
 
 def test_tables_have_the_price_and_the_most_samples_and_the_csv_has_more() -> None:
     numbers = {"accuracy": 0.5, "pass_at_2": 0.6, "pass_at_4": 0.8, "maj_at_4": 0.7, "tokens_per_correct": 120.0}
-    cheap = Line(("a",), Results({**numbers, "budget_area": 0.4}), 1)
-    dear = Line(("b",), Results({**numbers, "tokens_per_correct": 240.0}), 1)
+    cheap = Line(("a",), Results.parse({**numbers, "budget_area": 0.4}), 1)
+    dear = Line(("b",), Results.parse({**numbers, "tokens_per_correct": 240.0}), 1)
     table = Table("mini", ("reward",), (cheap, dear))
     names = ["tokens for a right answer", "one of 4 samples right, %", "majority of 4 samples right, %"]
     assert to_markdown(table).splitlines()[0] == f"| reward | runs | accuracy, % | {' | '.join(names)} |"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
+from budgetrl.metrics.results import Results
 from budgetrl.report import figures
 from budgetrl.report.figures.canvas import COLORS
 from budgetrl.report.figures.labels import HEIGHT, place
-from budgetrl.report.reading import Results
 from budgetrl.rewards.registry import reward_class
 
 
@@ -68,7 +68,7 @@ def test_the_points_of_levels_stand_apart_around_the_budget() -> None:
 
 
 def _limited(accuracy: float) -> Results:
-    return Results(
+    return Results.parse(
         {
             f"{kind}_{limit}/{metric}": value
             for kind in ("cutoff", "budget")
@@ -156,7 +156,7 @@ def _crowd(count: int) -> dict[str, Results]:
     draw = np.random.default_rng(0)
     bunches = [tuple(draw.uniform((0.93, 40), (0.98, 140))) for _ in range(-(-count // 3))]
     return {
-        f"run {n}": Results(
+        f"run {n}": Results.parse(
             {
                 "accuracy": bunches[n // 3][0] + 0.0005 * (n % 3),
                 "accuracy_se": 0.006,
@@ -183,8 +183,8 @@ def test_the_numbers_of_many_runs_can_be_read(count: int) -> None:
 
 
 def test_a_number_away_from_its_point_has_a_line_to_it() -> None:
-    same = Results({"accuracy": 0.5, "accuracy_se": 0.1, "length": 100.0})
-    alone = Results({"accuracy": 0.6, "accuracy_se": 0.1, "length": 110.0})
+    same = Results.parse({"accuracy": 0.5, "accuracy_se": 0.1, "length": 100.0})
+    alone = Results.parse({"accuracy": 0.6, "accuracy_se": 0.1, "length": 110.0})
     figure: Any = figures.accuracy_against_length({**{str(n): same for n in range(8)}, "alone": alone})
     led = {text.get_text(): text.arrow_patch is not None for text in figure.axes[0].texts}
     assert led == {str(n): n < 8 for n in range(1, 10)}  # the eighth is the outermost ring
@@ -215,7 +215,7 @@ def test_a_legend_leaves_its_panel_most_of_the_width(length: int) -> None:
 
 @pytest.mark.parametrize(("length", "columns"), [(5, 4), (30, 2), (90, 1)])
 def test_a_legend_below_is_no_wider_than_its_figure(length: int, columns: int) -> None:
-    line = {0.0: Results({"accuracy": 0.5, "length": 20.0})}
+    line = {0.0: Results.parse({"accuracy": 0.5, "length": 20.0})}
     figure: Any = figures.against_coefficient("x", {f"{name:x<{length}}": line for name in "abcd"})
     figure.draw_without_rendering()
     legend = figure.legends[0].get_window_extent()
@@ -229,7 +229,7 @@ def test_more_lines_than_colors_are_all_drawn_and_all_different() -> None:
     trained: Any = figures.budgets_in_training(models)
     bold = [line for line in trained.axes[0].lines if not line.get_label().startswith("_")]
     assert len({(line.get_color(), line.get_linestyle()) for line in bold}) == count
-    results = Results({"level_1/accuracy": 0.5, "level_2/accuracy": 0.6, "accuracy": 0.5, "length": 9.0})
+    results = Results.parse({"level_1/accuracy": 0.5, "level_2/accuracy": 0.6, "accuracy": 0.5, "length": 9.0})
     by_level: Any = figures.by_level({str(n): results for n in range(count)})
     swept: Any = figures.against_coefficient("x", {str(n): {1.0: results} for n in range(count)})
     for figure in (by_level, swept):

@@ -3,7 +3,7 @@
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -11,14 +11,14 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from budgetrl.core.errors import RequestError, Unavailable
+from budgetrl.core.records import Completion, Request, Sampling
 from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
-from budgetrl.rollout import server
-from budgetrl.rollout.engine import Sampling
+from budgetrl.rollout import completions_client
 from budgetrl.rollout.openai_engine import OpenAIEngine
 from budgetrl.settings.model import ModelSettings
-from budgetrl.settings.rollout import OpenAISettings
+from budgetrl.settings.rollout.openai import OpenAISettings
 
 Answer = tuple[int, Any]
 Script = Callable[[int, Mapping[str, Any]], Answer]
@@ -61,7 +61,7 @@ def completion(text: str, reason: str = "stop", **more: Any) -> Answer:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
-    monkeypatch.setattr(server, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(completions_client, "FIRST_WAIT", 0.001)
     ours = Scripted()
     thread = threading.Thread(target=ours.http.serve_forever, args=(0.01,))
     thread.start()
@@ -79,8 +79,13 @@ def codec() -> TextCodec:
 SAMPLING = Sampling(max_new_tokens=9, temperature=0.5, stop_ids=(1,))
 
 
-def engine(scripted: Scripted, codec: TextCodec, **spec: Any) -> OpenAIEngine:
-    return OpenAIEngine(OpenAISettings(url=scripted.url, **spec), "its name", codec)
+def engine(scripted: Scripted, codec: TextCodec, **settings: Any) -> OpenAIEngine:
+    return OpenAIEngine(OpenAISettings(**{"url": scripted.url, "model": "its name", **settings})).open(codec)
+
+
+def generate(asked: OpenAIEngine, prompt: Sequence[int], seeds: Sequence[int]) -> list[Completion]:
+    """One completion of the prompt for each seed."""
+    return asked.generate([Request(tuple(prompt), seed, SAMPLING) for seed in seeds])
 
 
 def ids_of(codec: TextCodec, text: str) -> tuple[int, ...]:
@@ -88,7 +93,7 @@ def ids_of(codec: TextCodec, text: str) -> tuple[int, ...]:
 
 
 def test_a_request_says_all_that_decides_a_completion(scripted: Scripted, codec: TextCodec) -> None:
-    engine(scripted, codec).generate([[5, 6]], [[2**40 + 7]], SAMPLING)
+    generate(engine(scripted, codec), [5, 6], [2**40 + 7])
     [body] = scripted.asked
     assert (body["path"], body["model"], body["prompt"]) == ("/v1/completions", "its name", [5, 6])
     assert (body["max_tokens"], body["temperature"], body["seed"]) == (9, 0.5, 7)
@@ -99,34 +104,34 @@ def test_a_request_says_all_that_decides_a_completion(scripted: Scripted, codec:
 
 def test_completions_come_back_in_the_order_of_the_call(scripted: Scripted, codec: TextCodec) -> None:
     scripted.script = lambda _, body: completion(f" {body['prompt'][0]} {body['seed']}", "length")
-    groups = engine(scripted, codec, concurrency=3).generate([[5], [6], [7]], [[1, 2], [], [3]], SAMPLING)
-    texts = [[codec.decode(c.token_ids) for c in group] for group in groups]
-    assert texts == [[" 5 1", " 5 2"], [], [" 7 3"]]
-    assert not any(c.finished for group in groups for c in group)
+    requests = [Request((prompt,), seed, SAMPLING) for prompt, seed in [(5, 1), (7, 3), (5, 2)]]
+    completions = engine(scripted, codec, concurrency=3).generate(requests)
+    assert [codec.decode(c.token_ids) for c in completions] == [" 5 1", " 7 3", " 5 2"]
+    assert {c.finish_reason for c in completions} == {"length"}
 
 
 def test_text_becomes_tokens_with_an_end_where_the_model_ended(scripted: Scripted, codec: TextCodec) -> None:
     scripted.script = lambda n, _: [completion(" 3 = 3"), completion(" 3 = 3", "length"), completion("")][n]
     one = engine(scripted, codec, concurrency=1)
-    [[ended, cut, empty]] = one.generate([[5]], [[1, 2, 3]], SAMPLING)
+    ended, cut, empty = generate(one, [5], [1, 2, 3])
     text = ids_of(codec, " 3 = 3")
-    assert (ended.token_ids, ended.finished) == ((*text, 1), True)
-    assert (cut.token_ids, cut.finished) == (text, False)
-    assert (empty.token_ids, empty.finished) == ((1,), True)
+    assert (ended.token_ids, ended.finish_reason) == ((*text, 1), "stop")
+    assert (cut.token_ids, cut.finish_reason) == (text, "length")
+    assert (empty.token_ids, empty.finish_reason) == ((1,), "stop")
     assert len(ended.logprobs) == len(ended.token_ids)
     assert all(math.isnan(value) for value in ended.logprobs)
 
 
 def test_tokens_that_the_server_sends_are_taken(scripted: Scripted, codec: TextCodec) -> None:
     scripted.script = lambda n, _: completion("read me not", token_ids=[[9, 8, 1], [9, 8]][n])
-    [[with_end, without]] = engine(scripted, codec, concurrency=1).generate([[5]], [[1, 2]], SAMPLING)
+    with_end, without = generate(engine(scripted, codec, concurrency=1), [5], [1, 2])
     assert with_end.token_ids == without.token_ids == (9, 8, 1)
 
 
 def test_a_text_prompt_is_one_that_the_server_reads_as_ours(scripted: Scripted, codec: TextCodec) -> None:
     text = "<user> 3 4<assistant>"
     asking = engine(scripted, codec, prompts="text")
-    asking.generate([ids_of(codec, text)], [[1]], SAMPLING)
+    generate(asking, ids_of(codec, text), [1])
     assert scripted.asked[0]["prompt"] == text
     assert "top_k" not in scripted.asked[0]  # some servers refuse what they do not know
 
@@ -141,44 +146,46 @@ def adding_a_begin_token() -> TextCodec:
 
 def test_a_begin_token_is_not_sent_where_the_server_adds_it(scripted: Scripted) -> None:
     codec = adding_a_begin_token()
-    engine(scripted, codec, prompts="text").generate([(0, *ids_of(codec, "<user> 3"))], [[1]], SAMPLING)
+    generate(engine(scripted, codec, prompts="text"), (0, *ids_of(codec, "<user> 3")), [1])
     assert scripted.asked[0]["prompt"] == "<user> 3"
 
 
 def test_a_prompt_that_no_text_stands_for_is_refused(scripted: Scripted) -> None:
     codec = adding_a_begin_token()
     without = ids_of(codec, "<user> 3")
-    with pytest.raises(RequestError, match=r"rollout\.prompts: .*other tokens than '<user> 3'.*rollout\.prompts=ids"):
-        engine(scripted, codec, prompts="text").generate([without], [[1]], SAMPLING)
+    with pytest.raises(
+        RequestError, match=r"rollout\.prompts: .*'<user> 3'\.\.\. as other tokens; set rollout\.prompts=ids"
+    ):
+        generate(engine(scripted, codec, prompts="text"), without, [1])
     assert not scripted.asked
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_what_may_pass_is_tried_again(scripted: Scripted, codec: TextCodec, status: int) -> None:
     scripted.script = lambda n, _: (status, {"error": "busy"}) if n < 2 else completion(" 3")
-    [[written]] = engine(scripted, codec, retries=2).generate([[5]], [[1]], SAMPLING)
-    assert written.token_ids == (*ids_of(codec, " 3"), 1)
+    [completed] = generate(engine(scripted, codec, retries=2), [5], [1])
+    assert completed.token_ids == (*ids_of(codec, " 3"), 1)
     assert len(scripted.asked) == 3
 
 
 def test_a_server_that_stays_away_ends_the_call(scripted: Scripted, codec: TextCodec) -> None:
     scripted.script = lambda *_: (503, {"error": {"message": "no room"}})
-    with pytest.raises(Unavailable, match=r"fails with 503: no room\. 3 attempts; the same command goes on"):
-        engine(scripted, codec, retries=2).generate([[5]], [[1]], SAMPLING)
+    with pytest.raises(Unavailable, match=r"fails with 503: no room, after 3 attempts; start the same command again"):
+        generate(engine(scripted, codec, retries=2), [5], [1])
     assert len(scripted.asked) == 3
-    gone = OpenAIEngine(OpenAISettings(url="http://127.0.0.1:9/v1", retries=1), "its name", codec)
+    gone = engine(scripted, codec, url="http://127.0.0.1:9/v1", retries=1)
     with pytest.raises(Unavailable, match=r"rollout\.url: no answer from http://127\.0\.0\.1:9/v1/completions"):
-        gone.generate([[5]], [[1]], SAMPLING)
+        generate(gone, [5], [1])
 
 
 def test_no_wait_is_begun_that_would_outlast_the_deadline(
     scripted: Scripted, codec: TextCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "FIRST_WAIT", 1000.0)
-    monkeypatch.setattr(server, "LONGEST_WAIT", 1000.0)
+    monkeypatch.setattr(completions_client, "FIRST_WAIT", 1000.0)
+    monkeypatch.setattr(completions_client, "LONGEST_WAIT", 1000.0)
     scripted.script = lambda *_: (503, "")
-    with pytest.raises(Unavailable, match="1 attempts"):
-        engine(scripted, codec, timeout=5).generate([[5]], [[1]], SAMPLING)
+    with pytest.raises(Unavailable, match="after 1 attempt;"):
+        generate(engine(scripted, codec, timeout=5), [5], [1])
 
 
 REFUSALS = {
@@ -187,8 +194,8 @@ REFUSALS = {
     "tgi": (422, {"error": "Input validation"}, r"rollout\.url.*422: Input validation"),
     "html": (404, "<h1>Not here</h1>", r"does it end in /v1.*404: <h1>Not here"),
     "key": (401, {"error": {"message": "who are you"}}, r"rollout\.api_key_env: .*401: who are you"),
-    "other json": (200, {"hello": 1}, r"gives no completions but \{'hello': 1\}"),
-    "no json": (200, "<html>", r"does not answer in JSON but with: <html>"),
+    "other json": (200, {"hello": 1}, r"holds no completion: \{'hello': 1\}"),
+    "no json": (200, "<html>", r"is not JSON: <html>"),
 }
 
 
@@ -197,14 +204,14 @@ def test_a_refusal_is_passed_on_in_the_servers_words_at_once(scripted: Scripted,
     status, answer, message = REFUSALS[kind]
     scripted.script = lambda *_: (status, answer)
     with pytest.raises(RequestError, match=message):
-        engine(scripted, codec).generate([[5]], [[1]], SAMPLING)
+        generate(engine(scripted, codec), [5], [1])
     assert len(scripted.asked) == 1
 
 
 def test_one_refusal_ends_the_requests_that_wait(scripted: Scripted, codec: TextCodec) -> None:
     scripted.script = lambda *_: (400, {"error": "no"})
     with pytest.raises(RequestError, match="refused with 400"):
-        engine(scripted, codec, concurrency=1).generate([[5]], [range(200)], SAMPLING)
+        generate(engine(scripted, codec, concurrency=1), [5], range(200))
     for thread in threading.enumerate():
         if thread.name.startswith("ThreadPoolExecutor"):
             thread.join()
@@ -215,8 +222,29 @@ def test_the_key_is_read_from_the_environment(
     scripted: Scripted, codec: TextCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OUR_KEY", "hush")
-    engine(scripted, codec, api_key_env="OUR_KEY").generate([[5]], [[1]], SAMPLING)
+    generate(engine(scripted, codec, api_key_env="OUR_KEY"), [5], [1])
     assert scripted.headers[0]["Authorization"] == "Bearer hush"
     monkeypatch.delenv("OUR_KEY")
-    with pytest.raises(RequestError, match=r"rollout\.api_key_env: the variable OUR_KEY is not set"):
+    with pytest.raises(RequestError, match=r"rollout\.api_key_env: the environment variable OUR_KEY is not set"):
         engine(scripted, codec, api_key_env="OUR_KEY")
+
+
+def test_a_server_does_not_follow_training(scripted: Scripted, codec: TextCodec) -> None:
+    opened = engine(scripted, codec)
+    assert not opened.capabilities.follows_training and not opened.capabilities.local
+    with pytest.raises(RuntimeError, match="does not follow training"):
+        opened.sync(1)
+
+
+def test_a_closed_engine_generates_nothing(scripted: Scripted, codec: TextCodec) -> None:
+    with engine(scripted, codec) as opened:
+        generate(opened, [5], [1])
+    with pytest.raises(RuntimeError, match="call open first"):
+        generate(opened, [5], [1])
+
+
+def test_a_server_knows_the_model_by_where_its_tokenizer_came_from(scripted: Scripted) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.name_or_path = "an/other"
+    generate(engine(scripted, make_codec(tokenizer, ModelSettings()), model=None), [5], [1])
+    assert scripted.asked[0]["model"] == "an/other"

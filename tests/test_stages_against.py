@@ -8,12 +8,13 @@ import pytest
 from budgetrl.core.errors import RequestError
 from budgetrl.grading.rows import free_rows, outcomes_by_problem
 from budgetrl.metrics.summary import compare
-from budgetrl.report.against import Earlier, changes, missing_evaluation
+from budgetrl.report.against import Earlier, changes
 from budgetrl.report.comparison import write_comparison
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.report.report import write_report
 from budgetrl.runs.folder import write_json, write_lines
-from budgetrl.stages.evaluate import Evaluate
-from budgetrl.stages.pipeline import Pipeline
+from budgetrl.settings.stages.evaluate import Evaluate
+from budgetrl.settings.stages.pipeline import Pipeline
 from many_runs import Start, finish_all, log_of, prepare, read_rows, start_all
 
 HASHES = {"problems": "p", "prompt": "q", "sampling": "s", "measure": "m", "grader": "g"}
@@ -39,7 +40,7 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
     before = Earlier.read(earlier)
     before.require_alike({"mini": HASHES | {"prompt": "another format's"}})
     after = free_rows([row("a", 40), row("b", 60, correct=False), row("b", 5, prefilled=8)])
-    changed = changes(before.rows, after)
+    changed = changes(before.rows, after).flat()
     assert (changed["mini/compression"], changed["mini/accuracy_change"]) == (0.75, -0.5)
     assert changed["mini/accuracy_change_low"] < -0.5 < changed["mini/accuracy_change_high"]
 
@@ -51,7 +52,7 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
         ({"mini": HASHES | {"problems": "x"}}, "measured other problems of mini; evaluate both on the same"),
         ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit or number"),
         ({"mini": HASHES | {"measure": "x"}}, r"counted tokens of mini by another model\.length or tokenizer"),
-        ({"mini": HASHES | {"grader": "x"}}, r"graded mini by other code; grade it anew \(stage\.regrade="),
+        ({"mini": HASHES | {"grader": "x"}}, r"graded mini with another .*grade it anew.* stage\.evaluation="),
     ],
 )
 def test_an_evaluation_of_something_else_is_refused(earlier: Path, now: dict, said: str) -> None:
@@ -74,12 +75,12 @@ def test_a_folder_without_a_finished_evaluation_is_refused(earlier: Path, lacks:
     (earlier / lacks).unlink()
     with pytest.raises(RequestError, match=rf"stage\.against: there is no .*{lacks}; name the folder of a finished"):
         Earlier.read(earlier)
-    (told,) = missing_evaluation(earlier)  # which a plan says, too
-    assert lacks in told
+    (told,) = missing_evaluation("stage.against", earlier)  # which a plan says, too
+    assert lacks in told.text
 
 
 def test_a_finished_evaluation_lacks_nothing(earlier: Path) -> None:
-    assert missing_evaluation(earlier) == []
+    assert missing_evaluation("stage.against", earlier) == []
 
 
 def test_a_pipeline_is_compared_with_its_own_initial_model() -> None:
@@ -94,7 +95,7 @@ def test_an_evaluation_says_what_changed_since_another(tmp_path: Path) -> None:
     prepare(trained, *EVALUATE, "stage.budgets=[20]", f"stage.against={initial}")
     finish_all([Start(str(initial)), Start(str(trained))], tmp_path)
     regraded, other = tmp_path / "regraded", tmp_path / "other"
-    prepare(regraded, *EVALUATE, "stage.budgets=[20]", f"stage.regrade={trained}", f"stage.against={initial}")
+    prepare(regraded, "stage=regrade", f"stage.evaluation={trained}", f"stage.against={initial}")
     prepare(other, *EVALUATE, "dataset.eval_size=14", f"stage.against={initial}")
     assert start_all([Start(str(regraded)), Start(str(other))], tmp_path) == [[0], [2]]
     result = json.loads((trained / "result.json").read_text())
@@ -102,7 +103,7 @@ def test_an_evaluation_says_what_changed_since_another(tmp_path: Path) -> None:
         outcomes_by_problem([r for r in read_rows(folder / "completions.jsonl") if r["prefilled"] is None])
         for folder in (initial, trained)
     )
-    expected = {f"mini/{key}": value for key, value in compare(before, after).items()}
+    expected = compare(before, after).placed("mini").flat()
     assert expected["mini/compression_low"] and result == {**result, **expected}
     assert (regraded / "result.json").read_text() == (trained / "result.json").read_text()
     assert json.loads((initial / "hashes.json").read_text())["mini"].keys() == HASHES.keys()

@@ -32,7 +32,7 @@ class Listener(Controller):
 
 def right(problem: Problem, length: int) -> Sample:
     """A right answer, `length` tokens long."""
-    completion, reading = Completion((5,), (-1.0,), True), Reading("5", PlainFormat().parse("5"), 1, None, (5,))
+    completion, reading = Completion((5,), (-1.0,), "stop"), Reading("5", PlainFormat().parse("5"), 1, None, (5,))
     outcome = Outcome(well_formed=True, correct=True, length=length, problem_id=problem.id)
     return Sample(problem, Prompt((1,)), completion, reading, Verdict(True, parsed=True, timed_out=False), outcome)
 

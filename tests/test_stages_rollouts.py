@@ -73,7 +73,7 @@ def test_the_batch_keeps_its_size_and_no_equal_group_stands_where_another_was_wr
 def graded(correct: bool, finished: bool = True, length: int = 1) -> Sample:
     """A completion of one token; cut off, it may have the answer by then, and be wrong nevertheless."""
     fmt, verdict = PlainFormat(), Verdict(correct, parsed=True, timed_out=False)
-    completion = Completion((5,), (-1.0,), finished)
+    completion = Completion((5,), (-1.0,), "stop" if finished else "length")
     reading = Reading("5", fmt.parse("5"), 1, None, (5,))
     outcome = Outcome(well_formed=finished, correct=correct, length=length, truncated=not finished)
     return Sample(Problem("p", "2 3 ?", "5"), Prompt((1,)), completion, reading, verdict, outcome)

@@ -16,7 +16,9 @@ from budgetrl.stages.base import Context, Job
 from budgetrl.cli import main as entry
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
-from budgetrl.data.spec import DatasetSettings, Fields
+from budgetrl.data.reading import Fields
+from budgetrl.data.sources.hub import HubSettings
+from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.rewards.accuracy import Accuracy
 from budgetrl.rewards.alp import Alp
 from budgetrl.rewards.budget_cosine import BudgetCosine
@@ -99,7 +101,7 @@ def vectors(reward: str, alpha: float) -> tuple[list[Row], list[float]]:
 
 
 def job(reward: Reward = TIGHT, model: ModelSettings | None = None) -> Job:
-    parts = DatasetSettings(), reward, Algorithm(), RolloutSettings(), ZeroSettings()
+    parts = MiniSettings(), reward, Algorithm(), RolloutSettings(), ZeroSettings()
     return Job(0, model or ModelSettings(), *parts)
 
 
@@ -346,7 +348,8 @@ def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
 )
 def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: str, file: str) -> None:
     fields = Fields(problem="question", level=None)
-    theirs = replace(job(Accuracy()), dataset=DatasetSettings(fields=fields, answer_from="gsm8k"))
+    gsm8k = HubSettings(path="openai/gsm8k", split="test", fields=fields, answer_from="gsm8k")
+    theirs = replace(job(Accuracy()), dataset=gsm8k)
     stage = Score(input=str(repo / "tests" / "fixtures" / file), input_format=form)
     assert stage.check(theirs) == []
     result = stage.run(theirs, context())

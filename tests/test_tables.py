@@ -168,11 +168,12 @@ def test_budgets_in_training_are_means_over_runs(scripts: tuple[ModuleType, Modu
 def test_the_cost_of_runs_behind_a_server_counts_tokens_but_no_flop(
     scripts: tuple[ModuleType, ModuleType], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = {"server": {"url": "http://a"}, "stage": {"tokens written, at most": 420}}
+    plan = {"server": {"url": "http://a"}, "tokens": {"generated, at most": 420, "trained on, at most": "not known"}}
     (here / "plan.json").write_text(json.dumps(plan))
     scripts[1].print_cost([here])
     said = capsys.readouterr().out
-    assert "tokens written, at most     420\n" in said
+    assert "tokens generated, at most   420\n" in said
+    assert "tokens that only the problems can tell, of 1 of the runs" in said
     assert "FLOP: no model is here" in said
 
 
@@ -200,8 +201,8 @@ def test_a_plan_starts_nothing_and_says_what_is_left_to_do(here: Path, make: Mak
     rollouts, evaluations = 2 * 2 * 4, 7 + 14 + (14 + 2 * 7) + 14  # in GRPO, before, after, and the row `unseen`
     cold_start, labels = 7, 7 * 4
     written, learned = 420 * (rollouts + evaluations + cold_start + labels), 420 * rollouts + 4096
-    assert f"tokens written, at most     {written:,}\n" in plan.stdout
-    assert f"tokens learned, at most      {learned:,}\n" in plan.stdout
+    assert f"tokens generated, at most   {written:,}\n" in plan.stdout
+    assert f"tokens trained on, at most  {learned:,}\n" in plan.stdout
     flop = (2 * written + 6 * learned) * 158_464
     assert f"FLOP, at most               {flop:.3g}: 2 a parameter" in plan.stdout
     assert "not counted: prompts\n" in plan.stdout

@@ -17,17 +17,17 @@ def class_names(package: ModuleType, base: type[T]) -> list[str]:
     return [name for name in _modules(package) if _defined(name, package, base)]
 
 
-def find_class(name: str, package: ModuleType, base: type[T], kind: str) -> type[T]:
+def find_class(name: str, package: ModuleType, base: type[T], kind: str, key: str = "name") -> type[T]:
     """The class that a module of `package` defines, or that an import path of the user's own leads to.
 
-    SettingError about `name` if there is none or it is not derived from `base`; `kind` is what the message
+    SettingError about `key` if there is none or it is not derived from `base`; `kind` is what the message
     calls such a class. An import error inside the user's own module comes through as it is.
     """
     if "." in name and all(part.isidentifier() for part in name.split(".")):
-        return _imported(name, base, kind)
+        return _imported(name, base, kind, key)
     found = _defined(name, package, base) if name in _modules(package) else []
     if not found:
-        raise SettingError("name", f"there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
+        raise SettingError(key, f"there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
     return found[0]
 
 
@@ -40,18 +40,18 @@ def _defined(name: str, package: ModuleType, base: type[T]) -> list[type[T]]:
     return [found for found in _classes(module, base).values() if found.__module__ == module.__name__]
 
 
-def _imported(path: str, base: type[T], kind: str) -> type[T]:
+def _imported(path: str, base: type[T], kind: str, key: str) -> type[T]:
     module_name, _, class_name = path.rpartition(".")
-    module = _module(module_name, path)
+    module = _module(module_name, path, key)
     classes = _classes(module, base)
     if class_name in classes:
         return classes[class_name]
     if hasattr(module, class_name):
-        raise SettingError("name", f"{path} is not a {kind}: derive it from {base.__module__}.{base.__name__}")
-    raise SettingError("name", f"{module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
+        raise SettingError(key, f"{path} is not a {kind}: derive it from {base.__module__}.{base.__name__}")
+    raise SettingError(key, f"{module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
 
 
-def _module(module_name: str, path: str) -> ModuleType:
+def _module(module_name: str, path: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -59,7 +59,7 @@ def _module(module_name: str, path: str) -> ModuleType:
         if not f"{module_name}.".startswith(f"{missing}."):
             raise  # the user's module is there; something it imports is not
         raise SettingError(
-            "name",
+            key,
             f"cannot import {path!r}: there is no module {missing!r}; install it or add its folder to PYTHONPATH",
         ) from error
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +20,46 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the tokens of a completion are drawn, and where it ends."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    """0 is greedy."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end a completion; the one drawn is kept as its last token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an engine is asked for: one completion."""
+
+    prompt_ids: tuple[int, ...]
+    """All tokens that the model is given, a pre-filled part of the response included."""
+    seed: int
+    sampling: Sampling
+
+
+FinishReason = Literal["stop", "length", "aborted"]
+"""Why a completion ended: with an end token, at the token limit, or because it was given up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """What the policy wrote for one prompt."""
+    """What the policy generated for one request."""
 
     token_ids: tuple[int, ...]
-    """Tokens written, the end token included; pre-filled tokens are not among them."""
+    """Tokens generated, the end token included; pre-filled tokens are not among them."""
     logprobs: tuple[float, ...]
-    """Log-probability of each written token under the sampling distribution (temperature applied)."""
-    finished: bool
-    """True if it ended with an end token, False if it ran into the token limit."""
+    """Log-probability of each generated token under the sampling distribution (temperature applied)."""
+    finish_reason: FinishReason
+    version: int = 0
+    """The version of the weights that generated it: how many optimizer steps they had taken."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its own end, rather than being cut off."""
+        return self.finish_reason == "stop"
 
 
 @dataclass(frozen=True, slots=True)

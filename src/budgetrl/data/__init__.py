@@ -1,1 +1,1 @@
-"""Problems: JSONL files, Hub data sets and the generated mini task, read into one record."""
+"""Problems: JSONL files, Hub data sets and the embedded tasks, read into one record."""

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.jsonl import read_objects
+from budgetrl.core.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, logged_completions
-from budgetrl.data.spec import DatasetSettings
+from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import without_credit_if_truncated
 from budgetrl.grading.rows import outcome_of_row
+from budgetrl.metrics.keys import is_reward
 from budgetrl.runs.folder import Row
 
 OURS = "budgetrl"
@@ -116,11 +117,6 @@ def _defaults(line: Line) -> dict[str, Any]:
     if not line.to_grade:
         defaults |= {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
     return defaults
-
-
-def is_reward(key: str) -> bool:
-    """Whether a key holds a reward; in the input it is one of an earlier scoring."""
-    return key == "reward" or key.startswith("reward/")
 
 
 def shown(value: object) -> str:

@@ -17,20 +17,20 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.jsonl import read_objects
-from budgetrl.data.rows import BadRowError, to_problem
-from budgetrl.data.spec import DatasetSettings, Fields
+from budgetrl.core.jsonl import read_objects
+from budgetrl.data.reading import BadRowError, Fields, RowReader
+from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.runs.folder import Row
 
 FILTER = "none"
 """What lm-evaluation-harness calls the filter of a task that names none: the first response as it is."""
 
 
-def logged_completions(path: Path, harness: str, spec: DatasetSettings) -> list[tuple[str, Row]]:
+def logged_completions(path: Path, harness: str, dataset: DatasetSettings) -> list[tuple[str, Row]]:
     """A row per completion, and where it stands: `problem_id`, `problem`, `answer`, `level`, `completion`.
 
     Completions of one doc share its `problem_id`. `harness` is a key of `HARNESSES`. Of lm-evaluation-harness
-    `spec.fields` names the fields of a doc, to which `target` is added; `spec.answer_from` says for both how
+    `dataset.fields` names the fields of a doc, to which `target` is added; `dataset.answer_from` says for both how
     the gold answer is cut out. Where a task has several filters, which repeat its completions, the first counts.
 
     Raises:
@@ -44,7 +44,7 @@ def logged_completions(path: Path, harness: str, spec: DatasetSettings) -> list[
             counted = logged.get("filter") if n == 0 else counted
             if logged.get("filter") != counted:
                 continue
-            rows = HARNESSES[harness](logged, spec)
+            rows = HARNESSES[harness](logged, dataset.reader)
             if (id_ := rows[0]["problem_id"]) in first_use:
                 raise BadRowError(f"problem {id_!r} is already that of {first_use[id_]}")
         except BadRowError as error:
@@ -62,40 +62,41 @@ def _logged_rows(path: Path) -> Iterator[tuple[str, Row]]:
         return read_objects(path)
     from pyarrow import parquet
 
-    return ((f"{path}, row {n}", row) for n, row in enumerate(parquet.read_table(path).to_pylist(), start=1))
+    rows = parquet.read_table(path).to_pylist()
+    return ((f"{path}, row {number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _of_lm_eval(logged: Mapping[str, Any], spec: DatasetSettings) -> list[Row]:
+def _of_lm_eval(logged: Mapping[str, Any], reader: RowReader) -> list[Row]:
     doc = _mapping(_needed(logged, "doc"), "doc")
     requests = _needed(logged, "resps")
     if not isinstance(requests, list) or len(requests) != 1:
         raise BadRowError("resps: not those of one request; only tasks that generate texts can be scored")
     values = {"target": logged.get("target"), **doc}
-    return _rows(values, spec, str(_needed(logged, "doc_id")), requests[0], "resps")
+    return _rows(values, reader, str(_needed(logged, "doc_id")), requests[0], "resps")
 
 
-def _of_lighteval(logged: Mapping[str, Any], spec: DatasetSettings) -> list[Row]:
+def _of_lighteval(logged: Mapping[str, Any], reader: RowReader) -> list[Row]:
     doc = _mapping(_needed(logged, "doc"), "doc")
     response = _mapping(_needed(logged, "model_response"), "model_response")
     if any(response.get("reasonings") or ()):
         raise BadRowError("model_response.reasonings: a server took the thinking off; no length could be measured")
     values = {"problem": doc.get("query"), "answer": _gold(doc)}
-    return _rows(values, replace(spec, fields=Fields()), str(_needed(doc, "id")), response.get("text"), "text")
+    return _rows(values, replace(reader, fields=Fields()), str(_needed(doc, "id")), response.get("text"), "text")
 
 
-HARNESSES: dict[str, Callable[[Mapping[str, Any], DatasetSettings], list[Row]]] = {
+HARNESSES: dict[str, Callable[[Mapping[str, Any], RowReader], list[Row]]] = {
     "lm_eval": _of_lm_eval,
     "lighteval": _of_lighteval,
 }
 
 
-def _rows(values: Mapping[str, object], spec: DatasetSettings, id_: str, texts: object, key: str) -> list[Row]:
+def _rows(values: Mapping[str, object], reader: RowReader, id_: str, texts: object, key: str) -> list[Row]:
     """A row per text of a doc, whose fields are `values`."""
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise BadRowError(f"{key}: not a list of texts; only tasks that generate texts can be scored")
-    if spec.fields.wrong_answers:
+    if reader.fields.wrong_answers:
         raise BadRowError("the order of the choices is not known; set dataset.fields.wrong_answers=[]")
-    problem = to_problem(values, spec, id_)
+    problem = reader.problem(values, id_)
     shared = {key: getattr(problem, key) for key in ("problem", "answer", "level")}
     return [{"problem_id": problem.id, **shared, "completion": text} for text in texts]
 

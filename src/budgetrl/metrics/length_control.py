@@ -11,46 +11,52 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from budgetrl.core.records import Outcome
-from budgetrl.metrics.statistics import Estimate, flat, jackknife, ratio
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Key, Part, PartKind
+from budgetrl.metrics.results import Results
+from budgetrl.metrics.statistics import jackknife, ratio
 
 Groups = Sequence[Sequence[Outcome]]
 """The samples of one problem, for each problem."""
 
 
-def at_cutoffs(groups: Groups, cutoffs: Sequence[int]) -> dict[str, float]:
+def at_cutoffs(groups: Groups, cutoffs: Sequence[int]) -> Results:
     """What is left of an evaluation when every answer stops at c tokens, for each c of `cutoffs`.
 
     `cutoff_<c>/accuracy` is the share of all responses that are right and ended within c tokens,
     `cutoff_<c>/length` the mean of min(l, c), `cutoff_area` the area from the smallest c to the largest
-    (left out if there is one c only); each with its error under `<key>_se`.
+    (left out if there is one c only).
 
-    >>> at_cutoffs([[Outcome(True, True, length=80)], [Outcome(True, True, length=120)]], [100])["cutoff_100/accuracy"]
+    >>> groups = [[Outcome(True, True, length=80)], [Outcome(True, True, length=120)]]
+    >>> at_cutoffs(groups, [100]).flat()["cutoff_100/accuracy"]
     0.5
     """
     counts_P = np.array([float(len(group)) for group in groups])
     right_BP = np.array([[sum(_ends_by(c, o) for o in group) for group in groups] for c in cutoffs], dtype=float)
-    estimates: dict[str, Estimate | None] = {}
+    estimates: dict[Key, Estimate] = {}
     for cutoff, right_P in zip(cutoffs, right_BP, strict=True):
         lengths_P = np.array([sum(min(o.length, cutoff) for o in group) for group in groups], dtype=float)
-        estimates[f"cutoff_{cutoff}/accuracy"] = ratio(right_P, counts_P)
-        estimates[f"cutoff_{cutoff}/length"] = ratio(lengths_P, counts_P)
+        for metric, totals_P in (("accuracy", right_P), ("length", lengths_P)):
+            if (mean := ratio(totals_P, counts_P)) is not None:
+                estimates[Key(metric, part=Part(PartKind.CUTOFF, cutoff))] = mean.estimate()
     if len(cutoffs) > 1:
         ends = min(cutoffs), max(cutoffs)
-        estimates["cutoff_area"] = jackknife(
+        whole = jackknife(
             lambda weights_P: area(cutoffs, right_BP @ weights_P / (counts_P @ weights_P), *ends), len(groups)
         )
-    return flat(estimates)
+        estimates[Key("cutoff_area")] = whole.estimate()
+    return Results(estimates)
 
 
-def budget_area(groups_by_budget: Mapping[int, Groups]) -> dict[str, float]:
-    """`budget_area` and its error: the area below accuracy against the length obtained for each budget given.
+def budget_area(groups_by_budget: Mapping[int, Groups]) -> Results:
+    """`budget_area`: the area below accuracy against the length obtained for each budget given.
 
     From the smallest budget to the largest, all on the same problems in the same order. A length below the shortest
     one obtained has accuracy 0, since the model could not be made so brief; one above the longest has the accuracy of
     the longest. So two models are comparable on the same grid. Empty for fewer than two budgets.
     """
     if len(groups_by_budget) < 2:
-        return {}
+        return Results()
     passes = list(groups_by_budget.values())
     counts_BP = np.array([[len(group) for group in groups] for groups in passes], dtype=float)
     right_BP = np.array([[sum(o.correct for o in group) for group in groups] for groups in passes], dtype=float)
@@ -61,7 +67,7 @@ def budget_area(groups_by_budget: Mapping[int, Groups]) -> dict[str, float]:
         counts_B = counts_BP @ weights_P
         return area((lengths_BP @ weights_P / counts_B).tolist(), right_BP @ weights_P / counts_B, *ends)
 
-    return flat({"budget_area": jackknife(weighted_area, counts_BP.shape[1])})
+    return Results({Key("budget_area"): jackknife(weighted_area, counts_BP.shape[1]).estimate()})
 
 
 def area(lengths_B: Sequence[float], accuracies_B: Sequence[float] | np.ndarray, low: float, high: float) -> float:

@@ -1,9 +1,9 @@
-"""Estimates with standard errors and confidence intervals that treat the problem as the unit.
+"""Statistics with standard errors and confidence intervals that treat the problem as the unit.
 
 The samples of one problem are not independent: problems are drawn, and all of a problem's samples come with
-it. Every estimate here keeps what each problem contributes to its error (its influence function), so that
-two estimates on the same problems are subtracted with their covariance. P is the number of problems, N that
-of responses; `problems_N` says which problem a response belongs to.
+it. Every statistic here keeps what each problem contributes to its error (its influence function), so that
+two statistics of the same problems are subtracted with their covariance. Results keep its `estimate` alone.
+P is the number of problems, N that of responses; `problems_N` says which problem a response belongs to.
 """
 
 import math
@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+
+from budgetrl.metrics.estimates import Estimate
 
 CONFIDENCE = 0.95
 """Coverage of every interval."""
@@ -19,8 +20,8 @@ _BOOTSTRAP_DRAWS = 200  # puts the error of the standard error itself at 1 / sqr
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A statistic, and what each problem contributes to its error."""
+class Statistic:
+    """A number computed from the responses to problems, and what each problem contributes to its error."""
 
     value: float
     influence: np.ndarray
@@ -41,13 +42,17 @@ class Estimate:
             return None
         return t_interval(self.value, error, self.problems)
 
+    def estimate(self, with_interval: bool = False) -> Estimate:
+        """As results have it."""
+        return Estimate(self.value, self.error(), self.interval() if with_interval else None)
+
 
 @dataclass(frozen=True)
-class Reduction(Estimate):
+class Reduction(Statistic):
     """1 - after / before, on the same problems; its interval is Fieller's."""
 
-    before: Estimate
-    after: Estimate
+    before: Statistic
+    after: Statistic
 
     def interval(self) -> tuple[float, float] | None:
         """Ends of the 95 % interval, or None: for fewer than two problems, or a `before` not clearly above 0.
@@ -58,7 +63,7 @@ class Reduction(Estimate):
         if self.problems < 2:
             return None
         x, y = self.before.value, self.after.value
-        reach = float(stdtrit(self.problems - 1, (1 + CONFIDENCE) / 2)) ** 2 * self.problems / (self.problems - 1)
+        reach = _t_quantile(self.problems - 1) ** 2 * self.problems / (self.problems - 1)
         (xx, xy), (_, yy) = (reach * _products(self.before.influence, self.after.influence)).tolist()
         a, b, c = x * x - xx, x * y - xy, y * y - yy
         if a <= 0:
@@ -69,11 +74,18 @@ class Reduction(Estimate):
 
 def t_interval(value: float, error: float, count: int) -> tuple[float, float]:
     """Ends of the 95 % interval of a mean of `count` independent numbers with this standard error, by Student's t."""
-    reach = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * error
+    reach = _t_quantile(count - 1) * error
     return value - reach, value + reach
 
 
-def ratio(totals_P: np.ndarray, counts_P: np.ndarray, problems: int | None = None) -> Estimate | None:
+def _t_quantile(degrees: int) -> float:
+    """How many standard errors either way an interval reaches, by Student's t."""
+    from scipy.special import stdtrit  # a fifth of a second to import, which only intervals need
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
+
+
+def ratio(totals_P: np.ndarray, counts_P: np.ndarray, problems: int | None = None) -> Statistic | None:
     """Sum over sum, such as tokens over responses; None where the denominators add up to nothing.
 
     With the same denominator for every problem its error is that of the mean over problem means; else that
@@ -83,10 +95,10 @@ def ratio(totals_P: np.ndarray, counts_P: np.ndarray, problems: int | None = Non
         return None
     value = float(totals_P.sum() / counts_P.sum())
     influence_P = (totals_P - value * counts_P) / counts_P.sum()
-    return Estimate(value, influence_P, int(np.count_nonzero(counts_P)) if problems is None else problems)
+    return Statistic(value, influence_P, int(np.count_nonzero(counts_P)) if problems is None else problems)
 
 
-def mean_of_problems(values: Mapping[int, float], count: int) -> Estimate | None:
+def mean_of_problems(values: Mapping[int, float], count: int) -> Statistic | None:
     """The mean of one number per problem, by its place among `count` problems; each weighs the same."""
     totals_P, counts_P = np.zeros(count), np.zeros(count)
     for problem, value in values.items():
@@ -94,7 +106,7 @@ def mean_of_problems(values: Mapping[int, float], count: int) -> Estimate | None
     return ratio(totals_P, counts_P)
 
 
-def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate | None:
+def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statistic | None:
     """The standard deviation over responses (divided by N); its error by the delta method."""
     if not len(values_N):
         return None
@@ -104,7 +116,7 @@ def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate
     return _over_problems(value, terms_N, problems_N, count)
 
 
-def slope(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate | None:
+def slope(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statistic | None:
     """Of the least-squares line of y on x, with an intercept; None if x is constant. Cluster-robust error."""
     if not len(x_N) or np.ptp(x_N) == 0:
         return None
@@ -113,29 +125,29 @@ def slope(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray, count: int) 
     return _over_problems(value, x_N * (y_N - value * x_N) / (x_N @ x_N), problems_N, count)
 
 
-def difference(before: Estimate, after: Estimate) -> Estimate:
+def difference(before: Statistic, after: Statistic) -> Statistic:
     """after - before, on the same problems."""
-    return Estimate(after.value - before.value, after.influence - before.influence, _both(before, after))
+    return Statistic(after.value - before.value, after.influence - before.influence, _both(before, after))
 
 
-def reduction(before: Estimate, after: Estimate) -> Reduction:
+def reduction(before: Statistic, after: Statistic) -> Reduction:
     """1 - after / before, on the same problems."""
     kept = after.value / before.value
     influence = (kept * before.influence - after.influence) / before.value
     return Reduction(1 - kept, influence, _both(before, after), before, after)
 
 
-def jackknife(statistic: Callable[[np.ndarray], float], count: int) -> Estimate:
+def jackknife(statistic: Callable[[np.ndarray], float], count: int) -> Statistic:
     """A statistic of weighted problems, for those without an influence function of their own.
 
     `statistic` takes a weight for each problem. Each is left out once; what that changes is its influence.
     """
     value = statistic(np.ones(count))
     if count < 2:
-        return Estimate(value, np.zeros(count), count)
+        return Statistic(value, np.zeros(count), count)
     without_P = np.array([statistic(1.0 - (np.arange(count) == left_out)) for left_out in range(count)])
     # (P - 1) / P times the sum of squares around their mean is the jackknife's variance.
-    return Estimate(value, (without_P.mean() - without_P) * (count - 1) / count, count)
+    return Statistic(value, (without_P.mean() - without_P) * (count - 1) / count, count)
 
 
 @dataclass(frozen=True)
@@ -160,6 +172,11 @@ class RankPairs:
         """Spearman's rho; None where a field is constant: equal ranks correlate with nothing."""
         return self._rho(np.ones(len(self.problems)))
 
+    def estimate(self) -> Estimate | None:
+        """As results have it; None where there is no rho."""
+        value = self.value
+        return None if value is None else Estimate(value, self.error())
+
     def error(self) -> float | None:
         """Spread of rho over redrawn problems; None for a single problem or if no two redraws have a rho."""
         count = len(np.unique(self.problems))
@@ -179,28 +196,10 @@ class RankPairs:
         return float(covariance[0, 1] / scale) if scale > 0 else None
 
 
-def flat(estimates: Mapping[str, Estimate | RankPairs | None]) -> dict[str, float]:
-    """Values under their keys and errors under `<key>_se`, where there are any."""
-    numbers: dict[str, float | None] = {}
-    for key, estimate in estimates.items():
-        if estimate is not None and estimate.value is not None:
-            numbers |= {key: estimate.value, f"{key}_se": estimate.error()}
-    return {key: number for key, number in numbers.items() if number is not None}
-
-
-def intervals(estimates: Mapping[str, Estimate]) -> dict[str, float]:
-    """The ends of each 95 % interval under `<key>_low` and `<key>_high`, where there is one."""
-    ends: dict[str, float] = {}
-    for key, estimate in estimates.items():
-        if interval := estimate.interval():
-            ends |= {f"{key}_low": interval[0], f"{key}_high": interval[1]}
-    return ends
-
-
-def _over_problems(value: float, terms_N: np.ndarray, problems_N: np.ndarray, count: int) -> Estimate:
-    """An estimate whose influence is a sum over each problem's responses."""
+def _over_problems(value: float, terms_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statistic:
+    """A statistic whose influence is a sum over each problem's responses."""
     influence_P = np.bincount(problems_N, terms_N, minlength=count)
-    return Estimate(value, influence_P, len(np.unique(problems_N)))
+    return Statistic(value, influence_P, len(np.unique(problems_N)))
 
 
 def _products(*influences: np.ndarray) -> np.ndarray:
@@ -208,7 +207,7 @@ def _products(*influences: np.ndarray) -> np.ndarray:
     return np.array(influences) @ np.array(influences).T
 
 
-def _both(before: Estimate, after: Estimate) -> int:
+def _both(before: Statistic, after: Statistic) -> int:
     return min(before.problems, after.problems)
 
 

@@ -5,17 +5,19 @@ without one, is left out.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from budgetrl.core.records import Outcome
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Key, Part, PartKind
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.statistics import (
-    Estimate,
     RankPairs,
+    Statistic,
     difference,
-    flat,
-    intervals,
     mean_of_problems,
     ratio,
     reduction,
@@ -30,12 +32,14 @@ Groups = Sequence[Sequence[Outcome]]
 MATCH_PERCENTS = (50, 25, 10)
 """`match_50` is the share of all responses with |l - b| <= 50 % of b, and so on."""
 
+_CHANGES = ("accuracy", "length", "tokens_per_correct")
+"""Metrics whose difference `compare` states."""
 _BY_LEVEL = ("accuracy", "length", "budget", "budget_use")
 _RHOS = {"budget_level_rho": ("budget", "level"), "length_budget_rho": ("length", "budget")}
 
 
-def summarize(groups: Groups) -> dict[str, float]:
-    """The metrics of an evaluation, each with its standard error under `<key>_se`.
+def summarize(groups: Groups) -> Results:
+    """The metrics of an evaluation, each with its standard error.
 
     Shares of all responses, a malformed one being a miss: `accuracy`, `format`, `truncated`, `match_<percent>`.
     Means in tokens: `length` over all, `budget` over well-formed ones, `thinking_length` over those that think.
@@ -53,96 +57,117 @@ def summarize(groups: Groups) -> dict[str, float]:
 
     >>> right = Outcome(well_formed=True, correct=True, length=90, budget=100)
     >>> wrong = Outcome(well_formed=True, correct=False, length=140, budget=100)
-    >>> summary = summarize([[right, right], [right, wrong]])
+    >>> summary = summarize([[right, right], [right, wrong]]).flat()
     >>> summary["accuracy"], summary["accuracy_se"], summary["match_25"], summary["length"]
     (0.75, 0.25, 0.75, 102.5)
     >>> summary["pass_at_2"], round(summary["tokens_per_correct"], 1), round(summary["tokens_beyond_budget"], 3)
     (1.0, 136.7, 0.098)
     """
     _require_responses(groups)
-    estimates = {**_logged(groups), **_of_k_samples(groups), **_calibration(groups), **_price(groups)}
+    statistics = {**_means(groups), **_rank_correlations(groups), **_of_k_samples(groups)}
+    statistics |= {**_calibration(groups), **_price(groups)}
     for level, members in sorted(_by_level(groups).items()):
         at_level = {**_means(members), **_calibration(members)}
-        estimates |= {f"level_{level}/{key}": at_level[key] for key in _BY_LEVEL if key in at_level}
-    return flat(estimates)
+        for metric in _BY_LEVEL:
+            if (key := Key(metric)) in at_level:
+                statistics[replace(key, part=Part(PartKind.LEVEL, level))] = at_level[key]
+    estimates: dict[Key, Estimate] = {}
+    for key, statistic in statistics.items():
+        if (estimate := statistic.estimate()) is not None:
+            estimates[key] = estimate
+    return Results(estimates)
 
 
-def batch_metrics(outcomes: Iterable[Outcome]) -> dict[str, float]:
+def batch_metrics(outcomes: Iterable[Outcome]) -> Results:
     """The metrics of a training batch: shares, means and rank correlations of `summarize`, without errors."""
     groups = [list(outcomes)]
     _require_responses(groups)
-    values = {key: estimate.value for key, estimate in _logged(groups).items()}
-    return {key: value for key, value in values.items() if value is not None}
+    values: dict[Key, Estimate] = {}
+    for key, statistic in {**_means(groups), **_rank_correlations(groups)}.items():
+        if (value := statistic.value) is not None:
+            values[key] = Estimate(value)
+    return Results(values)
 
 
-def compare(initial: Groups, trained: Groups) -> dict[str, float]:
+def compare(initial: Groups, trained: Groups) -> Results:
     """What training changed, on the same problems in the same order; ValueError if they are not.
 
     `compression` is 1 - mean length trained / mean length initial; `accuracy_change`, `length_change` and
-    `tokens_per_correct_change` are differences, trained - initial. Their errors (`<key>_se`) are paired: a problem's
-    two results vary together. `<key>_low` and `<key>_high` are the ends of the 95 % confidence interval, by
-    Student's t over problems; of the compression, by Fieller's theorem.
+    `tokens_per_correct_change` are differences, trained - initial. Their errors are paired: a problem's two results
+    vary together. Their 95 % confidence intervals are by Student's t over problems; that of the compression is by
+    Fieller's theorem.
 
     >>> before = [[Outcome(True, True, length=100)], [Outcome(True, True, length=300)]]
     >>> after = [[Outcome(True, True, length=40)], [Outcome(True, False, length=60)]]
-    >>> change = compare(before, after)
+    >>> change = compare(before, after).flat()
     >>> change["compression"], change["accuracy_change"], change["accuracy_change_se"]
     (0.75, -0.5, 0.5)
     """
     _require_same_problems(initial, trained)
     before, after = ({**_means(groups), **_price(groups)} for groups in (initial, trained))
-    both = [key for key in ("accuracy", "length", "tokens_per_correct") if key in before and key in after]
-    changes = {f"{key}_change": difference(before[key], after[key]) for key in both}
-    if before["length"].value > 0:
-        changes["compression"] = reduction(before["length"], after["length"])
-    return flat(changes) | intervals(changes)
+    changes: dict[Key, Statistic] = {}
+    for metric in _CHANGES:
+        key = Key(metric)
+        if key in before and key in after:
+            changes[Key(f"{metric}_change")] = difference(before[key], after[key])
+    length = Key("length")
+    if before[length].value > 0:
+        changes[Key("compression")] = reduction(before[length], after[length])
+    return Results({key: change.estimate(with_interval=True) for key, change in changes.items()})
 
 
-def _logged(groups: Groups) -> dict[str, Estimate | RankPairs]:
-    """What training logs too."""
-    return {**_means(groups), **{key: RankPairs.of(*_columns(groups, *fields)) for key, fields in _RHOS.items()}}
+def _rank_correlations(groups: Groups) -> dict[Key, RankPairs]:
+    return {Key(metric): RankPairs.of(*_columns(groups, *fields)) for metric, fields in _RHOS.items()}
 
 
-def _of_k_samples(groups: Groups) -> dict[str, Estimate | None]:
+def _of_k_samples(groups: Groups) -> dict[Key, Statistic]:
     """pass@k and maj@k, for as many samples as every problem has. Each problem weighs the same."""
     answered = {problem: group for problem, group in enumerate(groups) if group}
-    estimates = {}
+    statistics: dict[Key, Statistic | None] = {}
     for k in sizes(min(len(group) for group in answered.values())):
-        for name, chance in (("pass_at", pass_at), ("maj_at", majority_at)):
+        for metric, chance in (("pass_at", pass_at), ("maj_at", majority_at)):
             chances = {problem: chance(k, group) for problem, group in answered.items()}
-            estimates[f"{name}_{k}"] = mean_of_problems(chances, len(groups))
-    return estimates
+            statistics[Key(metric, k)] = mean_of_problems(chances, len(groups))
+    return _known(statistics)
 
 
-def _calibration(groups: Groups) -> dict[str, Estimate | None]:
+def _calibration(groups: Groups) -> dict[Key, Statistic]:
     """How the length used compares with the budget predicted."""
     lengths_N, budgets_N, problems_N = _columns(groups, "length", "budget")
     if not len(budgets_N):
         return {}
     use_N, count = lengths_N / budgets_N, len(groups)
-    return {
-        "budget_use": ratio(np.bincount(problems_N, use_N, count), np.bincount(problems_N, minlength=count)),
-        "budget_use_sd": spread(use_N, problems_N, count),
-        "length_budget_slope": slope(budgets_N, lengths_N, problems_N, count),
-    }
+    return _known(
+        {
+            Key("budget_use"): ratio(np.bincount(problems_N, use_N, count), np.bincount(problems_N, minlength=count)),
+            Key("budget_use_sd"): spread(use_N, problems_N, count),
+            Key("length_budget_slope"): slope(budgets_N, lengths_N, problems_N, count),
+        }
+    )
 
 
-def _price(groups: Groups) -> dict[str, Estimate]:
+def _price(groups: Groups) -> dict[Key, Statistic]:
     """Tokens for a right answer, and those beyond the budget. A malformed response has its budget in front too."""
-    counts = {
-        "length": [sum(o.length for o in group) for group in groups],
-        "right": [sum(o.correct for o in group) for group in groups],
-        "responses": [len(group) for group in groups],
-        "beyond": [sum(max(0, o.length - o.budget) for o in group if o.budget) for group in groups],
-        "right_beyond": [sum(o.correct and o.length > o.budget for o in group if o.budget) for group in groups],
-    }
-    total = {key: np.array(values, dtype=float) for key, values in counts.items()}
-    problems = int(np.count_nonzero(total["responses"]))
-    estimates = {"tokens_per_correct": ratio(total["length"], total["right"], problems)}
+    length_P, right_P, responses_P, beyond_P, right_beyond_P = np.zeros((5, len(groups)))
+    for problem, group in enumerate(groups):
+        for outcome in group:
+            length_P[problem] += outcome.length
+            right_P[problem] += outcome.correct
+            responses_P[problem] += 1
+            if outcome.budget:
+                beyond_P[problem] += max(0, outcome.length - outcome.budget)
+                right_beyond_P[problem] += outcome.correct and outcome.length > outcome.budget
+    problems = int(np.count_nonzero(responses_P))
+    statistics = {Key("tokens_per_correct"): ratio(length_P, right_P, problems)}
     if any(outcome.budget for group in groups for outcome in group):
-        estimates["tokens_beyond_budget"] = ratio(total["beyond"], total["length"], problems)
-        estimates["accuracy_beyond_budget"] = ratio(total["right_beyond"], total["responses"])
-    return {key: estimate for key, estimate in estimates.items() if estimate is not None}
+        statistics[Key("tokens_beyond_budget")] = ratio(beyond_P, length_P, problems)
+        statistics[Key("accuracy_beyond_budget")] = ratio(right_beyond_P, responses_P)
+    return _known(statistics)
+
+
+def _known(statistics: Mapping[Key, Statistic | None]) -> dict[Key, Statistic]:
+    """Those that have a value."""
+    return {key: statistic for key, statistic in statistics.items() if statistic is not None}
 
 
 def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
@@ -157,18 +182,17 @@ def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
     return (*columns[:-1], columns[-1].astype(int))
 
 
-def _means(groups: Groups) -> dict[str, Estimate]:
+def _means(groups: Groups) -> dict[Key, Statistic]:
     """The mean of every score, over the responses that have it."""
     budgeted = _has_budgets(groups)
     totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(groups)))
     counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(groups)))
     for problem, group in enumerate(groups):
         for outcome in group:
-            for key, score in _scores(outcome, budgeted).items():
-                totals[key][problem] += score
-                counts[key][problem] += 1
-    estimates = {key: ratio(totals[key], counts[key]) for key in totals}
-    return {key: estimate for key, estimate in estimates.items() if estimate is not None}
+            for metric, score in _scores(outcome, budgeted).items():
+                totals[metric][problem] += score
+                counts[metric][problem] += 1
+    return _known({Key(metric): ratio(totals[metric], counts[metric]) for metric in totals})
 
 
 def _scores(outcome: Outcome, budgeted: bool) -> dict[str, float]:

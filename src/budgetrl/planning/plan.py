@@ -1,13 +1,13 @@
 """What a run will do, worked out before it starts. Pure: reads a config, starts and writes nothing."""
 
-import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.jsonl import count_rows
-from budgetrl.data.mini.tasks import TASKS
+from budgetrl.data.mini.generated import model_warnings
+from budgetrl.data.sources.hub import pin_warnings
 from budgetrl.planning.memory import Memory, completion_room, device_memory, estimate
 from budgetrl.planning.model_config import context_of, longest_completion
 from budgetrl.runs.machine import count_cores, count_gpus
@@ -69,9 +69,11 @@ def _run_section(config: Config, work: Workload) -> Plan:
 
 
 def _rows_of_files(config: Config) -> str:
-    """Local JSONL files that are read, with their numbers of rows; of one that is not there the check has told."""
-    reads = [dataset.local_file(split) for dataset, split in config.stage.reads(config) if dataset.source == "jsonl"]
-    return ", ".join(f"{path.name} {count_rows(path):,}" for path in dict.fromkeys(filter(None, reads)))
+    """Local files that are read, with their numbers of rows; of one that is not there the check has told."""
+    files: dict[Path, int] = {}
+    for dataset, split in config.stage.reads(config):
+        files |= dataset.rows_of_files(split)
+    return ", ".join(f"{path.name} {rows:,}" for path, rows in files.items())
 
 
 def _tokens_section(work: Workload) -> Plan:
@@ -109,7 +111,7 @@ def _where_the_model_is(config: Config, work: Workload, ranks: int) -> Plan:
 
 def _holds_model(config: Config, work: Workload) -> bool:
     """Whether the model is on this machine's devices rather than behind a server."""
-    return work.trains or (work.generates and not config.rollout.is_remote)
+    return work.trains or (work.generates and config.rollout.capabilities.local)
 
 
 def _memory_section(config: Config, work: Workload) -> Plan:
@@ -129,7 +131,7 @@ def _memory_section(config: Config, work: Workload) -> Plan:
 
 def _in_passing(memory: Memory, config: Config, work: Workload) -> tuple[int, int]:
     """Bytes for a micro-batch, and for generating completions, which is never at the same time."""
-    rows = config.rollout.batch_size
+    rows = config.rollout.completions_at_once
     generating = memory.generating(rows, completion_room(work)) if work.longest_completion else 0
     return memory.training(work.largest_micro_batch), generating
 
@@ -181,36 +183,21 @@ def _launch_warnings(config: Config, ranks: int) -> list[Message]:
 
 
 def _task_warnings(config: Config, work: Workload) -> list[Message]:
-    """The mini model's settings for problems that are of no generated task."""
-    sources = {dataset.source for dataset, _ in config.stage.reads(config)}
-    if not work.uses_model or config.model.name not in TASKS or sources <= TASKS.keys():
+    """Whether the model's settings are for problems of another kind."""
+    if not work.uses_model:
         return []
-    text = f"{config.model.name} has the instructions of a generated task, and the problems are of none"
-    hint = "for a model of your own say model=hf, and how long its answers may be (max_new_tokens)"
-    return [Message("model", text, hint)]
+    return model_warnings(config.model.name, [dataset for dataset, _ in config.stage.reads(config)])
 
 
 def _pin_warnings(config: Config, work: Workload) -> list[Message]:
     """Models and data sets of the Hub that are not read at one commit, and so may be others tomorrow."""
-    found: dict[Message, None] = {}  # in order, each once: two splits may come from one repository
+    found: list[Message] = []
     model = config.model
-    if work.uses_model and is_remote(model) and not _is_commit(model.revision):
-        found[_not_pinned("model.revision", model.name, model.revision)] = None
+    if work.uses_model and is_remote(model):
+        found += pin_warnings("model.revision", model.name, model.revision)
     for dataset, split in config.stage.reads(config):
-        key = "eval_revision" if dataset.source_key(split) == "eval_path" else "revision"
-        revision = getattr(dataset, key)
-        if dataset.source == "hub" and dataset.local_file(split) is None and not _is_commit(revision):
-            found[_not_pinned(f"dataset.{key}", dataset.name, revision)] = None
-    return list(found)
-
-
-def _is_commit(revision: str | None) -> bool:
-    return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None
-
-
-def _not_pinned(key: str, name: str, revision: str | None) -> Message:
-    now = f"at {revision}" if revision else "at its newest version"
-    return Message(key, f"{name} is read {now}, which may change", "pin the commit that you have")
+        found += [message.below("dataset") for message in dataset.unpinned(split)]
+    return list(dict.fromkeys(found))  # each once: two splits may come from one repository
 
 
 def _rows(part: Mapping[str, Any], width: int, indent: str) -> list[str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from budgetrl.data.mini.model import writable_budget
 from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat, Target
 from budgetrl.grading.grader import Reading
+from budgetrl.policy.budgets import writable_budget
 from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
 from budgetrl.settings.model import ModelSettings
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
-from budgetrl.core.messages import Message
 from budgetrl.grading.rows import free_rows, outcomes_by_problem
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import compare
 from budgetrl.report.comparable import MUST_AGREE
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.runs.folder import HASHES, Row, read_rows
 
 RowsBySet = Mapping[str, Sequence[Row]]
-_EVALUATION = ("result.json", "completions.jsonl", HASHES)
-"""What a finished evaluation leaves, by itself or as the part of a pipeline."""
 _FAULTS = {
     "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
     "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
@@ -55,20 +54,12 @@ class Earlier:
                     raise RequestError(f"stage.against: {self.folder} {fault}")
 
 
-def missing_evaluation(key: str, folder: Path) -> list[Message]:
-    """What a folder lacks that is to hold a finished evaluation, as `key` says: one message, or none."""
-    missing = [folder / name for name in _EVALUATION if not (folder / name).exists()]
-    hint = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
-    return [Message(key, f"there is no {path}", hint) for path in missing[:1]]
-
-
-def changes(before: RowsBySet, after: RowsBySet) -> dict[str, float]:
-    """`<data set>/compression`, `/accuracy_change` and so on, with errors and intervals (see `compare`).
+def changes(before: RowsBySet, after: RowsBySet) -> Results:
+    """The compression, the change of accuracy and so on of each data set (see `compare`).
 
     ValueError if a data set's problems are not the same in both.
     """
-    return {
-        f"{name}/{key}": value
-        for name in after
-        for key, value in compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).items()
-    }
+    changed = Results()
+    for name in after:
+        changed |= compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).placed(name)
+    return changed

@@ -51,7 +51,7 @@ def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
 
 
 def _hashes(run: Run, dataset: str) -> Mapping[str, str]:
-    """Of the evaluation that a run is judged by: a pipeline's is that of its trained model."""
+    """Of the evaluation that a run is judged by."""
     path = run.path / HASHES
     every = json.loads(path.read_text()) if path.exists() else {}
-    return every.get(f"trained/{dataset}" if run.stage == "pipeline" else dataset, {})
+    return every.get(f"{run.evaluation}/{dataset}" if run.evaluation else dataset, {})

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from budgetrl.metrics.results import Results
 from budgetrl.report import figures, tables
 from budgetrl.report.comparable import alike, caution
 from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
 from budgetrl.report.groups import RunGroup, group_runs, is_number, settings, text
-from budgetrl.report.metrics import ABSENT
+from budgetrl.report.numbers import ABSENT
 from budgetrl.report.paper import read_paper
-from budgetrl.report.reading import Results, Run, read_run
+from budgetrl.report.reading import Run, read_run
 from budgetrl.report.report import write_parts
 from budgetrl.report.sections import Gap, Part, Section, picture
 from budgetrl.runs.folder import write_atomically
@@ -73,7 +74,7 @@ def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
             dataset,
             keys or ("",),
             (
-                *(_line(group, dataset) for group in groups if group.on(dataset).numbers),
+                *(_line(group, dataset) for group in groups if group.on(dataset).estimates),
                 *(_widened(line, width) for line in papers.get(dataset, {}).values()),
             ),
             ranked=alike([run for group in groups for run in group.runs if dataset in run.datasets()], dataset),

@@ -5,7 +5,9 @@ from typing import Protocol
 
 from budgetrl.grading.provenance import Hashes
 from budgetrl.grading.rows import free_rows, outcomes_by_problem, verdict_of_row, verification_rates
+from budgetrl.metrics.keys import Key, Part, PartKind
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.report.against import Earlier, changes
 from budgetrl.runs.context import Context
@@ -13,7 +15,7 @@ from budgetrl.runs.folder import HASHES, Row
 
 TABLE_ROWS = 200
 """Completions in the tracker's table; completions.jsonl has all."""
-_AT_A_BUDGET = ("accuracy", "accuracy_se", "length", "length_se")
+_AT_A_BUDGET = ("accuracy", "length")
 """What is of interest where the budget was given."""
 
 
@@ -40,32 +42,32 @@ def finish(
     ctx.folder.rewrite(ctx.folder.completions, rows)
     ctx.folder.write_json(HASHES, hashes)
     ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
-    changed = changes(earlier.rows, free_rows(rows)) if earlier else {}
-    return numbers_of(stage, rows, datasets) | changed
+    changed = changes(earlier.rows, free_rows(rows)) if earlier else Results()
+    return (numbers_of(stage, rows, datasets) | changed).flat()
 
 
-def numbers_of(stage: Passes, rows: Sequence[Row], datasets: Iterable[str]) -> dict[str, float]:
-    """The numbers of every data set, under its name."""
-    result: dict[str, float] = {}
+def numbers_of(stage: Passes, rows: Sequence[Row], datasets: Iterable[str]) -> Results:
+    """The numbers of every data set."""
+    result = Results()
     for name in datasets:
         passes: dict[int | None, list[Row]] = {budget: [] for budget in (None, *stage.budgets)}
         for row in rows:
             if row["dataset"] == name:
                 passes[row["prefilled"]].append(row)
-        result |= {f"{name}/{key}": value for key, value in _summary(stage, passes).items()}
+        result |= _summary(stage, passes).placed(name)
     return result
 
 
-def _summary(stage: Passes, passes: Mapping[int | None, Sequence[Row]]) -> dict[str, float]:
+def _summary(stage: Passes, passes: Mapping[int | None, Sequence[Row]]) -> Results:
     """The numbers of one data set, from its rows by pre-filled budget."""
     groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
     summary = summarize(groups[None])
-    summary |= verification_rates([verdict_of_row(row) for row in passes[None]])
+    summary |= Results.plain(verification_rates([verdict_of_row(row) for row in passes[None]]))
     summary |= at_cutoffs(groups[None][: stage.budget_problems], stage.cutoffs)
     given = {budget: groups[budget] for budget in stage.budgets}
     for budget, controlled in given.items():
-        metrics = summarize(controlled)
-        for key in _AT_A_BUDGET:
-            if key in metrics:
-                summary[f"budget_{budget}/{key}"] = metrics[key]
+        numbers, part = summarize(controlled), Part(PartKind.BUDGET, budget)
+        for metric in _AT_A_BUDGET:
+            if (estimate := numbers.get(metric)) is not None:
+                summary |= Results({Key(metric, part=part): estimate})
     return summary | budget_area(given)

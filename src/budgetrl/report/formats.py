@@ -10,9 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from budgetrl.metrics.definitions import find
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Aspect, Key
+from budgetrl.metrics.results import Results
 from budgetrl.report import tables
-from budgetrl.report.metrics import EITHER, SEVERAL, find, names, number
-from budgetrl.report.reading import Estimate, Results
+from budgetrl.report.numbers import EITHER, SEVERAL, names, number
 
 _SPECIAL = str.maketrans(
     {c: f"\\{c}" for c in "%&#$_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
@@ -28,9 +31,9 @@ class Line:
     runs: int | None = None
     """How many runs the numbers are means of; None for the paper's."""
     remarks: Mapping[str, str] = field(default_factory=dict)
-    """What must be said of a metric's number."""
+    """What must be said of a number, by its metric."""
     printed: Mapping[str, str] = field(default_factory=dict)
-    """Numbers to show as they were printed elsewhere, not rounded to our digits."""
+    """Numbers to show as they were printed elsewhere, not rounded to our digits, by their metric."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Table:
     ranked: bool = True
     """Whether the best are marked, which takes numbers of one kind of measurement."""
 
-    def metrics(self) -> dict[str, str]:
+    def metrics(self) -> dict[Key, str]:
         """Those of which there is a number, with their names."""
         return names(SEVERAL, [line.results for line in self.lines])
 
@@ -89,8 +92,8 @@ def to_csv(several: Sequence[Table]) -> str:
         writer.writerow(["dataset", *table.keys, "runs", *columns])
     for table in several:
         for line in table.lines:
-            numbers = [line.results.numbers.get(column) for column in columns]
-            shown = ["" if number is None else f"{number:.10g}" for number in numbers]
+            numbers = line.results.flat()
+            shown = [f"{numbers[column]:.10g}" if column in numbers else "" for column in columns]
             writer.writerow([table.dataset, *line.labels, line.runs, *shown])
     return file.getvalue()
 
@@ -98,21 +101,22 @@ def to_csv(several: Sequence[Table]) -> str:
 def _csv_columns(lines: Sequence[Line]) -> list[str]:
     """Each metric with its standard error and, for what has intervals, the ends of the 95 % interval."""
     columns = []
-    for metric in names(EITHER, [line.results for line in lines]):
-        ends = ("_low", "_high") if any(line.results.interval(metric) for line in lines) else ()
-        columns += [f"{metric}{end}" for end in ("", "_se", *ends)]
+    for key in names(EITHER, [line.results for line in lines]):
+        found = [line.results.get(key) for line in lines]
+        ends = (Aspect.LOW, Aspect.HIGH) if any(one and one.interval for one in found) else ()
+        columns += [key.flat(aspect) for aspect in (Aspect.VALUE, Aspect.ERROR, *ends)]
     return columns
 
 
-def ranks(lines: Sequence[Line], metric: str) -> dict[int, int]:
+def ranks(lines: Sequence[Line], key: Key) -> dict[int, int]:
     """Which of the lines, by position, are best (1) and second best (2).
 
-    >>> lines = [Line((), Results({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
-    >>> ranks(lines, "length"), ranks(lines, "budget")
+    >>> lines = [Line((), Results.plain({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
+    >>> ranks(lines, Key("length")), ranks(lines, Key("budget"))
     ({0: 1, 1: 1, 3: 2}, {})
     """
-    shown = {i: _shown(metric, found) for i, line in enumerate(lines) if (found := line.results.get(metric))}
-    better = find(metric).better
+    shown = {i: _shown(key.metric, found) for i, line in enumerate(lines) if (found := line.results.get(key))}
+    better = find(key.metric).better
     best = sorted({*shown.values()}, reverse=better > 0)
     if len(best) < 2 or not better:  # all alike: nothing is best
         return {}
@@ -124,7 +128,7 @@ def _shown(metric: str, estimate: Estimate) -> float:
 
 
 def _header(table: Table) -> list[str]:
-    units = [(name, find(metric).kind.unit) for metric, name in table.metrics().items()]
+    units = [(name, find(key.metric).kind.unit) for key, name in table.metrics().items()]
     return [*table.keys, "runs", *(f"{name},{unit}" if unit else name for name, unit in units)]
 
 
@@ -134,11 +138,11 @@ def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str
     `quoted` makes a remark fit to be printed.
     """
     cells = []
-    for metric in table.metrics():
-        cell = line.printed.get(metric) or number(metric, line.results.get(metric))
+    for key in table.metrics():
+        cell = line.printed.get(key.metric) or number(key.metric, line.results.get(key))
         marked = table.ranked and line.runs is not None
-        mark = ranks(table.ours(), metric).get(table.ours().index(line), 0) if marked else 0
-        remark = f" ({quoted(line.remarks[metric])})" if metric in line.remarks else ""
+        mark = ranks(table.ours(), key).get(table.ours().index(line), 0) if marked else 0
+        remark = f" ({quoted(line.remarks[key.metric])})" if key.metric in line.remarks else ""
         cells.append(f"{marks[mark].format(cell)}{remark}")
     return cells
 

@@ -4,19 +4,21 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from budgetrl.core.errors import RequestError
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Key
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.statistics import t_interval
-from budgetrl.report.reading import Results, Run
+from budgetrl.report.reading import Run
 from budgetrl.runs.identity import identity
 
 FOLDER = "folder"
 """Beside the keys of a configuration: the run folder's name, less `-s<seed>` at its end (see `_folder`)."""
 _SEED = re.compile(r"-s\d+$")
-_ABOUT_ANOTHER = ("_se", "_low", "_high")
-"""Ends of keys that hold the error, or an end of the interval, of another."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,24 @@ def pool(several: Sequence[Results]) -> Results:
     A number that not every run has is left out: its mean would be one of other runs than its neighbors'. Where the
     runs have an interval, theirs being over problems, the mean gets one over runs, by Student's t.
 
-    >>> pool([Results({"length": 10.0, "length_se": 1.0}), Results({"length": 14.0, "length_se": 1.0})]).numbers
-    {'length': 12.0, 'length_se': 2.0}
+    >>> pool([Results.plain({"length": 10.0}), Results.plain({"length": 14.0})]).get("length")
+    Estimate(value=12.0, error=2.0, interval=None)
     """
     if len(several) < 2:
-        return several[0] if several else Results({})
-    pooled: dict[str, float | None] = {}
-    for key in several[0].numbers:
-        values = [value for one in several if (value := one.numbers.get(key)) is not None]
-        if key.endswith(_ABOUT_ANOTHER) or len(values) < len(several):
-            continue
-        mean, error = fmean(values), stdev(values) / math.sqrt(len(values))
-        pooled |= {key: mean, f"{key}_se": error}
-        if all(one.interval(key) for one in several):
-            low, high = t_interval(mean, error, len(values))
-            pooled |= {f"{key}_low": low, f"{key}_high": high}
+        return several[0] if several else Results()
+    pooled: dict[Key, Estimate] = {}
+    for key in several[0].estimates:
+        estimates = [estimate for one in several if (estimate := one.get(key)) is not None]
+        if len(estimates) == len(several):
+            pooled[key] = _mean(estimates)
     return Results(pooled)
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    values = [estimate.value for estimate in estimates]
+    mean, error = fmean(values), stdev(values) / math.sqrt(len(values))
+    has_interval = all(estimate.interval for estimate in estimates)
+    return Estimate(mean, error, t_interval(mean, error, len(values)) if has_interval else None)
 
 
 def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
@@ -99,12 +103,15 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
 def settings(run: Run) -> dict[str, Any]:
     """The configuration by dotted keys, less what decides only where and how fast it ran, and less empty groups.
 
-    The model that a pipeline trained is a path inside its folder, which says nothing that the rest does not.
+    What a part of a pipeline takes from the parts before it is a path inside the pipeline's folder, which says nothing
+    that the rest does not.
     """
     flat = {key: value for key, value in identity(run.config).items() if value != {}}
-    if run.in_pipeline and str(flat.get("model.path", "")).startswith(f"{run.path.parent}/"):
-        del flat["model.path"]
-    return flat
+    if not run.is_part:
+        return flat
+    # The folder as the run knew it, since a report may be written from elsewhere.
+    folder = Path(run.config.get("run", {}).get("dir") or run.path)
+    return {key: value for key, value in flat.items() if not str(value).startswith(f"{folder.parent}/")}
 
 
 def text(value: Any) -> str:
@@ -118,8 +125,8 @@ def _value(run: Run, key: str) -> Any:
 
 
 def _folder(run: Run) -> str:
-    """The name without the seed; of a pipeline's part, behind that of the pipeline."""
-    if not run.in_pipeline:
+    """The name without the seed; of a part of another run, behind that one's."""
+    if not run.is_part:
         return _SEED.sub("", run.path.name)
     return f"{_SEED.sub('', run.path.parent.name)}/{run.path.name}"
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from budgetrl.report.metrics import quantity
-from budgetrl.report.reading import Estimate, Row, Run
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.report.numbers import quantity
+from budgetrl.report.reading import PIPELINE, Run
+from budgetrl.runs.folder import Row
+from budgetrl.runs.parts import INITIAL, TRAINED
 
 ENDS = 10
 """Most training steps averaged at either end, where a run's start and end are put in words: the ends never overlap."""
@@ -13,7 +16,7 @@ WELL_FORMED = 0.95
 
 
 def headline(run: Run) -> str:
-    if run.stage == "pipeline":
+    if run.stage == PIPELINE:
         return " ".join(_pipeline_headlines(run))
     if run.stage == "evaluate":
         return " ".join(_evaluation_headline(run, dataset) for dataset in run.datasets())
@@ -23,18 +26,18 @@ def headline(run: Run) -> str:
 def _pipeline_headlines(run: Run) -> Iterator[str]:
     datasets = run.datasets()
     for dataset in datasets:
-        numbers = run.result.numbers
-        before, after = numbers.get(f"initial/{dataset}/length"), numbers.get(f"trained/{dataset}/length")
-        accuracy = numbers.get(f"trained/{dataset}/accuracy")
+        initial, trained, changes = (run.result.of(dataset, which) for which in (INITIAL, TRAINED, ""))
+        before, after, accuracy = initial.get("length"), trained.get("length"), trained.get("accuracy")
         if before is None or after is None or accuracy is None:
             continue
-        shorter = _percentage(run.result.get(f"{dataset}/compression"), "shorter", "longer")
-        better = _points(run.result.get(f"{dataset}/accuracy_change"))
+        shorter = _percentage(changes.get("compression"), "shorter", "longer")
+        better = _points(changes.get("accuracy_change"))
         where = f"{dataset}: " if len(datasets) > 1 else ""
-        right = f"{100 * accuracy:.1f} % accuracy{better}"
-        formed = numbers.get(f"trained/{dataset}/format")
-        lost = f", but only {100 * formed:.1f} % well formed" if formed is not None and formed < WELL_FORMED else ""
-        yield f"{where}{after:.0f} tokens instead of {before:.0f}{shorter} at {right}{lost}."
+        right = f"{100 * accuracy.value:.1f} % accuracy{better}"
+        formed, lost = trained.get("format"), ""
+        if formed is not None and formed.value < WELL_FORMED:
+            lost = f", but only {100 * formed.value:.1f} % well formed"
+        yield f"{where}{after.value:.0f} tokens instead of {before.value:.0f}{shorter} at {right}{lost}."
 
 
 def _percentage(estimate: Estimate | None, less: str, more: str) -> str:
@@ -53,7 +56,7 @@ def _se(estimate: Estimate) -> str:
 
 
 def _evaluation_headline(run: Run, dataset: str) -> str:
-    results = run.result.below(dataset)
+    results = run.result.of(dataset)
     accuracy = quantity("accuracy", results.get("accuracy"))
     return f"{dataset}: {accuracy} right, in {quantity('length', results.get('length'))} tokens."
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from budgetrl.core.errors import RequestError
+from budgetrl.metrics.definitions import find
+from budgetrl.metrics.results import Results
 from budgetrl.report.formats import Line
-from budgetrl.report.metrics import SEVERAL, find
-from budgetrl.report.reading import Results
+from budgetrl.report.numbers import SEVERAL
 
 _METRICS = [metric.key for metric in SEVERAL]
 COLUMNS = ("model", "dataset", "metric", "value", "certainty")
@@ -37,7 +38,7 @@ class _Number(NamedTuple):
 
 
 def _line(model: str, numbers: dict[str, _Number]) -> Line:
-    results = Results({metric: number.value for metric, number in numbers.items()})
+    results = Results.plain({metric: number.value for metric, number in numbers.items()})
     printed = {metric: number.printed for metric, number in numbers.items()}
     remarks = {metric: number.remark for metric, number in numbers.items() if number.remark}
     return Line((f"paper: {model}",), results, remarks=remarks, printed=printed)

@@ -1,6 +1,5 @@
 """A run folder as a report sees it: whatever is there, and nothing else."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
@@ -9,78 +8,17 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from budgetrl.runs.folder import RunFolder, read_rows
+from budgetrl.core.messages import Message
+from budgetrl.metrics.results import Results
+from budgetrl.runs.folder import HASHES, Row, RunFolder, read_rows
+from budgetrl.runs.parts import TRAINED
 
-Row = Mapping[str, Any]
-EVALUATIONS = ("initial", "trained")
-"""The parts of a pipeline that are evaluations, each in a folder of its own inside the pipeline's."""
-NOISE = 1e-7
-"""What is smaller than this comes of floating point: lengths that are all alike may have an error of 1e-17."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its standard error (None where there is none)."""
-
-    value: float
-    error: float | None = None
-
-    @property
-    def stated(self) -> float | None:
-        """The error to show. None where it is 0: what was drawn was all alike, and that is no certainty."""
-        return self.error if self.error and self.error > NOISE else None
-
-
-@dataclass(frozen=True)
-class Results:
-    """Flat final numbers, such as those of `result.json`."""
-
-    numbers: Mapping[str, float | None]
-
-    def get(self, key: str) -> Estimate | None:
-        """The estimate under a key; None where it is absent or has no value."""
-        value = self.numbers.get(key)
-        return None if value is None else Estimate(value, self.numbers.get(f"{key}_se"))
-
-    def interval(self, key: str) -> tuple[float, float] | None:
-        """The ends of the 95 % interval of a change, where it has one."""
-        low, high = (self.numbers.get(f"{key}_{end}") for end in ("low", "high"))
-        return None if low is None or high is None else (low, high)
-
-    def below(self, prefix: str) -> "Results":
-        """The numbers under `prefix/`, the prefix taken off."""
-        start = f"{prefix}/"
-        return Results({k.removeprefix(start): v for k, v in self.numbers.items() if k.startswith(start)})
-
-    def datasets(self) -> list[str]:
-        """Names of the evaluated data sets, in order, without their parts such as levels.
-
-        A pipeline has them below `initial` and `trained`.
-        """
-        names = [key.removesuffix("/accuracy") for key in self.numbers if key.endswith("/accuracy")]
-        parts = {name for name in names if any(name.startswith(f"{other}/") for other in names)}
-        return [name for name in names if name not in parts]
-
-    def levels(self) -> list[int]:
-        """Difficulty levels with numbers of their own, ascending. For the numbers of one data set."""
-        return self._numbered("level_")
-
-    def cutoffs(self) -> list[int]:
-        """Cut-offs with numbers of their own, ascending. For the numbers of one data set."""
-        return self._numbered("cutoff_")
-
-    def budgets(self) -> list[int]:
-        """Given budgets with numbers of their own, ascending. For the numbers of one data set."""
-        return self._numbered("budget_")
-
-    def samples(self) -> int:
-        """The most samples of a problem that pass@k is known for; 1 where it is for none."""
-        return max(self._numbered("pass_at_"), default=1)
-
-    def _numbered(self, start: str) -> list[int]:
-        """The numbers of all keys, or of the folders of keys, that begin so."""
-        names = {key.split("/")[0].removeprefix(start) for key in self.numbers if key.startswith(start)}
-        return sorted(int(name) for name in names if name.isdecimal())
+PIPELINE = "pipeline"
+"""The stage whose results are those of two evaluations."""
+NOT_MEASURED = ("report", "export", "draw_reward")
+"""Stages whose folders hold no numbers of a model."""
+_EVALUATION = ("result.json", "completions.jsonl", HASHES)
+"""What a finished evaluation leaves, by itself or as the part of a pipeline."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +29,7 @@ class Run:
     config: Mapping[str, Any]
     result: Results
     metrics: Sequence[Row]
+    """The rows of metrics.jsonl, one for each step."""
     completions: Sequence[Row]
     written_to: Path | None = None
     """Where its report goes, with the figures; None: into the run's own folder."""
@@ -106,20 +45,22 @@ class Run:
         return str(self.config.get("stage", {}).get("name", ""))
 
     @property
-    def in_pipeline(self) -> bool:
-        """Whether it is a part of a pipeline, in whose folder it lies."""
-        return read_stage(self.path.parent) == "pipeline"
+    def evaluation(self) -> str:
+        """Which of its evaluations it is judged by: a pipeline's is that of its trained model."""
+        return TRAINED if self.stage == PIPELINE else ""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part of another run, in whose folder it lies."""
+        return RunFolder(self.path.parent, writes=False).config.exists()
 
     def datasets(self) -> list[str]:
         """What it was measured on; of a pipeline, what its trained model was."""
-        return (self.result.below("trained") if self.stage == "pipeline" else self.result).datasets()
+        return self.result.datasets(self.evaluation)
 
     def final(self, dataset: str) -> Results:
-        """What it is judged by: a pipeline's trained model, and what that changed against the initial one."""
-        if self.stage != "pipeline":
-            return self.result.below(dataset)
-        changes, trained = self.result.below(dataset), self.result.below(f"trained/{dataset}")
-        return Results({**changes.numbers, **trained.numbers})
+        """What it is judged by; of a pipeline also what changed against the initial model."""
+        return self.result.of(dataset) | self.result.of(dataset, self.evaluation)
 
     def free(self, dataset: str) -> list[Row]:
         """Completions on a data set in which the model chose the budget."""
@@ -140,11 +81,11 @@ def read_run(path: Path, result: Mapping[str, float] | None = None) -> Run:
     """
     folder = RunFolder(path, writes=False)
     if result is None:
-        result = json.loads(folder.result.read_text()) if folder.result.exists() else {}
+        result = folder.read_result() if folder.finished else {}
     return Run(
         path=path,
         config=read_configuration(path),
-        result=Results(result or {}),
+        result=Results.parse(result),
         metrics=read_rows(folder.metrics) if folder.metrics.exists() else [],
         completions=read_rows(folder.completions) if folder.completions.exists() else [],
     )
@@ -186,5 +127,8 @@ def _is_result(path: Path) -> bool:
     return RunFolder(path, writes=False).finished and read_stage(path) not in NOT_MEASURED
 
 
-NOT_MEASURED = ("report", "export", "draw_reward")
-"""Stages whose folders hold no numbers of a model."""
+def missing_evaluation(key: str, folder: Path) -> list[Message]:
+    """What a folder lacks that is to hold a finished evaluation, as `key` says: one message, or none."""
+    missing = [folder / name for name in _EVALUATION if not (folder / name).exists()]
+    hint = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
+    return [Message(key, f"there is no {path}", hint) for path in missing[:1]]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from budgetrl.report import sections, tables
 from budgetrl.report.headlines import headline
-from budgetrl.report.reading import Run, read_run
+from budgetrl.report.reading import PIPELINE, Run, read_run
 from budgetrl.report.sections import Gap, Part, Section
 from budgetrl.report.serving import serving
+from budgetrl.runs.parts import EVALUATIONS, GRPO, INITIAL, TRAINED
 
 
 def write_report(run_dir: Path, result: Mapping[str, float] | None = None, out: Path | None = None) -> Path:
@@ -25,13 +26,13 @@ def write_report(run_dir: Path, result: Mapping[str, float] | None = None, out: 
 
 
 def _pipeline_run(run: Run) -> Iterator[Part]:
-    initial, trained, grpo = (read_run(run.path / name) for name in ("initial", "trained", "grpo"))
+    initial, trained, grpo = (read_run(run.path / name) for name in (INITIAL, TRAINED, GRPO))
     datasets = run.datasets()
     if not datasets:
         yield Gap("Before and after", "result.json has no results of the trained model")
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
-        models = {name: run.result.below(f"{name}/{dataset}") for name in ("initial", "trained")}
+        models = {name: run.result.of(dataset, name) for name in EVALUATIONS}
         yield Section(f"Before and after{suffix}", sections.before_after(run, trained, dataset, models))
         yield sections.levels(run, models, suffix)
         yield from sections.budget_figures(run, trained, dataset, suffix)
@@ -50,24 +51,24 @@ def _evaluation_run(run: Run) -> Iterator[Part]:
     yield from sections.against(run, datasets)
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
-        yield sections.levels(run, {"": run.result.below(dataset)}, suffix)
+        yield sections.levels(run, {"": run.result.of(dataset)}, suffix)
         yield from sections.budget_figures(run, run, dataset, suffix)
-        yield from sections.cut_off(run, {"": run.result.below(dataset)}, suffix)
+        yield from sections.cut_off(run, {"": run.result.of(dataset)}, suffix)
 
 
 def _training_run(run: Run) -> Iterator[Part]:
     yield sections.curves(run, run)
     if datasets := run.datasets():
-        table = tables.evaluation({dataset: run.result.below(dataset) for dataset in datasets})
+        table = tables.evaluation({dataset: run.result.of(dataset) for dataset in datasets})
         yield Section("Results at the end", f"{table}\n\n{sections.ERRORS}")
     for dataset in datasets:
         suffix = f": {dataset}" if len(datasets) > 1 else ""
-        yield sections.levels(run, {"": run.result.below(dataset)}, suffix)
+        yield sections.levels(run, {"": run.result.of(dataset)}, suffix)
     yield sections.late_samples(run)
 
 
 _KINDS: dict[str, Callable[[Run], Iterator[Part]]] = {
-    "pipeline": _pipeline_run,
+    PIPELINE: _pipeline_run,
     "evaluate": _evaluation_run,
 }
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from budgetrl.metrics.keys import PartKind
+from budgetrl.metrics.results import Results
 from budgetrl.report import figures, tables
-from budgetrl.report.metrics import quantity
-from budgetrl.report.reading import Results, Row, Run, read_run
+from budgetrl.report.numbers import quantity
+from budgetrl.report.reading import Run, read_run
+from budgetrl.runs.folder import Row
+from budgetrl.runs.parts import COLD_START, INITIAL, LABEL, TRAINED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,20 +44,20 @@ Part = Section | Gap
 
 def before_after(run: Run, trained: Run, dataset: str, models: Mapping[str, Results]) -> str:
     """The table of one data set, initial model against trained."""
-    table = tables.before_after(models["initial"], models["trained"], run.result.below(dataset))
+    table = tables.before_after(models[INITIAL], models[TRAINED], run.result.of(dataset))
     return f"{table}\n\n{_basis(trained.free(dataset))}"
 
 
 def evaluation(run: Run, datasets: Sequence[str]) -> str:
     """The table of an evaluation, a column for each data set."""
-    table = tables.evaluation({dataset: run.result.below(dataset) for dataset in datasets})
+    table = tables.evaluation({dataset: run.result.of(dataset) for dataset in datasets})
     return f"{table}\n\n{_basis([row for dataset in datasets for row in run.free(dataset)])}"
 
 
 def against(run: Run, datasets: Sequence[str]) -> Iterator[Section]:
     """What changed since another evaluation, where this one was told to compare itself with it."""
     if earlier := run.config.get("stage", {}).get("against"):
-        table = tables.gains({dataset: run.result.below(dataset) for dataset in datasets})
+        table = tables.gains({dataset: run.result.of(dataset) for dataset in datasets})
         yield Section("What changed", f"{table}\n\nAgainst `{earlier}`, paired by problem.")
 
 
@@ -103,7 +107,7 @@ _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat e
 
 def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[Part]:
     """What hard cut-offs leave of a data set's accuracy, for each model that has them, and what given budgets do."""
-    cut = {model: results for model, results in models.items() if results.cutoffs()}
+    cut = {model: results for model, results in models.items() if results.numbers_of(PartKind.CUTOFF)}
     figure = figures.against_limit(models) if cut else None
     if figure is None:
         return
@@ -145,7 +149,7 @@ def late_samples(run: Run) -> Part:
 def on_the_way(run: Run) -> Part:
     """What the cold start and the labels came to, in words."""
     title = "On the way"
-    cold_start, label = (read_run(run.path / name).result for name in ("cold_start", "label"))
+    cold_start, label = (read_run(run.path / name).result for name in (COLD_START, LABEL))
     said = [
         words.format(quantity(metric, results.get(metric)))
         for results, metric, words in (

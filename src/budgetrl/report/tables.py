@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from budgetrl.report.metrics import ABSENT, BOTH, SINGLE, change, find, interval, names, quantity
-from budgetrl.report.reading import Estimate, Results
+from budgetrl.metrics.definitions import find
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Key, Part, PartKind
+from budgetrl.metrics.results import Results
+from budgetrl.report.numbers import ABSENT, BOTH, SINGLE, change, interval, names, quantity
 
 _CUT = ("accuracy", "length")
 _BY_LEVEL = ("accuracy", "length", "budget")
@@ -17,22 +20,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool
 
 def before_after(initial: Results, trained: Results, changes: Results) -> str:
     """One data set, one row per metric: initial model, trained model, and what the difference is."""
-    rows = [
-        [
-            name,
-            quantity(key, initial.get(key)),
-            quantity(key, trained.get(key)),
-            _difference(key, initial, trained, changes),
-        ]
-        for key, name in names(BOTH, [initial, trained]).items()
-    ]
+    rows = []
+    for key, name in names(BOTH, [initial, trained]).items():
+        before, after = (quantity(key.metric, results.get(key)) for results in (initial, trained))
+        rows.append([name, before, after, _difference(key, initial, trained, changes)])
     return markdown(["", "initial", "trained", "change (95 % interval)"], rows)
 
 
 def evaluation(by_name: Mapping[str, Results]) -> str:
     """One column per data set (or run), one row per metric."""
     rows = [
-        [name, *(quantity(key, results.get(key)) for results in by_name.values())]
+        [name, *(quantity(key.metric, results.get(key)) for results in by_name.values())]
         for key, name in names(SINGLE, [*by_name.values()]).items()
     ]
     return markdown(["", *by_name], rows)
@@ -40,60 +38,59 @@ def evaluation(by_name: Mapping[str, Results]) -> str:
 
 def gains(by_name: Mapping[str, Results]) -> str:
     """What evaluations changed against others of the same problems, a row for each."""
-    rows = [
-        [
-            name,
-            change("accuracy", results.get("accuracy_change"))
-            + interval("accuracy", results.interval("accuracy_change")),
-            quantity("compression", results.get("compression"))
-            + interval("compression", results.interval("compression"), sign="-"),
-        ]
-        for name, results in by_name.items()
-    ]
+    rows = []
+    for name, results in by_name.items():
+        gained, shorter = results.get("accuracy_change"), results.get("compression")
+        ends = shorter.interval if shorter else None
+        rows.append(
+            [name, _change("accuracy", gained), quantity("compression", shorter) + interval("compression", ends, "-")]
+        )
     return markdown(["", "accuracy gained (95 % interval)", "shorter by (95 % interval)"], rows)
 
 
 def cutoffs(results: Results) -> str:
     """One data set, one row per cut-off: what is right by then, and how long answers are if they are cut there."""
-    rows = [
-        [f"{cutoff:,}", *(quantity(metric, results.get(f"cutoff_{cutoff}/{metric}")) for metric in _CUT)]
-        for cutoff in results.cutoffs()
-    ]
+    rows = []
+    for cutoff in results.numbers_of(PartKind.CUTOFF):
+        part = Part(PartKind.CUTOFF, cutoff)
+        rows.append([f"{cutoff:,}", *(quantity(metric, results.get(Key(metric, part=part))) for metric in _CUT)])
     return markdown(["cut off at, tokens", *(find(metric).name for metric in _CUT)], rows)
 
 
 def by_level(models: Mapping[str, Results]) -> str:
     """One row per level; for each metric a column per model that has it."""
-    columns = [
-        (f"{find(metric).name}: {model}" if model else find(metric).name, metric, results)
-        for metric in _BY_LEVEL
-        for model, results in models.items()
-        if any(results.get(f"level_{level}/{metric}") for level in results.levels())
-    ]
-    levels = sorted({level for results in models.values() for level in results.levels()})
-    rows = [
-        [
-            str(level),
-            *(quantity(metric, results.get(f"level_{level}/{metric}")) for _, metric, results in columns),
-        ]
-        for level in levels
-    ]
-    return markdown(["level", *(title for title, _, _ in columns)], rows)
+    levels = sorted({level for results in models.values() for level in results.numbers_of(PartKind.LEVEL)})
+    titles: list[str] = []
+    columns: list[list[str]] = []
+    for metric in _BY_LEVEL:
+        keys = [Key(metric, part=Part(PartKind.LEVEL, level)) for level in levels]
+        for model, results in models.items():
+            if any(results.get(key) for key in keys):
+                name = find(metric).name
+                titles.append(f"{name}: {model}" if model else name)
+                columns.append([quantity(metric, results.get(key)) for key in keys])
+    rows = [[str(level), *numbers] for level, *numbers in zip(levels, *columns, strict=True)]
+    return markdown(["level", *titles], rows)
 
 
-def _difference(key: str, initial: Results, trained: Results, changes: Results) -> str:
+def _difference(key: Key, initial: Results, trained: Results, changes: Results) -> str:
     """The paired difference where the run has it; else the bare difference, whose error is not known."""
-    if key == "length" and (shorter := changes.get("compression")):
-        ends, longer = changes.interval("compression"), shorter.value < 0
-        if longer:
-            shorter = Estimate(-shorter.value, shorter.error)
+    if key == Key("length") and (shorter := changes.get("compression")):
+        ends, word = shorter.interval, "shorter"
+        if shorter.value < 0:
+            word = "longer"
             ends = ends and (-ends[1], -ends[0])
-        word = "longer" if longer else "shorter"
+            shorter = Estimate(-shorter.value, shorter.error)
         return f"{quantity('compression', shorter)} {word}{interval('compression', ends, sign='-')}"
-    if paired := changes.get(f"{key}_change"):
-        return f"{change(key, paired)}{interval(key, changes.interval(f'{key}_change'))}"
+    if paired := changes.get(Key(f"{key.metric}_change", key.k)):
+        return _change(key.metric, paired)
     before, after = initial.get(key), trained.get(key)
-    return change(key, Estimate(after.value - before.value)) if before and after else ABSENT
+    return change(key.metric, Estimate(after.value - before.value)) if before and after else ABSENT
+
+
+def _change(metric: str, difference: Estimate | None) -> str:
+    """A difference of a metric with its interval behind it."""
+    return change(metric, difference) + interval(metric, difference.interval if difference else None)
 
 
 def _cell(text: str) -> str:

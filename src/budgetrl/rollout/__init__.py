@@ -1,1 +1,1 @@
-"""Rollouts: engines that write completions, and the collector that turns them into outcomes."""
+"""Rollouts: engines that turn requests into completions, and the collector that turns problems into graded samples."""

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
-from budgetrl.core.records import Completion, Outcome, Problem
+from budgetrl.core.records import Completion, Outcome, Problem, Request, Sampling
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import Graded, Reading, Response, grade
 from budgetrl.grading.provenance import Hashes, hashes_of, measure_hash
@@ -13,7 +14,8 @@ from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import completion_row
 from budgetrl.grading.verifier import Verdict, Verifier
 from budgetrl.policy.codec import Prompt, TextCodec
-from budgetrl.rollout.engine import RolloutEngine, Sampling
+from budgetrl.rollout.engine import Engine
+from budgetrl.runs.world import World
 
 ANY_BUDGET = 100
 """The budget in prompts that are hashed: what each really asks for is drawn, and differs from seed to seed."""
@@ -43,9 +45,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Collector:
-    """Writes and grades completions in one response format."""
+    """Generates and grades completions in one response format."""
 
-    engine: RolloutEngine
+    engine: Engine
     codec: TextCodec
     verifier: Verifier
     fmt: ResponseFormat
@@ -64,18 +66,22 @@ class Collector:
         """One graded sample per problem and seed. `budgets` holds what is pre-filled, or asked for, per problem."""
         given = list(budgets or [None] * len(problems))
         prompts = self.prompts(problems, given)
-        completions = self.engine.generate([prompt.all_ids for prompt in prompts], seeds, self.sampling)
-        written: list[tuple[Prompt, Completion, Response]] = []
-        for problem, prompt, budget, group in zip(problems, prompts, given, completions, strict=True):
-            for completion in group:
-                written.append((prompt, completion, self._response(problem, prompt, budget, completion)))
+        requests: list[Request] = []
+        for prompt, row in zip(prompts, seeds, strict=True):
+            prompt_ids = prompt.all_ids
+            requests += [Request(prompt_ids, seed, self.sampling) for seed in row]
+        completions = iter(self.engine.generate(requests))
+        generated: list[tuple[Prompt, Completion, Response]] = []
+        for problem, prompt, budget, row in zip(problems, prompts, given, seeds, strict=True):
+            for completion in islice(completions, len(row)):
+                generated.append((prompt, completion, self._response(problem, prompt, budget, completion)))
         # All at once, so that the verifier's processes share the work of all groups.
-        graded = grade([response for _, _, response in written], self.verifier)
+        graded = grade([response for _, _, response in generated], self.verifier)
         samples = iter(
             Sample(response.problem, prompt, completion, response.reading, one.verdict, one.outcome)
-            for (prompt, completion, response), one in zip(written, graded, strict=True)
+            for (prompt, completion, response), one in zip(generated, graded, strict=True)
         )
-        return [[next(samples) for _ in group] for group in completions]
+        return [[next(samples) for _ in row] for row in seeds]
 
     def prompts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[Prompt]:
         """What the model is given, by problem."""
@@ -107,3 +113,14 @@ class Collector:
             asked_budget=asked,
             repetition=repetition(reading.body_ids, self.repetition_ngram),
         )
+
+
+def collect_on_all_ranks(
+    collector: Collector,
+    problems: Sequence[Problem],
+    seeds: Sequence[Sequence[int]],
+    budgets: Sequence[int | None],
+    world: World,
+) -> list[list[Sample]]:
+    """What `collector.collect` gives for all problems, on every rank, while each rank generates its share."""
+    return world.merge(collector.collect(world.share(problems), world.share(seeds), world.share(budgets)))

@@ -1,34 +1,80 @@
-"""The one interface every rollout engine has."""
+"""What every engine is: requests in, completions out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from budgetrl.core.records import Completion
+from budgetrl.core.records import Completion, Request
+from budgetrl.policy.codec import TextCodec
+from budgetrl.settings.rollout.base import Capabilities, RolloutSettings
 
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn."""
-
-    max_new_tokens: int
-    temperature: float = 1.0
-    """0 is greedy."""
-    stop_ids: tuple[int, ...] = ()
-    """Tokens that end a completion; the one drawn is kept as its last token."""
+S = TypeVar("S", bound=RolloutSettings)
 
 
-class RolloutEngine(Protocol):
-    """Writes completions with the policy it was built on."""
+class Engine(ABC, Generic[S]):
+    """Generates completions. Its life: `open`, then `generate` and `sync` as often as needed, then `close`.
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[list[Completion]]:
-        """One list of completions per prompt, one completion per seed (`seeds[p]` are prompt p's).
+    As a context manager it is closed at the end:
+
+        with make_engine(config.rollout) as engine:
+            engine.open(codec, model)
+            completions = engine.generate(requests)
+    """
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+        self.version = 0
+        """The version of the weights that it generates with: how many optimizer steps they have taken."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return self.settings.capabilities
+
+    @abstractmethod
+    def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
+        """Get ready to generate.
+
+        `codec` is the tokenizer of the model that is asked. `model` are its weights, which a local engine
+        needs; any other engine finds them by itself. ValueError for a model that the engine cannot run.
+        """
+
+    @abstractmethod
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """The completions, in the order of the requests.
 
         The uniform that draws token t of a completion depends on its seed and on t alone, so the
         same seeds give the same completions whatever the batch split, up to floating-point ties.
         Log-probabilities are of the drawn token under the distribution it was drawn from
         (temperature applied; at temperature 0: under the untempered distribution).
         """
-        ...
+
+    @abstractmethod
+    def sync(self, version: int) -> None:
+        """Take over the weights in training, which have taken `version` optimizer steps.
+
+        Call it on every rank after each update. RuntimeError if the engine does not follow training.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the engine holds. It can be opened again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def make_engine(settings: S) -> Engine[S]:
+    """The engine that the `rollout` group names; not opened yet."""
+    module, _, name = settings.engine.rpartition(".")
+    return getattr(import_module(module), name)(settings)

@@ -6,17 +6,21 @@ cache is written in place, and nothing but the count of running rows crosses fro
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from budgetrl.core.records import Completion
+from budgetrl.policy.codec import TextCodec
 from budgetrl.rollout.cache import Cache
 from budgetrl.rollout.decoder import Decoder, require_support
 from budgetrl.rollout.draws import draw, uniforms
-from budgetrl.rollout.engine import Sampling
-from budgetrl.rollout.requests import Request, Tape, batches, check_sampling, grouped, stop_table
+from budgetrl.rollout.local_engine import Batch, LocalEngine
+from budgetrl.rollout.tape import Tape, stop_table
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 PREFILL_TOKENS = 8192
 """Prompt tokens read at once: enough to keep any device busy, few enough for the memory of a large MLP."""
@@ -28,34 +32,35 @@ Prompt = tuple[tuple[int, ...], int]
 """A distinct prompt of a batch and how many of its rows have it."""
 
 
-class NativeEngine:
-    """Completions of a Llama-family model, on whatever device its weights are.
+class NativeEngine(LocalEngine):
+    """Completions of a Llama-family model.
 
-    Only parameters are read, so training mode, dropout and hooks play no part. Under ZeRO stage 3 the
-    caller gathers the parameters around `generate`. Raises ValueError for an unsupported model.
+    Only parameters are read, so training mode, dropout and hooks play no part.
     """
 
-    def __init__(self, model: nn.Module, batch_size: int) -> None:
-        require_support(model)
-        self._model: Any = model
-        self._batch_size = batch_size
+    def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
+        """See `Engine.open`. ValueError for a model that is not of the Llama family."""
+        if model is not None:
+            require_support(model)
+        return super().open(codec, model)
 
-    @torch.inference_mode()
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[list[Completion]]:
-        """See `RolloutEngine.generate`. Raises ValueError for empty prompts and impossible settings."""
-        check_sampling(sampling, self._model.config.vocab_size)
-        work = batches(prompts, seeds, self._batch_size)
-        longest = max(map(len, prompts), default=0)
-        decoder = Decoder(self._model, longest + sampling.max_new_tokens)
-        done = [pair for batch in work for pair in zip(batch, _write(decoder, batch, sampling), strict=True)]
-        return grouped(done, seeds)
+    def _generate_batches(self, batches: Sequence[Batch]) -> Iterator[list[Completion]]:
+        longest = 0
+        for batch in batches:
+            prompt = max(len(request.prompt_ids) for request in batch)
+            longest = max(longest, prompt + batch[0].sampling.max_new_tokens)
+        decoder = Decoder(self._model, longest)
+        for batch in batches:
+            yield _generate(decoder, batch, self.version)
 
 
-def _write(decoder: Decoder, batch: Sequence[Request], sampling: Sampling) -> list[Completion]:
-    """The completions of one batch, in its order."""
-    device, last = decoder.layout.device, sampling.max_new_tokens
+def _generate(decoder: Decoder, batch: Batch, version: int) -> list[Completion]:
+    """The completions of one batch, in its order.
+
+    `rows` are the batch rows that are still decoded: the cache, `ids`, `logits` and `running` have one entry for each.
+    """
+    device, sampling = decoder.layout.device, batch[0].sampling
+    last = sampling.max_new_tokens
     cache, logits = _read_prompts(decoder, batch, last)
     stops = stop_table(sampling.stop_ids, logits.shape[1], device)
     seeds = torch.tensor([request.seed for request in batch]).to(device)
@@ -66,7 +71,7 @@ def _write(decoder: Decoder, batch: Sequence[Request], sampling: Sampling) -> li
     patience = _patience(device)
     for step in range(last):
         ids, logprobs = draw(logits, noise[step].index_select(0, rows), sampling.temperature)
-        tape.write(rows, ids, logprobs)
+        tape.record(rows, ids, logprobs)
         running &= ~stops.index_select(0, ids)
         if step % patience == 0:
             count = int(running.sum())
@@ -78,7 +83,7 @@ def _write(decoder: Decoder, batch: Sequence[Request], sampling: Sampling) -> li
                 cache.pack(order)
         if step + 1 < last:
             logits = decoder.step(ids, cache)
-    return tape.completions(stops)
+    return tape.completions(stops, version)
 
 
 def _patience(device: torch.device) -> int:
@@ -94,22 +99,30 @@ def _survivors(running: Tensor, count: int) -> Tensor:
     return order
 
 
-def _read_prompts(decoder: Decoder, batch: Sequence[Request], limit: int) -> tuple[Cache, Tensor]:
+def _read_prompts(decoder: Decoder, batch: Batch, limit: int) -> tuple[Cache, Tensor]:
     """A cache with every row's prompt in it, and the logits [B, V] of the first new token.
 
     Each distinct prompt is computed once. `limit` is the most tokens a row will be given.
     """
-    cache = Cache(decoder.layout, [len(request.prompt) for request in batch], limit)
-    prompts: list[Prompt] = [(p, len(list(rows))) for p, rows in groupby(r.prompt for r in batch)]
-    logits, first = [], 0
-    for chunk in _chunks(prompts):
+    cache = Cache(decoder.layout, [len(request.prompt_ids) for request in batch], limit)
+    logits: list[Tensor] = []
+    first = 0
+    for chunk in _chunks(_distinct_prompts(batch)):
         ids, lengths = _right_padded([prompt for prompt, _ in chunk], decoder.layout.device)
         samples = torch.tensor([count for _, count in chunk]).to(ids.device)
-        owners = torch.repeat_interleave(samples)
+        owners = torch.repeat_interleave(samples)  # the prompt of each row
         source = cache.source(first, owners, lengths, ids.shape[1])
         logits.append(decoder.prefill(ids, lengths, cache, source)[owners])
         first += len(owners)
     return cache, torch.cat(logits)
+
+
+def _distinct_prompts(batch: Batch) -> list[Prompt]:
+    """The prompts in the order of the batch, in which equal ones are neighbors."""
+    prompts: list[Prompt] = []
+    for prompt, rows in groupby(batch, key=lambda request: request.prompt_ids):
+        prompts.append((prompt, len(list(rows))))
+    return prompts
 
 
 def _chunks(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
@@ -123,6 +136,8 @@ def _chunks(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
 
 def _right_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids [n, longest], zero after a prompt's end, and the lengths [n]."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([list(prompt) + [0] * (width - len(prompt)) for prompt in prompts])
-    return ids.to(device), torch.tensor([len(prompt) for prompt in prompts]).to(device)
+    lengths = [len(prompt) for prompt in prompts]
+    ids = torch.zeros(len(prompts), max(lengths), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+    return ids.to(device), torch.tensor(lengths).to(device)

@@ -17,64 +17,93 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from budgetrl.core.errors import RequestError
-from budgetrl.core.records import Completion
+from budgetrl.core.records import Completion, FinishReason, Request
 from budgetrl.policy.codec import TextCodec
 from budgetrl.rollout.completions_client import CompletionsClient
-from budgetrl.rollout.engine import Sampling
-from budgetrl.settings.rollout import OpenAISettings
+from budgetrl.rollout.engine import Engine
+from budgetrl.settings.rollout.openai import OpenAISettings
+
+if TYPE_CHECKING:  # takes seconds to import
+    from transformers import PreTrainedModel
 
 LARGEST_SEED = 2**31
 """Servers hand seeds to generators of 32 bits."""
 
 
-class OpenAIEngine:
-    """Completions of `model`, as the server calls it, asked in the words of `codec`."""
+class OpenAIEngine(Engine[OpenAISettings]):
+    """Asks a server for completions, for prompts and stop tokens of our codec."""
 
-    def __init__(self, spec: OpenAISettings, model: str, codec: TextCodec) -> None:
-        self._spec, self._model, self._codec = spec, model, codec
-        self._server = CompletionsClient(spec)
+    def __init__(self, settings: OpenAISettings) -> None:
+        super().__init__(settings)
+        self._opened: tuple[TextCodec, CompletionsClient] | None = None
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[list[Completion]]:
-        """See `RolloutEngine.generate`, and above for what differs.
+    def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
+        """See `Engine.open`. Raises RequestError if the variable that should hold the server's key is not set."""
+        self._opened = codec, CompletionsClient(self.settings)
+        return self
+
+    def sync(self, version: int) -> None:
+        """See `Engine.sync`. A server has the model that it was started with, whatever is trained here."""
+        raise RuntimeError(f"the server at {self.settings.url} does not follow training")
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        if self._opened:
+            self._opened[1].close()
+        self._opened = None
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """See `Engine.generate`, and above for what differs.
 
         Raises RequestError if the server refuses a request, or would read a prompt other than it is; Unavailable
         if it stays away.
         """
-        sent = [list(prompt) if self._spec.prompts == "ids" else self._text(prompt) for prompt in prompts]
-        bodies = [self._body(p, seed, sampling) for p, row in zip(sent, seeds, strict=True) for seed in row]
-        done = iter(self._ask(bodies))
-        return [[next(done) for _ in row] for row in seeds]
+        prompts: dict[tuple[int, ...], str | list[int]] = {}
+        for request in requests:
+            if request.prompt_ids not in prompts:
+                prompts[request.prompt_ids] = self._prompt(request.prompt_ids)
+        bodies = [self._body(request, prompts[request.prompt_ids]) for request in requests]
+        return [self._completion(answer) for answer in self._ask(bodies)]
 
-    def _ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[Completion]:
-        """Completions in the order of the requests. The first failure ends all that have not been sent."""
+    @property
+    def _codec(self) -> TextCodec:
+        return self._ready()[0]
+
+    def _ready(self) -> tuple[TextCodec, CompletionsClient]:
+        if self._opened is None:
+            raise RuntimeError("the engine has no codec: call open first")
+        return self._opened
+
+    def _ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The server's answers in the order of the requests. The first failure ends all that have not been sent."""
+        _, client = self._ready()
         given_up = threading.Event()
-        pool = ThreadPoolExecutor(self._spec.concurrency)
-        waiting = [pool.submit(self._server.post, body, given_up) for body in bodies]
+        pool = ThreadPoolExecutor(self.settings.concurrency)
+        waiting = [pool.submit(client.post, body, given_up) for body in bodies]
         try:
             wait(waiting, return_when=FIRST_EXCEPTION)
             failed = [future for future in waiting if future.done() and future.exception()]
-            return [self._read(future.result()) for future in failed or waiting]
+            return [future.result() for future in failed or waiting]
         finally:
             given_up.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _body(self, prompt: str | list[int], seed: int, sampling: Sampling) -> dict[str, Any]:
-        """One request. Settings that a server may have of its own, from the model's folder, are switched off."""
+    def _body(self, request: Request, prompt: str | list[int]) -> dict[str, Any]:
+        """What is sent. Settings that a server may have of its own, from the model's folder, are switched off."""
+        sampling = request.sampling
         body: dict[str, Any] = {
-            "model": self._model,
+            "model": self.settings.model or self._codec.tokenizer.name_or_path,
             "prompt": prompt,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": 1.0,
-            "seed": seed % LARGEST_SEED,
+            "seed": request.seed % LARGEST_SEED,
         }
-        if self._spec.prompts == "text":
-            return body
+        if self.settings.prompts == "text":
+            return body  # some servers refuse what they do not know
         return body | {
             "top_k": -1,
             "min_p": 0.0,
@@ -84,25 +113,29 @@ class OpenAIEngine:
             "return_token_ids": True,
         }
 
-    def _text(self, prompt: Sequence[int]) -> str:
-        """The text that a server reads as this prompt, with whatever its tokenizer puts before a text."""
-        tokenizer, whole = self._codec.tokenizer, self._codec.decode(prompt)
+    def _prompt(self, ids: Sequence[int]) -> str | list[int]:
+        """Token ids, or the text that a server reads as these tokens: its tokenizer may put a begin token before it."""
+        if self.settings.prompts == "ids":
+            return list(ids)
+        tokenizer, whole = self._codec.tokenizer, self._codec.decode(ids)
         for text in (whole, whole.removeprefix(str(tokenizer.bos_token))):
-            if tokenizer.encode(text) == list(prompt):
+            if tokenizer.encode(text) == list(ids):
                 return text
         raise RequestError(
-            f"rollout.prompts: as text, a server would read other tokens than {whole[:60]!r}... has; "
-            "set rollout.prompts=ids, with a server that takes them"
+            f"rollout.prompts: a server would encode the text of the prompt {whole[:60]!r}... as other tokens; "
+            "set rollout.prompts=ids, with a server that takes token ids"
         )
 
-    def _read(self, answer: Mapping[str, Any]) -> Completion:
+    def _completion(self, answer: Mapping[str, Any]) -> Completion:
         try:
             choice = answer["choices"][0]
-            finished, text = choice["finish_reason"] == "stop", choice["text"]
+            text = choice["text"]
+            reason: FinishReason = "stop" if choice["finish_reason"] == "stop" else "length"
         except (KeyError, IndexError, TypeError):
-            raise RequestError(f"rollout.url: {self._spec.url} gives no completions but {str(answer)[:200]}") from None
+            url, shown = self.settings.url, str(answer)[:200]
+            raise RequestError(f"rollout.url: the answer of {url} holds no completion: {shown}") from None
         ids = choice.get("token_ids") or self._codec.tokenizer.encode(text, add_special_tokens=False)
         ended = bool(ids) and ids[-1] in self._codec.stop_ids
-        if finished and not ended:
+        if reason == "stop" and not ended:
             ids = [*ids, self._codec.stop_ids[0]]
-        return Completion(tuple(ids), (math.nan,) * len(ids), finished)
+        return Completion(tuple(ids), (math.nan,) * len(ids), reason)

@@ -7,11 +7,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.jsonl import NotAnObjectError, numbered_lines, parse_object, place
+from budgetrl.core.messages import Message
 
 Row = Mapping[str, Any]
 """One line of a JSONL file, by column."""
@@ -171,17 +173,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file. A torn last line, left by a crash, is not a row.
 
     Raises:
-        RequestError: naming file and line, where any other line is not JSON.
+        RequestError: naming file and line, where any other line is not a JSON object.
     """
-    *lines, last = path.read_text().split("\n")  # not splitlines: JSON text may hold other line separators
-    rows = []
-    for number, line in enumerate(lines, start=1):
+    rows: list[dict[str, Any]] = []
+    for number, line in numbered_lines(path):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise RequestError(f"{path}, line {number}: not JSON ({error.msg})") from None
-    with suppress(json.JSONDecodeError):
-        rows += [json.loads(last)] if last else []
+            rows.append(parse_object(line))
+        except NotAnObjectError as error:
+            if not line.endswith(b"\n"):
+                break
+            raise RequestError(Message(place(path, number), str(error))) from None
     return rows
 
 

@@ -14,7 +14,8 @@ from omegaconf import MISSING, OmegaConf
 from budgetrl.core.checks import nearest
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
-from budgetrl.data.problems import DatasetSettings
+from budgetrl.data.sources.base import DatasetSettings
+from budgetrl.data.sources.registry import source_class
 from budgetrl.rewards.registry import reward_class
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.identity import flatten, identity
@@ -22,7 +23,8 @@ from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.launch import LaunchSettings
 from budgetrl.settings.model import ModelSettings
-from budgetrl.settings.rollout import AnyRollout, rollout_class
+from budgetrl.settings.rollout.base import RolloutSettings
+from budgetrl.settings.rollout.registry import rollout_class
 from budgetrl.settings.stages.base import StageSettings, missing_files
 from budgetrl.settings.stages.registry import stage_class
 from budgetrl.settings.strict import ConfigError, build, to_plain
@@ -52,7 +54,7 @@ class Config:
     dataset: DatasetSettings
     reward: Reward
     algorithm: Algorithm
-    rollout: AnyRollout
+    rollout: RolloutSettings
     zero: ZeroSettings
     launch: LaunchSettings
     tracking: TrackingSettings
@@ -89,11 +91,10 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
             raise ConfigError(f"{key}: a value must be given")
     top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
     parts = {key: build(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
-    chosen = {key: build(_chosen(key, mapping, find), mapping.get(key, {}), key) for key, find in _CHOSEN.items()}
-    sets = {
-        str(name): build(DatasetSettings, node, f"eval_datasets.{name}")
-        for name, node in mapping.get("eval_datasets", {}).items()
-    }
+    chosen = {key: _build_chosen(key, mapping.get(key, {}), key) for key in _CHOSEN}
+    sets: dict[str, DatasetSettings] = {}
+    for name, node in mapping.get("eval_datasets", {}).items():
+        sets[str(name)] = _build_chosen("dataset", node, f"eval_datasets.{name}")
     return Config(seed=top.seed, mode=top.mode, eval_datasets=sets, **parts, **chosen)
 
 
@@ -120,7 +121,7 @@ def to_yaml(config: Config) -> str:
 def errors(config: Config) -> list[Message]:
     """What cannot work in this combination of parts."""
     missing = missing_files(config.stage.reads(config), config)
-    return [*_metric_errors(config), *_server_errors(config), *missing, *config.stage.errors(config)]
+    return [*_metric_errors(config), *_engine_errors(config), *missing, *config.stage.errors(config)]
 
 
 def _metric_errors(config: Config) -> list[Message]:
@@ -138,12 +139,13 @@ def _metric_errors(config: Config) -> list[Message]:
     return found
 
 
-def _server_errors(config: Config) -> list[Message]:
-    """A server has the model that it was started with, never the weights in training here."""
+def _engine_errors(config: Config) -> list[Message]:
+    """What the stage asks of the engine that the engine cannot do."""
     work = config.stage.workload(config)
-    if not config.rollout.is_remote or not work.generates_with_trained_weights:
+    if config.rollout.capabilities.follows_training or not work.generates_with_trained_weights:
         return []
-    text = f"stage={config.stage.name} generates with the weights being trained, which no server has"
+    stage, engine = config.stage.name, config.rollout.name
+    text = f"stage={stage} generates with the weights being trained, which rollout={engine} cannot"
     return [Message("rollout", text, "use rollout=native or rollout=transformers")]
 
 
@@ -175,7 +177,6 @@ class _Top:
 
 _PARTS: dict[str, type] = {
     "model": ModelSettings,
-    "dataset": DatasetSettings,
     "algorithm": Algorithm,
     "zero": ZeroSettings,
     "launch": LaunchSettings,
@@ -183,24 +184,30 @@ _PARTS: dict[str, type] = {
     "run": RunSettings,
 }
 _CHOSEN: dict[str, Callable[[str], type]] = {
+    "dataset": source_class,
     "rollout": rollout_class,
     "reward": reward_class,
     "stage": stage_class,
 }
-"""Groups whose `name` says which class they are; the one that takes seconds to import comes last."""
+"""Groups one of whose keys says which class they are."""
 
-_USUAL = {"rollout": "native"}
-"""The name in a group that gives none."""
+_CLASS_KEY = {"dataset": "source"}
+"""That key, where it is not `name`."""
+
+_USUAL = {"dataset": "mini", "rollout": "native"}
+"""Its value in a group that gives none."""
 
 
-def _chosen(key: str, mapping: Mapping[str, Any], find: Callable[[str], type]) -> type:
-    node = mapping.get(key, {})
+def _build_chosen(group: str, node: Any, at: str) -> Any:
+    """The settings at the key `at`, of the class that they name themselves."""
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{key}: must be a group of keys, got {node!r}")
-    name = node.get("name", _USUAL.get(key))
+        raise ConfigError(f"{at}: must be a group of keys, got {node!r}")
+    key = _CLASS_KEY.get(group, "name")
+    name = node.get(key, _USUAL.get(group))
     if not isinstance(name, str):
-        raise ConfigError(f"{key}.name: must be given, as the name of a {key}")
+        raise ConfigError(f"{at}.{key}: must be given, as the name of a {group}")
     try:
-        return find(name)
+        part = _CHOSEN[group](name)
     except SettingError as error:
-        raise ConfigError(error.message.below(key)) from None
+        raise ConfigError(error.message.below(at)) from None
+    return build(part, node, at)

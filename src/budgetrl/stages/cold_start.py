@@ -15,20 +15,14 @@ from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import Policy, load_policy
-from budgetrl.rollout.collect import Sample
-from budgetrl.rollout.generation import (
-    asked_budgets,
-    collect_on_all_ranks,
-    collector_for,
-    seeds_for,
-    server_collector,
-    work_through,
-)
+from budgetrl.rollout.collect import Sample, collect_on_all_ranks
+from budgetrl.rollout.factory import open_collector
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row
 from budgetrl.runs.health import FORMAT
+from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
-from budgetrl.settings.rollout import OpenAISettings
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.training.batching import plan_micro_batches
 from budgetrl.training.supervised import Example, Fit, fit
@@ -53,20 +47,19 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
 
 def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config, ctx: Context) -> list[Row]:
     """The model's own completions of the training problems, a row each in samples.jsonl."""
-    plain = config.model.response_format(PLAIN)
-    if isinstance(server := config.rollout, OpenAISettings):
-        collector = server_collector(server, plain, stage, verifier, config)
-    else:
-        collector = collector_for(policy, plain, stage, verifier, config)
     problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
     taught, samples = stage.taught(config), stage.samples_per_problem(config)
 
-    def work(share: Sequence[Problem]) -> list[list[Row]]:
-        groups = collector.collect(share, seeds_for(config, stage.name, share, samples))
-        return [_rows(group, taught, policy.codec) for group in groups]
+    path, at_once = ctx.folder.path / "samples.jsonl", config.rollout.completions_at_once
+    # The policy is the configuration's model still, so an engine that has no access to it asks that instead.
+    source = policy if config.rollout.capabilities.follows_training else None
+    with open_collector(config.model.response_format(PLAIN), stage, verifier, config, ctx, source) as collector:
 
-    path = ctx.folder.path / "samples.jsonl"
-    return work_through(problems, work, path, samples, "sampling the initial model", config, ctx)
+        def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
+            groups = collector.collect(share, sampling_seeds(config, stage.name, share, samples))
+            return [_rows(group, taught, policy.codec) for group in groups]
+
+        return work_through(problems, make_rows, path, samples, at_once, "sampling the initial model", ctx)
 
 
 def _batches(stage: ColdStart, examples: Sequence[Example], seed: int) -> tuple[int, partial]:
@@ -83,12 +76,12 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
     taught = stage.taught(config)
     policy = load_policy(config.model, taught, ctx.world.device)
     problems = problems_of(config.dataset, "eval", stage.check_problems, verifier, ctx)
-    collector = collector_for(policy, taught, stage, verifier, config)
-    asked, seeds = asked_budgets(config, taught, "check", problems), seeds_for(config, "check", problems, 1)
-    groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-    metrics = summarize([[sample.outcome for sample in group] for group in groups])
+    asked, seeds = asked_budgets(config, taught, "check", problems), sampling_seeds(config, "check", problems, 1)
+    with open_collector(taught, stage, verifier, config, ctx, policy) as collector:
+        groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
+    metrics = summarize([[sample.outcome for sample in group] for group in groups]).whole().flat()
     ctx.say(_format_kept(metrics["format"], taught))
-    return {key: value for key, value in metrics.items() if not key.startswith("level_")}
+    return metrics
 
 
 def _format_kept(share: float, taught: ResponseFormat) -> str:

@@ -12,9 +12,11 @@ from budgetrl.grading.verifier import open_verifier
 from budgetrl.report.against import Earlier
 from budgetrl.report.evaluation import finish
 from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.generation import asked_budgets, load_collector, seeds_for, work_through
+from budgetrl.rollout.factory import open_collector
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row
+from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.base import evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -27,8 +29,7 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     """Measure the model on every data set; returns its numbers, and what changed if there is an earlier evaluation."""
     fmt = stage.asks(config)
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
-    with open_verifier(ctx) as verifier:
-        collector = load_collector(fmt, stage, verifier, config, ctx)
+    with open_verifier(ctx) as verifier, open_collector(fmt, stage, verifier, config, ctx) as collector:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
     result = finish(stage, rows, hashes, earlier, list(evaluated_sets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
@@ -68,14 +69,15 @@ def _generate(
 ) -> list[Row]:
     """A row per completion; kept in a file of its own until all of the evaluation is there."""
 
-    def work(share: Sequence[Problem]) -> list[list[Row]]:
+    def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
         given = _given(budget, share, collector, config)
-        groups = collector.collect(share, seeds_for(config, "evaluate", share, stage.samples), given)
+        groups = collector.collect(share, sampling_seeds(config, "evaluate", share, stage.samples), given)
         return [[{"dataset": name, "prefilled": budget, **sample.row} for sample in group] for group in groups]
 
     pass_name = "own budgets" if budget is None else f"budget {budget}"
     path = ctx.folder.path / PARTIAL / f"{name}, {pass_name}.jsonl"
-    return work_through(problems, work, path, stage.samples, f"{name}, {pass_name}", config, ctx)
+    at_once = config.rollout.completions_at_once
+    return work_through(problems, make_rows, path, stage.samples, at_once, f"{name}, {pass_name}", ctx)
 
 
 def _given(

@@ -7,9 +7,10 @@ from typing import Any
 from budgetrl.core.errors import RequestError
 from budgetrl.data.samples import as_lm_eval
 from budgetrl.report.comparison import short_names
-from budgetrl.report.reading import EVALUATIONS, Run, read_run, read_stage
+from budgetrl.report.reading import PIPELINE, Run, read_run, read_stage
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import write_lines
+from budgetrl.runs.parts import EVALUATIONS
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.export import Export
 
@@ -18,7 +19,7 @@ def run(stage: Export, config: Config, ctx: Context) -> dict[str, float]:
     """A folder for each model that was evaluated, with a file for each pass over a data set; returns how many runs."""
     folders, out = stage.folders(), ctx.folder.path
     for name, folder in short_names(folders).items():
-        parts = EVALUATIONS if read_stage(folder) == "pipeline" else (".",)
+        parts = EVALUATIONS if read_stage(folder) == PIPELINE else (".",)
         for part in parts:
             _write_passes(read_run(folder / part), out / name / part)
     ctx.say(f"samples: {out}")

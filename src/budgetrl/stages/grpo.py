@@ -14,7 +14,7 @@ from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
 from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.generation import collector_for
+from budgetrl.rollout.factory import open_collector
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, Row
 from budgetrl.settings.config import Config
@@ -44,11 +44,11 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
         pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
         held_out = problems_of(config.dataset, "eval", stage.eval_problems, verifier, ctx)
         say_overlap(pool, held_out, ctx)
-        collector = collector_for(policy, fmt, stage, verifier, config)
-        ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
-        if config.reward.needs_b_max:
-            collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
-        return _train(stage, policy, Writer(pool, collector, stage, config, ctx), held_out, config, ctx)
+        with open_collector(fmt, stage, verifier, config, ctx, policy) as collector:
+            ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
+            if config.reward.needs_b_max:
+                collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
+            return _train(stage, policy, Writer(pool, collector, stage, config, ctx), held_out, config, ctx)
 
 
 def _train(
@@ -64,6 +64,7 @@ def _train(
     loop = Loop(ctx, engine, saved, stage.steps, stage.save_every, standing)
     examine = Examiner(held_out, collector, policy, loop, reward, standing, config)
     updates, done = algorithm.optimizer_steps_per_rollout, loop.resume()
+    collector.engine.sync(done)
     with ctx.progress.track(stage.steps, "grpo", done) as bar:
         for first in range(done, stage.steps, updates):
             watch, progress = Stopwatch(), _progress(first, stage)
@@ -76,6 +77,7 @@ def _train(
             for step, span in enumerate(rollout.minibatches(updates)[: stage.steps - first], start=first + 1):
                 # -> micro-batches -> log-probabilities [tokens] -> loss -> optimizer step -> metrics
                 metrics = take_step(rollout.experience[span], _update(step - 1, stage, config), old and old[span])
+                collector.engine.sync(step)
                 metrics |= rollout.metrics | written.effort | watch.lap("update", rollout.tokens)
                 if stage.is_due(step, stage.eval_every):
                     metrics |= examine()

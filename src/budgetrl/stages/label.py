@@ -10,9 +10,11 @@ from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.generation import asked_budgets, load_collector, seeds_for, work_through
+from budgetrl.rollout.factory import open_collector
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, read_rows
+from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.label import LABELS, Label
 
@@ -22,19 +24,21 @@ def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
     fmt = stage.asks(config)
     with open_verifier(ctx) as verifier:
         problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
-        rows = label(stage, problems, load_collector(fmt, stage, verifier, config, ctx), config, ctx)
+        with open_collector(fmt, stage, verifier, config, ctx) as collector:
+            rows = label(stage, problems, collector, config, ctx)
     return label_metrics(rows)
 
 
 def label(stage: Label, problems: Sequence[Problem], collector: Collector, config: Config, ctx: Context) -> list[Row]:
     """A row for each problem, in the run's labels file."""
 
-    def work(share: Sequence[Problem]) -> list[list[Row]]:
+    def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
         budgets = asked_budgets(config, collector.fmt, "label", share)
-        groups = collector.collect(share, seeds_for(config, "label", share, stage.samples), budgets)
+        groups = collector.collect(share, sampling_seeds(config, "label", share, stage.samples), budgets)
         return [[_row(group, collector)] for group in groups]
 
-    return work_through(problems, work, ctx.folder.path / LABELS, 1, "labeling", config, ctx)
+    at_once = config.rollout.completions_at_once
+    return work_through(problems, make_rows, ctx.folder.path / LABELS, 1, at_once, "labeling", ctx)
 
 
 def _row(group: Sequence[Sample], collector: Collector) -> Row:

@@ -7,22 +7,23 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from budgetrl.data.problems import load_problems
 from budgetrl.data.usable import problems_of
 from budgetrl.grading.provenance import grader_hash
 from budgetrl.grading.rows import free_rows
 from budgetrl.grading.verifier import open_verifier
+from budgetrl.metrics.results import Results
 from budgetrl.report.against import changes
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, RunFolder, read_rows
+from budgetrl.runs.parts import COLD_START, EVALUATIONS, GRPO, INITIAL, LABEL, TRAINED
 from budgetrl.runs.shared import shared_part
 from budgetrl.settings.config import Config, to_yaml
 from budgetrl.settings.stages.base import StageSettings
 from budgetrl.settings.stages.label import LABELS
-from budgetrl.settings.stages.pipeline import EVALUATIONS, Pipeline
+from budgetrl.settings.stages.pipeline import Pipeline
 from budgetrl.training.checkpoints import LAST
 
-COMMON = ("cold_start", "label", "initial")
+COMMON = (COLD_START, LABEL, INITIAL)
 """Parts that depend on neither the reward's numbers nor the algorithm, so that runs can share them."""
 
 
@@ -35,9 +36,11 @@ def run(stage: Pipeline, config: Config, ctx: Context) -> dict[str, float]:
         with _folder_of(name, part_config, stage, ctx) as inner:
             results[name] = _run_part(name, part_config, inner)
     _keep_hashes(ctx)
-    named = {f"{name}/{key}": value for name in EVALUATIONS for key, value in results[name].items()}
+    numbers = Results()
+    for name in EVALUATIONS:
+        numbers |= Results.parse(results[name]).placed(evaluation=name)
     rows = {name: free_rows(read_rows(ctx.folder.part(name).completions)) for name in EVALUATIONS}
-    return named | changes(rows["initial"], rows["trained"])
+    return (numbers | changes(rows[INITIAL], rows[TRAINED])).flat()
 
 
 def _load_all_problems(stage: Pipeline, config: Config, ctx: Context) -> None:
@@ -53,13 +56,13 @@ def _load_all_problems(stage: Pipeline, config: Config, ctx: Context) -> None:
 def _config_of(name: str, part: StageSettings, stage: Pipeline, config: Config, folder: RunFolder) -> Config:
     """The configuration of a part as a run of its own: with the model and the labels that the parts before it made."""
     parts = stage.parts(config)
-    if name == "grpo":
-        if "label" in parts:
-            part = replace(stage.grpo, labels=str(folder.part("label").path / LABELS))
-        if "cold_start" in parts:
-            config = config.with_model(folder.part("cold_start").checkpoints / LAST)
-    if name == "trained":
-        config = config.with_model(folder.part("grpo").checkpoints / LAST)
+    if name == GRPO:
+        if LABEL in parts:
+            part = replace(stage.grpo, labels=str(folder.part(LABEL).path / LABELS))
+        if COLD_START in parts:
+            config = config.with_model(folder.part(COLD_START).checkpoints / LAST)
+    if name == TRAINED:
+        config = config.with_model(folder.part(GRPO).checkpoints / LAST)
     return config.inner_run(part, folder.part(name).path)
 
 
@@ -67,8 +70,8 @@ def _folder_of(name: str, config: Config, stage: Pipeline, ctx: Context) -> Abst
     """Where a part is run: in its own folder, or in one that several runs share."""
     if stage.shared is None or name not in COMMON:
         return nullcontext(ctx.child(name))
-    held_out = [load_problems(dataset, "eval") for dataset in (config.dataset, *config.eval_datasets.values())]
-    problems = [load_problems(config.dataset, "train"), *held_out]
+    held_out = [dataset.load("eval") for dataset in (config.dataset, *config.eval_datasets.values())]
+    problems = [config.dataset.load("train"), *held_out]
     how = (config.rollout, config.zero, config.reward.repetition_ngram, grader_hash())
     content = (config.stage, config.seed, config.model, problems, how)
     return shared_part(Path(stage.shared), name, content, ctx)

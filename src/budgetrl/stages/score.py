@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from budgetrl.core.records import Problem
-from budgetrl.data.responses import Line, is_reward, read_lines, shown
+from budgetrl.data.responses import Line, read_lines, shown
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import Reading, Response, grade
 from budgetrl.grading.repetition import repetition
@@ -21,6 +21,7 @@ from budgetrl.grading.rows import (
     verification_rates,
 )
 from budgetrl.grading.verifier import Verifier, open_verifier
+from budgetrl.metrics.keys import REWARD, is_reward, reward_part
 from budgetrl.metrics.summary import summarize
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.context import Context
@@ -66,9 +67,9 @@ def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[R
     rewarded = list(rows)
     for places in groups.values():
         group = [outcome_of_row(rows[place]) for place in places]
-        columns = {"reward": reward(group, progress)}
+        columns = {REWARD: reward(group, progress)}
         for name, values in reward.parts(group, progress).items():
-            columns[f"reward/{name}"] = values
+            columns[reward_part(name)] = values
         for n, place in enumerate(places):
             rewarded[place] = {**rows[place], **{key: values[n] for key, values in columns.items()}}
     return rewarded
@@ -81,7 +82,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     verdicts = [verdict_of_row(row) for row in rows if "completion" in row]
     verification = verification_rates(verdicts) if verdicts else {}
     counts = {"rows": float(len(rows)), "groups": float(len(groups))}
-    return {**rewards, **summarize(groups), **verification, **counts}
+    return {**rewards, **summarize(groups).flat(), **verification, **counts}
 
 
 # Completions

@@ -7,12 +7,14 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
+from budgetrl.metrics.keys import EXAMINED, REWARD
+from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.rewards.reward import Controller, Reward
-from budgetrl.rollout.collect import Collector
-from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks, seeds_for
+from budgetrl.rollout.collect import Collector, collect_on_all_ranks
+from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
 from budgetrl.settings.config import Config
 from budgetrl.training.loop import Loop
 
@@ -59,17 +61,18 @@ class Examiner:
         if its reward is the highest yet."""
         outcomes = self._outcomes()
         rewards = [r for group in outcomes for r in self.reward(group, 1.0)]
-        result = summarize(outcomes) | {"reward": fmean(rewards)}
+        reward = fmean(rewards)
+        result = summarize(outcomes) | Results.plain({REWARD: reward})
         name, standing = self.config.dataset.name, self.standing
         standing.controller.validate(outcomes)
-        standing.result = {f"{name}/{key}": value for key, value in result.items()}
-        if result["reward"] > standing.best:
-            standing.best = result["reward"]
+        standing.result = result.placed(name).flat()
+        if reward > standing.best:
+            standing.best = reward
             self._keep()
-        return {f"eval/{name}/{key}": value for key, value in result.items() if not key.startswith("level_")}
+        return result.whole().placed(name, EXAMINED).flat()
 
     def _outcomes(self) -> list[list[Outcome]]:
-        seeds = seeds_for(self.config, "examine", self.problems, 1)
+        seeds = sampling_seeds(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
         with self.loop.engine.whole_weights():
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.loop.ctx.world)

@@ -7,6 +7,7 @@ from functools import cached_property
 from statistics import fmean
 
 from budgetrl.grading.rows import verification_rates
+from budgetrl.metrics.keys import REWARD, reward_part
 from budgetrl.metrics.summary import batch_metrics
 from budgetrl.rewards.group import right
 from budgetrl.rewards.reward import Controller, Parts
@@ -71,13 +72,13 @@ class Rollout:
         """The rollout's line in metrics.jsonl."""
         samples = [sample for group in self.samples_PG for sample in group]
         parts = {
-            f"reward/{name}": fmean(value for parts in self.parts_P for value in parts[name])
+            reward_part(name): fmean(value for parts in self.parts_P for value in parts[name])
             for name in self.parts_P[0]
         }
         return {
-            "reward": fmean(reward for group in self.rewards_PG for reward in group),
+            REWARD: fmean(reward for group in self.rewards_PG for reward in group),
             **parts,
-            **batch_metrics(sample.outcome for sample in samples),
+            **batch_metrics(sample.outcome for sample in samples).flat(),
             **self.coefficients,
             "groups_equal": equal_share(self.rewards_PG),
             "b_max_finite": fmean(not math.isinf(group[0].outcome.b_max) for group in self.samples_PG),
@@ -89,8 +90,8 @@ class Rollout:
         rows: list[Row] = []
         for group, rewards, parts in zip(self.samples_PG, self.rewards_PG, self.parts_P, strict=True):
             for n, sample in enumerate(group):
-                rewarded = {f"reward/{name}": values[n] for name, values in parts.items()}
-                rows.append({"step": step, **sample.row, "reward": rewards[n], **rewarded})
+                rewarded = {reward_part(name): values[n] for name, values in parts.items()}
+                rows.append({"step": step, **sample.row, REWARD: rewards[n], **rewarded})
         return rows[:limit]
 
 

@@ -10,8 +10,8 @@ from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.rewards.group import right
 from budgetrl.rewards.reward import Reward
-from budgetrl.rollout.collect import Collector, Sample
-from budgetrl.rollout.generation import asked_budgets, collect_on_all_ranks
+from budgetrl.rollout.collect import Collector, Sample, collect_on_all_ranks
+from budgetrl.rollout.seeds import asked_budgets
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.training.advantages import all_equal
@@ -87,7 +87,18 @@ class Writer:
             for place, p in enumerate(problems, start=first)
         ]
         asked = asked_budgets(self.config, self.collector.fmt, f"grpo {step}", problems)
-        return collect_on_all_ranks(self.collector, problems, seeds, asked, self.ctx.world)
+        groups = collect_on_all_ranks(self.collector, problems, seeds, asked, self.ctx.world)
+        _check_version(groups, step)
+        return groups
+
+
+def _check_version(groups: Sequence[Samples], step: int) -> None:
+    """RuntimeError if a completion was not generated with the weights that have taken `step` optimizer steps."""
+    for group in groups:
+        for sample in group:
+            version = sample.completion.version
+            if version != step:
+                raise RuntimeError(f"a completion for step {step} comes from the weights of step {version}: sync first")
 
 
 def informative_groups(

@@ -1,20 +1,16 @@
 """The mini model: a 160 thousand parameter Llama and its word-level tokenizer, made from scratch.
 
-The only place that knows that this tokenizer can write budgets on a grid alone (8 numbers per
-octave, each one token). The `digits` variant writes any budget digit by digit, as real
-tokenizers do.
+The tokenizer can write budgets on a grid alone (8 numbers per octave, each one token), and says so in its
+`tokenizer_config.json` under `budget_grid`. The `digits` variant writes any budget digit by digit, as real
+tokenizers do. torch, transformers and tokenizers are imported where they are used: settings read this module too.
 """
 
 from typing import TYPE_CHECKING
 
-import torch
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
 from budgetrl.data.mini import sums
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 BUDGET_STYLES = ("grid", "digits")
 
@@ -31,8 +27,11 @@ def budget_grid() -> tuple[int, ...]:
     return tuple(step * 2**octave for octave in range(6) for step in range(8, 16))
 
 
-def make_tokenizer(budget_style: str = "grid") -> PreTrainedTokenizerFast:
+def make_tokenizer(budget_style: str = "grid") -> "PreTrainedTokenizerFast":
     """The word-level tokenizer. `budget_style` "grid": a budget is one token; "digits": one per digit."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     if budget_style not in BUDGET_STYLES:
         raise ValueError(f"budget_style: must be one of {', '.join(BUDGET_STYLES)}, got {budget_style!r}")
     grid = budget_style == "grid"
@@ -60,25 +59,13 @@ def make_tokenizer(budget_style: str = "grid") -> PreTrainedTokenizerFast:
     )
 
 
-def writable_budget(tokenizer: PreTrainedTokenizerBase, tokens: int, at_least: bool = False) -> int:
-    """The nearest budget that the tokenizer can write (ties down): the number itself unless it has a grid.
-
-    `at_least`: the nearest one that is not below `tokens`, or the largest there is.
-    """
-    grid = tokenizer.init_kwargs.get("budget_grid")
-    if not grid:
-        return tokens
-    if at_least:
-        return min((n for n in grid if n >= tokens), default=max(grid))
-    return min(grid, key=lambda n: (abs(n - tokens), n))
-
-
 def make_model(vocabulary_size: int, seed: int) -> "LlamaForCausalLM":
     """A randomly initialized mini model, float32.
 
     A Llama with Qwen's biases rather than a Qwen2: transformers forces Qwen's own tokenizer class on that.
     """
-    from transformers import LlamaConfig, LlamaForCausalLM  # takes seconds
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(

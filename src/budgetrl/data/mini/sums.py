@@ -3,7 +3,7 @@
 A problem names k operands (`a 4 b 2 c 6 ?`), its answer is their sum, its level is k. A solution
 plans a number of re-checks, adds up once, then adds up again that many times. Re-checking is
 almost pure redundancy, so a model trained on it overthinks in a way that can be unlearned.
-Text only: how it becomes tokens is `policy.mini`'s business.
+Text only: `model.py` says how it becomes tokens.
 """
 
 from collections.abc import Sequence

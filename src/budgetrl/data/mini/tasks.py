@@ -2,15 +2,10 @@
 
 from collections.abc import Mapping
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from budgetrl.core.records import Problem
-from budgetrl.core.seeds import derive_seed
 from budgetrl.data.mini import gaps, sums
-from budgetrl.data.mini.sums import LEVELS, Sum
-
-if TYPE_CHECKING:
-    from budgetrl.data.spec import DatasetSettings
+from budgetrl.data.mini.sums import Sum
 
 
 class Task(Protocol):
@@ -26,16 +21,3 @@ class Task(Protocol):
 
 TASKS: Mapping[str, Task] = {"mini": sums, "mini_tradeoff": gaps}
 """Names of data sets; the shipped checkpoints have the same names."""
-
-
-def generate(spec: "DatasetSettings", split: str) -> list[Problem]:
-    """The train or the eval problems: seeded, levels in equal shares, the same operands in every task.
-
-    A problem of the smallest levels can stand in both splits: there are only 36 of level 2.
-    """
-    name, task = spec.source, TASKS[spec.source]
-    size = spec.size if split == "train" else spec.eval_size
-    rng = Random(derive_seed("mini", spec.seed, split))
-    levels = spec.levels or LEVELS
-    drawn = [task.draw_problem(rng, levels[i % len(levels)]) for i in range(size)]
-    return [Problem(f"{name}-{split}-{i}", p.text, str(p.answer), p.level, name) for i, p in enumerate(drawn)]

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from budgetrl.report.reading import Estimate
+from budgetrl.metrics.estimates import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.results import Results
 from budgetrl.report.figures.canvas import COLORS, error_line, grid, legend_below, legend_marker, look, styled
 from budgetrl.report.figures.labels import number_points
-from budgetrl.report.reading import Estimate, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,10 +1,13 @@
 """What an evaluation found: levels, budgets kept, lengths controlled, cut-offs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Key, Part, PartKind
+from budgetrl.metrics.results import Results
 from budgetrl.report.figures.canvas import (
     BLACK,
     BLUE,
@@ -19,7 +22,7 @@ from budgetrl.report.figures.canvas import (
     small_multiples,
     styled,
 )
-from budgetrl.report.reading import Estimate, Results, Row
+from budgetrl.runs.folder import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +44,7 @@ def by_level(models: Mapping[str, Results]) -> "Figure | None":
     if not drawn:
         return None
     figure, axes = small_multiples(len(drawn), height=2.9)
-    levels = sorted({level for results in models.values() for level in results.levels()})
+    levels = sorted({level for results in models.values() for level in results.numbers_of(PartKind.LEVEL)})
     for ax, metric in zip(axes, drawn, strict=True):
         _draw_levels(ax, models, metric, levels)
         ax.set_title(titles[metric])
@@ -115,21 +118,26 @@ def against_limit(models: Mapping[str, Results]) -> "Figure | None":
 
 
 def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, drawn_as: Mapping[str, Any]) -> None:
-    for kind, (key, limits_of, style) in _LIMITS.items():
-        limits = [limit for limit in limits_of(results) if results.get(f"{key}_{limit}/accuracy")]
-        accuracies, lengths = (
-            [found for limit in limits if (found := results.get(f"{key}_{limit}/{metric}"))]
-            for metric in ("accuracy", "length")
-        )
-        drawn = {**drawn_as, **style, "label": f"{model} model, {kind}" if model else kind}
+    for kind, (name, style) in _LIMITS.items():
+        limits: list[int] = []
+        lengths: list[float] = []
+        accuracies: list[Estimate] = []
+        for limit in results.numbers_of(kind):
+            part = Part(kind, limit)
+            accuracy, length = results.get(Key("accuracy", part=part)), results.get(Key("length", part=part))
+            if accuracy and length:
+                limits.append(limit)
+                lengths.append(length.value)
+                accuracies.append(accuracy)
+        drawn = {**drawn_as, **style, "label": f"{model} model, {name}" if model else name}
         if limits:
             error_line(axes[0], limits, accuracies, 100, **drawn)
-            error_line(axes[1], [length.value for length in lengths], accuracies, 100, **drawn)
+            error_line(axes[1], lengths, accuracies, 100, **drawn)
 
 
-_LIMITS: dict[str, tuple[str, Callable[[Results], list[int]], dict[str, Any]]] = {
-    "cut off": ("cutoff", Results.cutoffs, {"linestyle": "solid"}),
-    "budget given": ("budget", Results.budgets, {"linestyle": "dashed", "markerfacecolor": "white"}),
+_LIMITS: dict[PartKind, tuple[str, dict[str, Any]]] = {
+    PartKind.CUTOFF: ("cut off", {"linestyle": "solid"}),
+    PartKind.BUDGET: ("budget given", {"linestyle": "dashed", "markerfacecolor": "white"}),
 }
 _AGAINST_LIMIT = {
     "Accuracy against the limit": "cut-off or budget given, tokens",
@@ -164,8 +172,11 @@ def _draw_bands(ax: "Axes", low: float, high: float) -> None:
 
 
 def _over_levels(results: Results, metric: str) -> dict[int, Estimate]:
-    found = {level: results.get(f"level_{level}/{metric}") for level in results.levels()}
-    return {level: estimate for level, estimate in found.items() if estimate is not None}
+    found: dict[int, Estimate] = {}
+    for level in results.numbers_of(PartKind.LEVEL):
+        if (estimate := results.get(Key(metric, part=Part(PartKind.LEVEL, level)))) is not None:
+            found[level] = estimate
+    return found
 
 
 def _lengths_by_level_and_budget(rows: Sequence[Row]) -> dict[Any, dict[int, dict[str, list[int]]]]:

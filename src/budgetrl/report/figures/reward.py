@@ -22,23 +22,23 @@ _VERDICT_LINES: dict[str, Any] = {"right": "solid", "wrong": (0, (4, 2)), "malfo
 
 
 @styled
-def reward_shape(shape: Reward, longest: int) -> "Figure":
+def reward_shape(reward: Reward, longest: int) -> "Figure":
     """Reward against length up to `longest` tokens: a line for each verdict, a color for each moment of training.
 
     Where the rest of the group counts, or a budget, a tag or something remembered, a line above says what it is here.
     Malformed responses are drawn where they earn something else than wrong ones.
     """
     figure, (ax,) = grid(1, 1, width=6.4, height=4.0)
-    scene = _Scene(shape.within(longest), longest)
+    scene = _Scene(reward.within(longest), longest)
     lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
     moments = _moments({progress: scene.curves(lengths, progress) for progress in PROGRESSES})
     verdicts = next(iter(moments.values()))
     for curves, color in zip(moments.values(), COLORS, strict=False):
-        for verdict, rewards in curves.items():
-            ax.plot(lengths, rewards, color=color, linestyle=_VERDICT_LINES[verdict])
+        for verdict, earned in curves.items():
+            ax.plot(lengths, earned, color=color, linestyle=_VERDICT_LINES[verdict])
     if scene.budget:
         ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
-    ax.set_title(shape.name, pad=6 + 12 * len(scene.notes()))
+    ax.set_title(reward.name, pad=6 + 12 * len(scene.notes()))
     ax.text(0, 1.015, "\n".join(scene.notes()), transform=ax.transAxes, va="bottom", fontsize=8, linespacing=1.25)
     ax.set(xlabel="length, tokens", ylabel="reward", xlim=(0, longest))
     ax.xaxis.set_major_formatter("{x:,.0f}")
@@ -49,22 +49,22 @@ def reward_shape(shape: Reward, longest: int) -> "Figure":
 
 
 @styled
-def reward_grid(shapes: Sequence[Reward], longest: int) -> "Figure":
+def reward_grid(rewards: Sequence[Reward], longest: int) -> "Figure":
     """Several rewards at the end of training beside each other: a panel each, a line for each verdict."""
-    figure, axes = small_multiples(len(shapes))
+    figure, axes = small_multiples(len(rewards))
     handles = [
         legend_line(color, style, name) for (name, style), color in zip(_VERDICT_LINES.items(), COLORS, strict=False)
     ]
     lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
-    for ax, shape in zip(axes, shapes, strict=True):
-        scene = _Scene(shape.within(longest), longest)
-        for (verdict, rewards), color in zip(scene.curves(lengths, 1.0).items(), COLORS, strict=False):
-            ax.plot(lengths, rewards, color=color, linestyle=_VERDICT_LINES[verdict])
+    for ax, reward in zip(axes, rewards, strict=True):
+        scene = _Scene(reward.within(longest), longest)
+        for (verdict, earned), color in zip(scene.curves(lengths, 1.0).items(), COLORS, strict=False):
+            ax.plot(lengths, earned, color=color, linestyle=_VERDICT_LINES[verdict])
         if scene.budget:
             ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
-        ax.set(title=shape.name, xlim=(0, longest), xlabel="length, tokens", ylabel="reward")
+        ax.set(title=reward.name, xlim=(0, longest), xlabel="length, tokens", ylabel="reward")
         ax.xaxis.set_major_formatter("{x:,.0f}")
-    if any(_Scene(shape, longest).budget for shape in shapes):
+    if any(_Scene(reward, longest).budget for reward in rewards):
         handles.append(legend_line("#999999", "solid", "budget"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
@@ -74,13 +74,13 @@ def reward_grid(shapes: Sequence[Reward], longest: int) -> "Figure":
 class _Scene:
     """A response to draw, and what stands around it."""
 
-    shape: Reward
+    reward: Reward
     longest: int
 
     @property
     def example(self) -> Example:
         """What a response looks like in the format that the reward reads."""
-        name = self.shape.needs_format
+        name = self.reward.needs_format
         return format_class(name)().example(self.longest) if name else Example()
 
     @property
@@ -100,7 +100,7 @@ class _Scene:
     def curves(self, lengths: Sequence[int], progress: float) -> "Curves":
         """The rewards of each verdict; none of malformed responses if they are those of wrong ones."""
         curves = {
-            verdict: [self._reward(verdict, length, progress, self.others) for length in lengths]
+            verdict: [self._earned(verdict, length, progress, self.others) for length in lengths]
             for verdict in _VERDICT_LINES
         }
         if curves["malformed"] == curves["wrong"]:
@@ -111,26 +111,26 @@ class _Scene:
         """What the curves hold for, a line each."""
         notes = []
         if note := self.example.note:
-            notes.append(f"{note}, within b_max" if self.budget and self.shape.needs_b_max else note)
+            notes.append(f"{note}, within b_max" if self.budget and self.reward.needs_b_max else note)
         if self._is_relative():
             first, second, third = (f"{outcome.length:,}" for outcome in self.others)
             notes.append(f"the others of the group: right with {first} and {second} tokens, wrong with {third}")
-        if moves := self.shape.controller().moves:
-            held = {name: getattr(self.shape, name) for name in moves}
+        if moves := self.reward.controller().moves:
+            held = {name: getattr(self.reward, name) for name in moves}
             values = (f"{name} {value if value not in (None, {}) else 'none'}" for name, value in held.items())
             notes.append(f"learned so far: {', '.join(values)}")
         return notes
 
     def _is_relative(self) -> bool:
         return any(
-            self._reward(verdict, self.longest * n // 8, 1.0, self.others)
-            != self._reward(verdict, self.longest * n // 8, 1.0, [])
+            self._earned(verdict, self.longest * n // 8, 1.0, self.others)
+            != self._earned(verdict, self.longest * n // 8, 1.0, [])
             for verdict in ("right", "wrong")
             for n in range(9)
         )
 
-    def _reward(self, verdict: str, length: int, progress: float, others: Sequence[Outcome]) -> float:
-        return self.shape([self._outcome(verdict, length), *others], progress)[0]
+    def _earned(self, verdict: str, length: int, progress: float, others: Sequence[Outcome]) -> float:
+        return self.reward([self._outcome(verdict, length), *others], progress)[0]
 
     def _outcome(self, verdict: str, length: int) -> Outcome:
         tag = self.example.easy if verdict != "malformed" else None

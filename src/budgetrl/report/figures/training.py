@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import EXAMINED
+from budgetrl.metrics.results import Results
 from budgetrl.report.figures.canvas import (
     COLORS,
     LINES,
@@ -18,7 +21,7 @@ from budgetrl.report.figures.canvas import (
     small_multiples,
     styled,
 )
-from budgetrl.report.reading import Estimate, Row
+from budgetrl.runs.folder import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,9 +83,10 @@ def training_curves(rows: Sequence[Row]) -> "Figure | None":
     if not panels:
         return None
     figure, axes = small_multiples(len(panels))
-    markers = dict(zip(_evaluated(rows), MARKERS, strict=False))
+    examined = _examinations(rows)
+    markers = dict(zip(sorted(examined), MARKERS, strict=False))
     for ax, panel in zip(axes, panels, strict=True):
-        _draw_panel(ax, panel, rows, markers)
+        _draw_panel(ax, panel, rows, examined, markers)
     if markers:
         handles = [legend_marker(marker, f"held-out problems of {dataset}") for dataset, marker in markers.items()]
         figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
@@ -109,7 +113,13 @@ def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
     return figure
 
 
-def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[str, str]) -> None:
+def _draw_panel(
+    ax: "Axes",
+    panel: Panel,
+    rows: Sequence[Row],
+    examined: Mapping[str, Mapping[int, Results]],
+    markers: Mapping[str, str],
+) -> None:
     several = len(panel.curves) > 1
     for curve, color in zip(panel.curves, COLORS, strict=False):
         steps, values = _series(rows, curve)
@@ -120,7 +130,8 @@ def _draw_panel(ax: "Axes", panel: Panel, rows: Sequence[Row], markers: Mapping[
         values = _running_mean(values) if curve.noisy else values
         ax.plot(steps, values, color=color, label=curve.label if several else None)
         for dataset, marker in markers.items():
-            _draw_evaluations(ax, rows, f"eval/{dataset}/{curve.key}", curve.scale, color=color, marker=marker)
+            by_step = {step: results.get(curve.key) for step, results in examined[dataset].items()}
+            _draw_evaluations(ax, by_step, curve.scale, color=color, marker=marker)
     ax.set_title(panel.title, pad=19)
     ax.set_xlabel("step")
     if panel.title.endswith("%"):
@@ -136,16 +147,20 @@ def _limit_to_shares(ax: "Axes") -> None:
     ax.set_ylim(max(low - spare, -2), min(high + spare, 102))
 
 
-def _draw_evaluations(ax: "Axes", rows: Sequence[Row], key: str, scale: float, **style: Any) -> None:
-    found = [(row["step"], Estimate(row[key], row.get(f"{key}_se"))) for row in rows if row.get(key) is not None]
-    steps, estimates = [step for step, _ in found], [estimate for _, estimate in found]
+def _draw_evaluations(ax: "Axes", by_step: Mapping[int, Estimate | None], scale: float, **style: Any) -> None:
+    found = {step: estimate for step, estimate in by_step.items() if estimate is not None}
+    steps, estimates = list(found), list(found.values())
     error_line(ax, steps, estimates, scale, linestyle="none", markeredgecolor="white", zorder=4, **style)
 
 
-def _evaluated(rows: Sequence[Row]) -> list[str]:
-    """Data sets that the run was evaluated on while it trained: `eval/<dataset>/<metric>`."""
-    keys = {key for row in rows for key in row if key.startswith("eval/") and key.endswith("/accuracy")}
-    return sorted(key.removeprefix("eval/").removesuffix("/accuracy") for key in keys)
+def _examinations(rows: Sequence[Row]) -> dict[str, dict[int, Results]]:
+    """What was measured on each data set while the run trained, by step."""
+    found: dict[str, dict[int, Results]] = {}
+    for row in rows:
+        results = Results.parse(row)
+        for dataset in results.datasets(EXAMINED):
+            found.setdefault(dataset, {})[row["step"]] = results.of(dataset, EXAMINED)
+    return found
 
 
 def _is_logged(rows: Sequence[Row], curve: Curve) -> bool:

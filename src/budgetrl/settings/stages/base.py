@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.spec import DatasetSettings, Split
+from budgetrl.data.sources.base import DatasetSettings, Split
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import PLAIN
 from budgetrl.settings.checkpoint import learned_by_asked
@@ -123,11 +123,9 @@ def missing_files(reads: Iterable[tuple[DatasetSettings, Split]], config: "Confi
     """What is wrong with the local files of these problems, a message for each that is not there."""
     errors: dict[Message, None] = {}  # in order, each once: two splits may come from one file
     for dataset, split in reads:
-        path, key = dataset.local_file(split), f"dataset.{dataset.source_key(split)}"
-        if path is not None and not (path.is_file() if dataset.source == "jsonl" else path.is_dir()):
-            kind = "file" if dataset.source == "jsonl" else "folder"
-            key = key if dataset == config.dataset else "stage.datasets"
-            errors[Message(key, f"there is no {kind} {path}")] = None
+        for message in dataset.missing(split):
+            is_own = dataset == config.dataset  # the others were named by stage.datasets
+            errors[message.below("dataset") if is_own else replace(message, key="stage.datasets")] = None
     return list(errors)
 
 

@@ -8,7 +8,6 @@ from budgetrl.core.checks import require, require_count, require_range
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.problems import count_problems
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, format_class, require_format
 from budgetrl.settings.optimizer import Optimizer
@@ -72,7 +71,7 @@ class ColdStart(StageSettings):
 
     def workload(self, config: "Config") -> Workload:
         """Tokens are counted as if all that is sampled were right and as long as can be."""
-        problems = count_problems(config.dataset, "train", self.problems)
+        problems = config.dataset.count("train", self.problems)
         samples = self.samples_per_problem(config)
         sampled = problems and problems * samples * self.max_new_tokens
         checked = self.check_problems * self.max_new_tokens
@@ -99,11 +98,15 @@ class ColdStart(StageSettings):
         return [(config.dataset, "train"), *([(config.dataset, "eval")] if self.check_problems else [])]
 
     def errors(self, config: "Config") -> list[Message]:
+        errors = []
         taught = self.taught(config)
         if taught.samples_to_teach > 1 and self.samples_per_problem(config) == 1:
             text = f"the {taught.name} format is taught by comparing several samples of a problem"
-            return [Message("stage.samples", text, "set 2 or more, or null")]
-        return []
+            errors.append(Message("stage.samples", text, "set 2 or more, or null"))
+        if self.check_problems and not config.rollout.capabilities.follows_training:
+            text = f"rollout={config.rollout.name} can sample the initial model, but not check the trained one"
+            errors.append(Message("stage.check_problems", text, "set 0"))
+        return errors
 
     def taught(self, config: "Config") -> ResponseFormat:
         """The format that this stage teaches."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require, require_count, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.problems import count_problems
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN, require_format
-from budgetrl.report.against import missing_evaluation
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.stages.base import Reads, StageSettings, evaluated_sets, unasked_budget
 
@@ -80,7 +79,7 @@ class Evaluate(StageSettings):
         """Of all passes, if every completion runs into the limit."""
         completions = 0
         for dataset in evaluated_sets(config).values():
-            count = count_problems(dataset, "eval", self.problems)
+            count = dataset.count("eval", self.problems)
             if count is None:
                 return None
             given = len(self.budgets) * min(count, self.budget_problems or count)

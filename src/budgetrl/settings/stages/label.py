@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.workload import Workload
-from budgetrl.data.problems import count_problems
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import require_format
 from budgetrl.settings.stages.base import Reads, StageSettings
@@ -45,7 +44,7 @@ class Label(StageSettings):
         require_count(self, "problems")
 
     def workload(self, config: "Config") -> Workload:
-        problems = count_problems(config.dataset, "train", self.problems)
+        problems = config.dataset.count("train", self.problems)
         return Workload(
             summary={"problems": self.problems or "all", "completions a problem": self.samples},
             generates=True,

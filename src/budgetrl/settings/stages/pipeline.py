@@ -8,6 +8,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload, together
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN
+from budgetrl.runs.parts import COLD_START, GRPO, INITIAL, LABEL, TRAINED
 from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -67,13 +68,13 @@ class Pipeline(StageSettings):
         fmt = self.trained_format(config)
         parts: dict[str, StageSettings] = {}
         if fmt.taught:
-            parts["cold_start"] = replace(self.cold_start, format=self.cold_start.taught(config).name)
+            parts[COLD_START] = replace(self.cold_start, format=self.cold_start.taught(config).name)
         if config.reward.needs_b_max:
-            parts["label"] = self.label
-        parts["grpo"] = replace(self.grpo, format=fmt.name)
-        parts["initial"] = replace(self.evaluate, format=PLAIN, budgets=())
+            parts[LABEL] = self.label
+        parts[GRPO] = replace(self.grpo, format=fmt.name)
+        parts[INITIAL] = replace(self.evaluate, format=PLAIN, budgets=())
         evaluated = self.evaluate if self.evaluate.format != AUTO else replace(self.evaluate, format=fmt.name)
-        parts["trained"] = evaluated if fmt.budget_in else replace(evaluated, budgets=())
+        parts[TRAINED] = evaluated if fmt.budget_in else replace(evaluated, budgets=())
         return parts
 
     def trained_format(self, config: "Config") -> ResponseFormat:
@@ -88,14 +89,14 @@ class Pipeline(StageSettings):
 
     def workload(self, config: "Config") -> Workload:
         parts = self.parts(config)
-        if "label" in parts:
-            parts["grpo"] = replace(self.grpo, labels=f"label/{LABELS}")  # of the part before it
+        if LABEL in parts:
+            parts[GRPO] = replace(self.grpo, labels=f"{LABEL}/{LABELS}")  # of the part before it
         works: dict[str, Workload] = {}
         for name, part in parts.items():
             work = part.workload(config)
             works[name] = replace(
                 work,
-                summary=work.summary if name != "initial" else {},  # but for its format that of the trained model
+                summary=work.summary if name != INITIAL else {},  # but for its format that of the trained model
                 completion_limits={_key_above(name, key): value for key, value in work.completion_limits.items()},
                 micro_batches={_key_above(name, key): value for key, value in work.micro_batches.items()},
             )
@@ -124,7 +125,7 @@ class Pipeline(StageSettings):
         trained = self.trained_format(config)
         others = {"evaluate": trained.name if self.evaluate.format == AUTO else self.evaluate.format}
         if trained.taught:
-            others["cold_start"] = self.cold_start.taught(config).name
+            others[COLD_START] = self.cold_start.taught(config).name
         found = []
         for part, name in others.items():
             if name != trained.name:
@@ -134,13 +135,12 @@ class Pipeline(StageSettings):
 
 
 PASSED_DOWN = {
-    "grpo": ("steps", "prompts_per_step", "group_size", "tokens_per_device", "eval_every"),
+    GRPO: ("steps", "prompts_per_step", "group_size", "tokens_per_device", "eval_every"),
     "evaluate": ("datasets",),
 }
 """Keys that a pipeline has at its top, because scripts and people set them often."""
-SETTINGS_OF = {"initial": "evaluate", "trained": "evaluate"}
+SETTINGS_OF = {INITIAL: "evaluate", TRAINED: "evaluate"}
 """The field that a part's settings come from, where that has another name."""
-EVALUATIONS = ("initial", "trained")
 
 
 def _of_pipeline(part: str, message: Message) -> Message:

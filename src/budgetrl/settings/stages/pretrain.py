@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
+from budgetrl.data.mini.generated import GeneratedSettings
 from budgetrl.data.mini.model import BUDGET_STYLES
 from budgetrl.data.mini.tasks import TASKS
 from budgetrl.settings.optimizer import Optimizer
@@ -63,7 +64,7 @@ class Pretrain(StageSettings):
         )
 
     def errors(self, config: "Config") -> list[Message]:
-        if config.dataset.source in TASKS:
+        if isinstance(config.dataset, GeneratedSettings):
             return []
         return [Message("dataset.source", "stage=pretrain needs a generated task", f"take one of {', '.join(TASKS)}")]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.report.against import missing_evaluation
+from budgetrl.report.reading import missing_evaluation
 from budgetrl.settings.stages.base import StageSettings
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """The task on which length has a price: its traces, its lengths, and that it is chosen by the data set."""
 
 from collections import Counter
-from dataclasses import replace
 from random import Random
 from statistics import fmean
 
@@ -11,14 +10,15 @@ from hypothesis import strategies as st
 
 from budgetrl.cli import compose
 from budgetrl.data.mini import gaps
+from budgetrl.data.mini.examples import Solutions, draw_example
 from budgetrl.data.mini.gaps import Gaps
 from budgetrl.data.mini.model import budget_grid, make_tokenizer
 from budgetrl.data.mini.sums import LEVELS
 from budgetrl.data.mini.tasks import TASKS
-from budgetrl.data.problems import load_problems
-from budgetrl.data.spec import DatasetSettings
+from budgetrl.data.sources.mini import MiniSettings
+from budgetrl.data.sources.mini_tradeoff import MiniTradeoffSettings
 from budgetrl.settings.config import Config, load_config
-from budgetrl.stages.pretrain import Pretrain, draw_example
+from budgetrl.settings.stages.pretrain import Pretrain
 
 CHECKS = range(len(gaps.STRIDES))
 
@@ -123,9 +123,10 @@ def test_it_mostly_plans_more_than_it_needs() -> None:
 
 
 def test_both_tasks_have_the_same_operands_under_names_of_their_own() -> None:
-    spec = DatasetSettings(size=14, eval_size=7)
-    first, second = (load_problems(replace(spec, source=name), "eval").problems for name in TASKS)
+    first = MiniSettings(size=14, eval_size=7).load("eval").problems
+    second = MiniTradeoffSettings(size=14, eval_size=7).load("eval").problems
     assert [p.problem for p in first] == [p.problem for p in second]
+    assert [p.id for p in second] == [f"mini_tradeoff-eval-{n}" for n in range(7)]
     assert {p.id for p in first}.isdisjoint(p.id for p in second)
     assert {p.source for p in second} == {"mini_tradeoff"}
 
@@ -135,26 +136,27 @@ def test_the_base_learns_the_solutions_of_the_data_sets_task() -> None:
     assert first[0] == second[0]
     assert first[1] != second[1]
     tokenizer = make_tokenizer()
-    lengths = [
-        fmean(len(e.response_ids) for s in range(4) for e in Pretrain().examples(task, 0, s, tokenizer))
-        for task in TASKS.values()
-    ]
+    lengths: list[float] = []
+    for task in TASKS.values():
+        solutions = Solutions(task, tokenizer, seed=0, tokens_per_step=4096, hinted_share=0.5)
+        drawn = [solution for step in range(4) for solution in solutions.batch(step)]
+        lengths.append(fmean(len(solution.response_ids) for solution in drawn))
     assert lengths[1] < 0.8 * lengths[0]
 
 
 def test_a_base_is_made_for_generated_tasks_alone() -> None:
     parts = {"stage": {"name": "pretrain"}, "reward": {"name": "accuracy"}}
     files = {"source": "jsonl", "path": "train.jsonl"}
-    assert Pretrain().check(load_config(parts | {"dataset": files}).job()) == [
-        "dataset.source: stage=pretrain needs a generated task; take one of mini, mini_tradeoff"
-    ]
-    assert Pretrain().check(load_config(parts | {"dataset": {"source": "mini_tradeoff"}}).job()) == []
+    (refusal,) = Pretrain().errors(load_config(parts | {"dataset": files}))
+    expected = "dataset.source: stage=pretrain needs a generated task; take one of mini, mini_tradeoff"
+    assert str(refusal) == expected
+    assert Pretrain().errors(load_config(parts | {"dataset": {"source": "mini_tradeoff"}})) == []
 
 
 @pytest.mark.parametrize("stage", ["pipeline", "grpo", "evaluate", "pretrain"])
 def test_one_word_takes_task_and_model_for_any_stage(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Config] = []
-    monkeypatch.setattr(compose, "check", lambda config: seen.append(config))
+    monkeypatch.setattr(compose, "errors", lambda config: seen.append(config))
     compose.check_request(["experiment=mini_tradeoff", f"stage={stage}", "reward=accuracy"])
     (config,) = seen
     assert (config.stage.name, config.reward.name) == (stage, "accuracy")

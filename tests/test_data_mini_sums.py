@@ -17,19 +17,19 @@ from budgetrl.data.mini.model import (
     budget_grid,
     make_model,
     make_tokenizer,
-    writable_budget,
 )
 from budgetrl.data.mini.shipped import CHECKPOINTS
-from budgetrl.data.mini.tasks import TASKS, generate
-from budgetrl.data.spec import DatasetSettings
+from budgetrl.data.mini.tasks import TASKS
+from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.formats.registry import format_class, format_names
+from budgetrl.policy.budgets import writable_budget
 from budgetrl.policy.loading import resolve_path
 from budgetrl.settings.model import ModelSettings
 
 MEGABYTE = 1_000_000
 SHIPPED = ("base", "cold_start", "trained")
 
-sums = st.builds(
+problems = st.builds(
     lambda seed, level: sums.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(sums.LEVELS)
 )
 
@@ -81,7 +81,7 @@ def test_a_grid_budget_is_one_token_and_digits_are_one_each() -> None:
 
 
 @pytest.mark.parametrize("style", BUDGET_STYLES)
-@given(problem=sums, checks=st.integers(0, 4), seed=st.integers(0))
+@given(problem=problems, checks=st.integers(0, 4), seed=st.integers(0))
 def test_solutions_survive_the_tokenizer_a_word_a_token(style: str, problem: sums.Sum, checks: int, seed: int) -> None:
     tokenizer = make_tokenizer(style)
     text = f" {sums.solve(Random(seed), problem, checks)}"
@@ -151,15 +151,23 @@ def test_a_hint_gets_the_nearest_reachable_plan(level: int, hint: int) -> None:
 
 
 def test_problems_are_seeded_and_levels_have_equal_shares() -> None:
-    spec = DatasetSettings(size=70, eval_size=35, seed=1)
-    train = generate(spec, "train")
-    assert train == generate(spec, "train") != generate(DatasetSettings(size=70, seed=2), "train")
+    dataset = MiniSettings(size=70, eval_size=35, seed=1)
+    train, held_out = dataset.load("train").problems, dataset.load("eval").problems
+    assert train == dataset.load("train").problems != MiniSettings(size=70, seed=2).load("train").problems
     assert Counter(p.level for p in train) == dict.fromkeys(sums.LEVELS, 10)
-    held_out = generate(spec, "eval")
     assert len(held_out) == 35
     assert {p.id for p in train}.isdisjoint(p.id for p in held_out)
     words = train[3].problem.split()
     assert int(train[3].answer) == sum(map(int, words[1:-1:2])) and train[3].level == len(words) // 2
+    assert MiniSettings(size=70, eval_size=35, seed=1, limit=10).load("train").problems == train[:10]
+
+
+def test_levels_can_be_chosen() -> None:
+    problems = MiniSettings(size=4, levels=(5, 14)).load("train").problems
+    assert [problem.level for problem in problems] == [5, 14, 5, 14]
+    for levels in ((), (1, 2), (17,)):
+        with pytest.raises(ValueError, match=r"^levels: must be numbers from 2 to 16, got \["):
+            MiniSettings(levels=levels)
 
 
 # What is shipped

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from budgetrl.core.records import Outcome
-from budgetrl.metrics.summary import batch_metrics, compare, summarize
+from budgetrl.metrics import summary as typed
+
+
+def summarize(groups: list[list[Outcome]]) -> dict[str, float]:
+    return typed.summarize(groups).flat()
+
+
+def compare(initial: list[list[Outcome]], trained: list[list[Outcome]]) -> dict[str, float]:
+    return typed.compare(initial, trained).flat()
+
+
+def batch_metrics(outcomes: list[Outcome]) -> dict[str, float]:
+    return typed.batch_metrics(outcomes).flat()
 
 
 def response(length: int, budget: int | None = None, correct: bool = True, **rest: object) -> Outcome:

@@ -1,33 +1,23 @@
-"""What the stages that write completions share."""
+"""The problems that a run reads: unchanged since it began, gradable, and not trained on where they are held out."""
 
 from pathlib import Path
 
 import pytest
-import torch
-from budgetrl.stages.base import Context
 
+from alone import context
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
-from budgetrl.data.problems import DatasetSettings
+from budgetrl.data.sources.jsonl import JsonlSettings
+from budgetrl.data.usable import problems_of, say_overlap
 from budgetrl.grading.verifier import Verifier
-from budgetrl.rollout.generation import problems_of, say_overlap
-from budgetrl.runs.folder import RunFolder
-from budgetrl.runs.progress import Progress
-from budgetrl.runs.stop import Stop
-from budgetrl.runs.tracking import Tracker
+from budgetrl.runs.context import Context
 from budgetrl.settings.config import load_config
-from budgetrl.training.distributed import World
-
-
-def context(folder: Path) -> Context:
-    """The only rank of a run."""
-    world = World(0, 1, torch.device("cpu"))
-    return Context(world, RunFolder(folder), Tracker(), Progress(shown=False), Stop())
+from budgetrl.stages import pipeline
 
 
 def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
-    spec = DatasetSettings(name="mine", source="jsonl", path=str(data), held_out=1)
+    spec = JsonlSettings(name="mine", path=str(data), held_out=1)
 
     def load(*answers: int) -> list[str]:
         rows = [f'{{"problem": "How much is {i} and {i}?", "answer": "{n}"}}\n' for i, n in enumerate(answers)]
@@ -44,7 +34,7 @@ def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: P
 def test_problems_none_of_which_can_be_graded_are_refused(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text('{"problem": "Why?", "answer": "$$"}\n')
-    spec = DatasetSettings(name="mine", source="jsonl", eval_path=str(data))
+    spec = JsonlSettings(name="mine", eval_path=str(data))
     with pytest.raises(RequestError, match="dataset: none of the eval problems of mine is left: problem data-1: math"):
         problems_of(spec, "eval", None, Verifier(), context(tmp_path / "run"))
 
@@ -57,7 +47,7 @@ def test_a_bad_row_of_an_exam_ends_a_pipeline_before_its_first_part(tmp_path: Pa
     parts = {"stage": stage, "reward": {"name": "accuracy"}, "dataset": {"size": 7, "eval_size": 7}}
     config = load_config({**parts, "eval_datasets": sets})
     with pytest.raises(RequestError, match="exam.jsonl, line 2: no field 'answer'"):
-        config.stage.run(config.job(), context(tmp_path / "run"))
+        pipeline.run(config.stage, config, context(tmp_path / "run"))  # pyright: ignore[reportArgumentType]
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"data.json"}
 
 

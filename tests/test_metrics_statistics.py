@@ -12,12 +12,30 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from budgetrl.core.records import Outcome
-from budgetrl.metrics.length_control import area, at_cutoffs, budget_area
-from budgetrl.metrics.statistics import Estimate, difference, intervals, jackknife, ratio, reduction, slope, spread
-from budgetrl.metrics.summary import compare, summarize
+from budgetrl.metrics import length_control
+from budgetrl.metrics import summary as typed
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.length_control import area
+from budgetrl.metrics.statistics import Statistic, difference, jackknife, ratio, reduction, slope, spread
 from budgetrl.metrics.votes import majority_at, pass_at, sizes
 
 Groups = list[list[Outcome]]
+
+
+def summarize(groups: Groups) -> dict[str, float]:
+    return typed.summarize(groups).flat()
+
+
+def compare(initial: Groups, trained: Groups) -> dict[str, float]:
+    return typed.compare(initial, trained).flat()
+
+
+def at_cutoffs(groups: Groups, cutoffs: list[int]) -> dict[str, float]:
+    return length_control.at_cutoffs(groups, cutoffs).flat()
+
+
+def budget_area(groups_by_budget: dict[int, Groups]) -> dict[str, float]:
+    return length_control.budget_area(groups_by_budget).flat()
 
 
 def response(length: int, correct: bool = True, budget: int | None = None, **rest: object) -> Outcome:
@@ -53,7 +71,7 @@ def test_a_paired_interval_is_that_of_a_t_test_on_the_differences_of_problems() 
 def test_an_interval_needs_two_problems() -> None:
     one = [[response(5, problem_id="p")]]
     assert not {key for key in compare(one, one) if key.endswith(("_low", "_high", "_se"))}
-    assert intervals({"x": Estimate(1.0, np.zeros(1), 1)}) == {}
+    assert Statistic(1.0, np.zeros(1), 1).estimate(with_interval=True) == Estimate(1.0)
 
 
 def test_a_slope_is_that_of_linear_regression() -> None:
@@ -138,7 +156,7 @@ class Measured:
     lengths: np.ndarray
     right: np.ndarray
 
-    def estimates(self) -> dict[str, Estimate]:
+    def estimates(self) -> dict[str, Statistic]:
         """What `compare` makes of `groups`, without a record for each response."""
         length, right = self.lengths.sum(1), self.right.sum(1).astype(float)
         counts = np.full(len(length), float(self.lengths.shape[1]))

@@ -1,0 +1,98 @@
+"""Numbers by what they are of: what an evaluation comes to, and what a report reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from budgetrl.metrics.estimates import Estimate
+from budgetrl.metrics.keys import Aspect, Key, PartKind, parse
+
+
+@dataclass(frozen=True)
+class Results:
+    """Estimates by their keys.
+
+    `flat` writes them as result.json and metrics.jsonl have them, `parse` reads them again.
+
+    >>> results = Results.parse({"mini/accuracy": 0.9, "mini/accuracy_se": 0.01, "mini/level_2/accuracy": 1.0})
+    >>> results.of("mini").get("accuracy")
+    Estimate(value=0.9, error=0.01, interval=None)
+    """
+
+    estimates: Mapping[Key, Estimate] = field(default_factory=dict)
+
+    @staticmethod
+    def parse(numbers: Mapping[str, float | None]) -> "Results":
+        """From flat keys; what has no value is left out."""
+        aspects: dict[Key, dict[Aspect, float]] = {}
+        for text, number in numbers.items():
+            if number is not None:
+                key, aspect = parse(text)
+                aspects.setdefault(key, {})[aspect] = number
+        return Results({key: _estimate(one) for key, one in aspects.items() if Aspect.VALUE in one})
+
+    @staticmethod
+    def plain(values: Mapping[str, float]) -> "Results":
+        """Values of metrics by name, without errors."""
+        return Results({Key(metric): Estimate(value) for metric, value in values.items()})
+
+    def flat(self) -> dict[str, float]:
+        """By flat keys: values, and where there are any, errors and the ends of intervals."""
+        numbers: dict[str, float] = {}
+        for key, estimate in self.estimates.items():
+            numbers[key.flat()] = estimate.value
+            if estimate.error is not None:
+                numbers[key.flat(Aspect.ERROR)] = estimate.error
+            if estimate.interval is not None:
+                numbers[key.flat(Aspect.LOW)], numbers[key.flat(Aspect.HIGH)] = estimate.interval
+        return numbers
+
+    def __or__(self, other: "Results") -> "Results":
+        return Results({**self.estimates, **other.estimates})
+
+    def get(self, key: Key | str) -> Estimate | None:
+        """The estimate of a key, or of a metric by name; None where there is none."""
+        return self.estimates.get(Key(key) if isinstance(key, str) else key)
+
+    def of(self, dataset: str, evaluation: str = "") -> "Results":
+        """The numbers of one data set in one evaluation, by metric and part alone."""
+        return Results(
+            {
+                replace(key, dataset="", evaluation=""): estimate
+                for key, estimate in self.estimates.items()
+                if (key.dataset, key.evaluation) == (dataset, evaluation)
+            }
+        )
+
+    def placed(self, dataset: str | None = None, evaluation: str | None = None) -> "Results":
+        """The same numbers as those of a data set, of an evaluation, or of both."""
+        place = {"dataset": dataset, "evaluation": evaluation}
+        given = {name: value for name, value in place.items() if value is not None}
+        return Results({replace(key, **given): estimate for key, estimate in self.estimates.items()})
+
+    def whole(self) -> "Results":
+        """The numbers of whole data sets, those of their parts such as levels left out."""
+        return Results({key: estimate for key, estimate in self.estimates.items() if key.part is None})
+
+    def datasets(self, evaluation: str = "") -> list[str]:
+        """Names of the data sets that an evaluation measured, in order."""
+        names = [
+            key.dataset
+            for key in self.estimates
+            if key.evaluation == evaluation and key.dataset and key.metric == "accuracy"
+        ]
+        return list(dict.fromkeys(names))
+
+    def numbers_of(self, kind: PartKind) -> list[int]:
+        """The levels, budgets or cut-offs with numbers of their own, ascending."""
+        return sorted({key.part.number for key in self.estimates if key.part and key.part.kind == kind})
+
+    def samples(self) -> int:
+        """The most samples of a problem that pass@k is known for; 1 where it is for none."""
+        return max((key.k for key in self.estimates if key.metric == "pass_at" and key.k), default=1)
+
+
+def _estimate(aspects: Mapping[Aspect, float]) -> Estimate:
+    interval = None
+    if Aspect.LOW in aspects and Aspect.HIGH in aspects:
+        interval = aspects[Aspect.LOW], aspects[Aspect.HIGH]
+    return Estimate(aspects[Aspect.VALUE], aspects.get(Aspect.ERROR), interval)

@@ -1,0 +1,77 @@
+"""How numbers are written: with their error, in the unit that a reader wants; and which of them a table has."""
+
+from collections.abc import Iterable, Sequence
+
+from budgetrl.metrics.definitions import METRICS, POINTS, SHARE, Metric, find
+from budgetrl.metrics.estimates import NOISE, Estimate
+from budgetrl.metrics.keys import Key
+from budgetrl.metrics.results import Results
+
+ABSENT = "-"
+"""What stands where there is no number."""
+_OF_SAMPLES = [metric for metric in METRICS if metric.of_samples]
+EITHER = [metric for metric in METRICS if metric.name and not metric.of_samples]
+"""What a table may have. All end with pass@k and maj@k."""
+SINGLE = [metric for metric in EITHER if metric.single]
+"""What the table of one evaluation has."""
+SEVERAL = [metric for metric in EITHER if metric.several]
+"""What tables of several runs have."""
+BOTH = [metric for metric in SINGLE if metric.several]
+
+
+def names(metrics: Iterable[Metric], several: Sequence[Results]) -> dict[Key, str]:
+    """Keys and names of those metrics, and of pass@k and maj@k of the largest k, of which any results have a number."""
+    most = max((results.samples() for results in several), default=1)
+    every = {Key(metric.key): metric.name for metric in metrics}
+    every |= {Key(metric.key, most): metric.name.format(k=most) for metric in _OF_SAMPLES}
+    return {key: name for key, name in every.items() if any(results.get(key) for results in several)}
+
+
+def number(metric: str, estimate: Estimate | None, sign: str = "-") -> str:
+    """An estimate without its unit; `sign` "+" is that of a difference.
+
+    >>> number("accuracy", Estimate(0.9613, 0.0061)), number("length", Estimate(3.0), "+"), number("length", None)
+    ('96.1 ± 0.6', '+3.0', '-')
+    >>> number("budget_level_rho", Estimate(-0.001))
+    '0.00'
+    """
+    if estimate is None:
+        return ABSENT
+    scale, digits, _ = find(metric).kind
+    rounded = round(scale * estimate.value, digits) + 0.0  # not -0.0
+    value = f"{rounded:{sign}.{digits}f}"
+    return value if estimate.stated is None else f"{value} ± {scale * estimate.stated:.{digits}f}"
+
+
+def quantity(metric: str, estimate: Estimate | None) -> str:
+    """An estimate as a reader wants it: shares in percent, tokens to a tenth, correlations to a hundredth.
+
+    >>> quantity("accuracy", Estimate(0.9613, 0.0061)), quantity("length", Estimate(38.04, 0.42))
+    ('96.1 ± 0.6 %', '38.0 ± 0.4')
+    >>> quantity("accuracy", Estimate(1.0, 0.0))  # an error of 0 is no certainty
+    '100.0 %'
+    >>> quantity("budget_level_rho", Estimate(0.887)), quantity("budget", None)
+    ('0.89', '-')
+    """
+    return f"{number(metric, estimate)}{find(metric).kind.unit if estimate else ''}"
+
+
+def change(metric: str, estimate: Estimate | None) -> str:
+    """A difference of a metric, with its sign; of shares in percentage points.
+
+    >>> change("accuracy", Estimate(0.001, 0.006)), change("length", Estimate(-102.5))
+    ('+0.1 ± 0.6 points', '-102.5')
+    """
+    return f"{number(metric, estimate, sign='+')}{POINTS.unit if estimate and find(metric).kind == SHARE else ''}"
+
+
+def interval(metric: str, ends: tuple[float, float] | None, sign: str = "+") -> str:
+    """The ends of a difference's 95 % interval, behind the difference; empty where there is none, or all were alike.
+
+    >>> interval("accuracy", (-0.011, 0.013)), interval("compression", (0.5, 0.6), sign="-"), interval("length", None)
+    (' (-1.1 to +1.3)', ' (50.0 to 60.0)', '')
+    """
+    if ends is None or ends[1] - ends[0] < NOISE:
+        return ""
+    low, high = (number(metric, Estimate(end), sign) for end in ends)
+    return f" ({low} to {high})"
