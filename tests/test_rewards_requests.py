@@ -38,15 +38,18 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     ("words", "said"),
     [
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
-        (["reward=aalc"], "set algorithm.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1"),
+        (
+            ["reward=aalc"],
+            "set algorithm.advantage.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1",
+        ),
         (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
         (
-            ["reward=aalc", "algorithm=dr_grpo", "algorithm.std_floor=1e-6"],
-            "set algorithm.advantage_scale=group and algorithm.std_floor=1e-06",
+            ["reward=aalc", "algorithm=dr_grpo", "algorithm.advantage.std_floor=1e-6"],
+            "set algorithm.advantage.scale=group and algorithm.advantage.std_floor=1e-06",
         ),
         (
-            ["reward=arora", "algorithm.per_component=true", "algorithm.advantage_scale=batch"],
-            "algorithm.per_component: reward=arora takes length off right answers alone",
+            ["reward=arora", "algorithm.advantage.per_component=true", "algorithm.advantage.scale=batch"],
+            "algorithm.advantage.per_component: reward=arora takes length off right answers alone",
         ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
         (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
@@ -74,15 +77,15 @@ def test_what_cannot_work_is_refused(
     assert said in capsys.readouterr().err
 
 
-GDPO = ["algorithm.per_component=true", "algorithm.advantage_scale=batch"]
+GDPO = ["algorithm.advantage.per_component=true", "algorithm.advantage.scale=batch"]
 
 
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (["reward=aalc", "algorithm.std_floor=1e-6"], ["reward.max_length"]),
+        (["reward=aalc", "algorithm.advantage.std_floor=1e-6"], ["reward.max_length"]),
         (["reward=aalc", "reward.length_weight=0.1", "algorithm=rloo"], ["reward.max_length"]),
-        (["reward=aalc", *GDPO, "algorithm.std_floor=1e-6"], ["reward.max_length"]),
+        (["reward=aalc", *GDPO, "algorithm.advantage.std_floor=1e-6"], ["reward.max_length"]),
         (["reward=dast"], ["reward.max_length"]),
         (["reward=dast", "reward.max_length=null"], []),
         (["reward=overlong", "reward.max_length=null", "reward.cache=100"], []),
@@ -101,14 +104,14 @@ def test_what_looks_odd_is_noted(plan: Callable[..., int], words: list[str], key
 @pytest.mark.parametrize(
     ("words", "key"),
     [
-        (["algorithm=grpo"], "algorithm.budget_entropy_start"),
-        (["stage=pipeline", "algorithm=grpo"], "algorithm.budget_entropy_start"),
+        (["algorithm=grpo"], "algorithm.budget_entropy.start"),
+        (["stage=pipeline", "algorithm=grpo"], "algorithm.budget_entropy.start"),
         (["algorithm=grpo", "reward=accuracy"], None),
-        (["algorithm=grpo", "algorithm.budget_entropy_start=0.006"], None),
+        (["algorithm=grpo", "algorithm.budget_entropy.start=0.006"], None),
         ([], None),
-        (["algorithm.mismatch=token_mask"], "algorithm.mismatch_floor"),
-        (["algorithm.mismatch=token_mask", "algorithm.mismatch_floor=0.5"], None),
-        (["algorithm.mismatch=token_truncate"], None),
+        (["algorithm.mismatch.correction=token_mask"], "algorithm.mismatch.floor"),
+        (["algorithm.mismatch.correction=token_mask", "algorithm.mismatch.floor=0.5"], None),
+        (["algorithm.mismatch.correction=token_truncate"], None),
     ],
 )
 def test_an_algorithm_that_looks_odd_is_noted(plan: Callable[..., int], words: list[str], key: str | None) -> None:

@@ -47,8 +47,15 @@ def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) 
     )
     model.to(device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     if spec.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        _checkpoint_activations(model)
     return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model.generation_config))
+
+
+def _checkpoint_activations(model: "PreTrainedModel") -> None:
+    """Compute activations again in the backward pass in place of keeping them."""
+    renamed = getattr(model, "activation_checkpointing_enable", None)
+    enable = renamed or model.gradient_checkpointing_enable  # the older name, which newer versions warn about
+    enable({"use_reentrant": False})
 
 
 def load_codec(spec: ModelSettings, fmt: ResponseFormat) -> TextCodec:

@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 
 from budgetrl.core.errors import RequestError
-from budgetrl.core.records import Problem
+from budgetrl.core.records import Datum, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
 from budgetrl.formats.base import ResponseFormat
@@ -25,7 +25,8 @@ from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.training.batching import plan_micro_batches
-from budgetrl.training.supervised import Example, Fit, fit
+from budgetrl.training.supervised import train_supervised
+from budgetrl.training.train import Schedule
 
 
 def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
@@ -34,14 +35,14 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
     policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
-        examples = [_example(row) for row in rows if row["kept"]]
-        kept = {"sampled": float(len(rows)), "kept": len(examples) / len(rows)}
-        if not examples:
+        data = [_datum(row) for row in rows if row["kept"]]
+        kept = {"sampled": float(len(rows)), "kept": len(data) / len(rows)}
+        if not data:
             raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
-        ctx.say(f"kept {len(examples)} of {len(rows)} completions, all of them right and finished in time")
-        steps, batch_at = _batches(stage, examples, config.seed)
-        how = Fit(steps, stage.optimizer, stage.tokens_per_device, stage.save_every, taught)
-        checkpoint = fit(policy, batch_at, how, config, ctx)
+        ctx.say(f"kept {len(data)} of {len(rows)} completions, all of them right and finished in time")
+        steps, batch_at = _batches(stage, data, config.seed)
+        schedule = Schedule(steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
+        checkpoint = train_supervised(policy, batch_at, taught, schedule, config, ctx)
         return kept | _check(stage, config.with_model(checkpoint), verifier, ctx)
 
 
@@ -62,11 +63,11 @@ def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config
         return work_through(problems, make_rows, path, samples, at_once, "sampling the initial model", ctx)
 
 
-def _batches(stage: ColdStart, examples: Sequence[Example], seed: int) -> tuple[int, partial]:
-    """The number of steps, and the examples of each: shuffled every epoch, like lengths together."""
-    per_epoch = plan_micro_batches([e.size for e in examples], stage.tokens_per_step)
+def _batches(stage: ColdStart, data: Sequence[Datum], seed: int) -> tuple[int, partial]:
+    """The number of steps, and the data of each: shuffled every epoch, like lengths together."""
+    per_epoch = plan_micro_batches([datum.size for datum in data], stage.tokens_per_step)
     steps = stage.steps or math.ceil(stage.epochs * len(per_epoch))
-    return steps, partial(_batch_at, examples, per_epoch, seed)
+    return steps, partial(_batch_at, data, per_epoch, seed)
 
 
 def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -> dict[str, float]:
@@ -114,11 +115,11 @@ def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int
     }
 
 
-def _example(row: Row) -> Example:
-    return Example(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
+def _datum(row: Row) -> Datum:
+    return Datum(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
 
 
-def _batch_at(examples: Sequence[Example], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Example]:
+def _batch_at(data: Sequence[Datum], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Datum]:
     epoch, position = divmod(step, len(batches))
     order = Random(derive_seed(seed, "cold start", epoch)).sample(range(len(batches)), len(batches))
-    return [examples[i] for i in batches[order[position]]]
+    return [data[i] for i in batches[order[position]]]

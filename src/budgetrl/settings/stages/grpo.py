@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.messages import Message
+from budgetrl.core.schedules import is_due
 from budgetrl.core.workload import Workload
 from budgetrl.data.mini.shipped import is_family
 from budgetrl.formats.base import ResponseFormat
@@ -86,8 +87,8 @@ class Grpo(StageSettings):
             "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
             "completions a rollout": per_step * updates,
         }
-        if algorithm.drops_groups:
-            summary["rollouts to fill a batch, at most"] = algorithm.max_rollouts
+        if algorithm.groups.drops:
+            summary["rollouts to fill a batch, at most"] = algorithm.groups.max_rollouts
         summary["completions in all"] = per_step * self.steps
         return Workload(
             summary=summary,
@@ -95,7 +96,7 @@ class Grpo(StageSettings):
             generates=True,
             generates_with_trained_weights=True,
             generates_in_training=True,
-            holds_reference=algorithm.kl_coefficient > 0,
+            holds_reference=algorithm.kl.coefficient > 0,
             tokens_generated=self._tokens_generated(config),
             tokens_trained=per_step * self.steps * self.max_new_tokens,
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
@@ -104,9 +105,9 @@ class Grpo(StageSettings):
 
     def _tokens_generated(self, config: "Config") -> int | None:
         """Of rollouts, evaluations and labels, if every completion runs into the limit."""
-        attempts = config.algorithm.max_rollouts if config.algorithm.drops_groups else 1
+        attempts = config.algorithm.groups.max_rollouts if config.algorithm.groups.drops else 1
         rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
-        evaluations = sum(self.is_due(step, self.eval_every) for step in range(1, self.steps + 1))
+        evaluations = sum(is_due(step, self.eval_every, self.steps) for step in range(1, self.steps + 1))
         own = (rollouts + self.eval_problems * evaluations) * self.max_new_tokens
         if not config.reward.needs_b_max or self.labels:
             return own
@@ -146,10 +147,6 @@ class Grpo(StageSettings):
         learned = None if is_family(config.model.path) else learned_by(config.model)
         return learned.format if learned else config.model.response_format(PLAIN)
 
-    def is_due(self, step: int, every: int) -> bool:
-        """Whether something that is done every so many steps, and at the end, is done after `step`, counted from 1."""
-        return step == self.steps or (every > 0 and step % every == 0)
-
     def labeling(self, config: "Config") -> Label:
         """How the model is asked itself for reference lengths, with this stage's own limits."""
         return Label(format=self.asks(config).name, problems=self.problems, max_new_tokens=self.max_new_tokens)
@@ -162,19 +159,19 @@ class Grpo(StageSettings):
 
 def _algorithm_warnings(config: "Config") -> list[Message]:
     algorithm, warnings = config.algorithm, []
-    if format_of_reward(config).budget_in == "response" and not algorithm.budget_entropy_start:
+    if format_of_reward(config).budget_in == "response" and not algorithm.budget_entropy.start:
         warnings.append(
             Message(
-                "algorithm.budget_entropy_start",
+                "algorithm.budget_entropy.start",
                 "0 lets budgets lock onto one number",
-                "algorithm=budget_grpo or algorithm.budget_entropy_start=... avoids it",
+                "algorithm=budget_grpo or algorithm.budget_entropy.start=... avoids it",
             )
         )
-    if algorithm.mismatch.endswith("mask") and not algorithm.mismatch_floor:
+    if algorithm.mismatch.masks and not algorithm.mismatch.floor:
         warnings.append(
             Message(
-                "algorithm.mismatch_floor",
-                f"0 makes {algorithm.mismatch} cut above mismatch_cap alone",
+                "algorithm.mismatch.floor",
+                f"0 makes {algorithm.mismatch.correction} cut above mismatch.cap alone",
                 "IcePop's masks go from 0.5 to 5",
             )
         )
