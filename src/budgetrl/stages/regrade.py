@@ -25,7 +25,8 @@ from budgetrl.settings.stages.regrade import Regrade
 def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
     """Grade anew; returns the numbers that the evaluation would have had with today's grader."""
     source = RunFolder(str(stage.evaluation), writes=False)
-    then = read_config(source.config)
+    # An evaluation that was graded anew before has the configuration of the first beside its own.
+    then = read_config(source.evaluation if source.evaluation.exists() else source.config)
     if not isinstance(then.stage, Evaluate):
         raise RequestError(
             f"stage.evaluation: {source.path} holds a run of stage={then.stage.name}; name one of stage=evaluate"
