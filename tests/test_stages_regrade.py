@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 from budgetrl.grading.verifier import Verifier
 from budgetrl.report.comparison import write_comparison
 from budgetrl.runs.folder import write_json, write_lines
