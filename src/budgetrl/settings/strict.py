@@ -39,10 +39,9 @@ def build(part: type[T], node: Any, at: str, open_keys: dict[str, Rule] | None =
             raise ConfigError(Message(_join(at, name), "must be given"))
     kinds = get_type_hints(part)
     values: dict[str, Any] = {}
-    nested = {key for key in node if dataclasses.is_dataclass(kinds[key])}
-    for key in sorted(
-        node, key=lambda key: key in nested
-    ):  # a part may repeat a value of the whole: that is read first
+    nested = [key for key in node if dataclasses.is_dataclass(kinds[key])]
+    plain = [key for key in node if key not in nested]
+    for key in plain + nested:  # a part may repeat a value of the whole, whose key is then the one to name
         value, dotted, rule = node[key], _join(at, key), rule_of(fields[key])
         if value == AUTO and rule and open_keys is not None:
             open_keys[dotted] = rule
@@ -53,6 +52,8 @@ def build(part: type[T], node: Any, at: str, open_keys: dict[str, Rule] | None =
             values[key] = _read(kinds[key], value, dotted)
     try:
         return part(**values)
+    except ConfigError:  # of a part within, which names its key already
+        raise
     except SettingError as error:
         raise ConfigError(error.message.below(at)) from None
     except ValueError as error:  # of a part of the user's own, which may say what it likes

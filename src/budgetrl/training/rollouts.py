@@ -80,9 +80,8 @@ def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
 
 
 def _policy_datum(sample: Sample, advantage: float, collector: Collector) -> PolicyDatum:
-    budgets_itself = collector.fmt.budget_in == "response"
     given = len(sample.prompt.prefix_ids)
-    field = collector.codec.budget_field(sample.response_ids, prefilled=given) if budgets_itself else range(0)
+    field = collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled=given)
     return PolicyDatum(
         prompt_ids=sample.prompt.all_ids,
         response_ids=sample.completion.token_ids,

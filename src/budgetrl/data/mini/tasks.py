@@ -1,7 +1,6 @@
 """The generated tasks by name: problems of the same look, solved at different lengths and prices."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from random import Random
 from typing import Protocol
 
@@ -22,5 +21,3 @@ class Task(Protocol):
 
 TASKS: Mapping[str, Task] = {"mini": sums, "mini_tradeoff": gaps}
 """Names of data sets; the shipped checkpoints have the same names."""
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
-"""The shipped checkpoints: `<task>/<name>`, each a folder that transformers loads."""
