@@ -81,7 +81,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["++eval_datasets.x.name=1"], "eval_datasets: follows from stage.datasets"),
         (["reward=broken"], "expected ',' or ']', but got '<stream end>' in "),
         (["reward=astray"], "In 'reward/astray': Could not override"),
-        (["+reward.new=1"], "reward.new: there is no such key; did you mean reward.name?"),
+        (["+reward.new=1"], "reward.new: there is no such key; there are reward."),
         (["++reward.rb=1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
         (["+new.key=1"], "new.key: there is no such key; there are algorithm,"),
         (["seed=1.5"], "seed: Value '1.5'"),

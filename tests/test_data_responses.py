@@ -44,7 +44,7 @@ BAD_ROWS = [
     ({}, f"problem_id: is missing; {WHICH}"),
     (NO_LENGTH, f"length: is missing; {WHICH}"),
     (NO_ANSWER, f"answer: is missing; {WHICH}"),
-    (completion(budget=9), "budget: stands beside a completion, which tells it too; leave out one of the two"),
+    (completion(budget=9), "budget: also follows from the completion; remove one of the two"),
     (outcome(correct=1), "correct: must be true or false, not 1"),
     (outcome(well_formed="yes"), 'well_formed: must be true or false, not "yes"'),
     (outcome(truncated=None), "truncated: must be true or false, not null"),
@@ -52,7 +52,7 @@ BAD_ROWS = [
     (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
     (outcome(length=True), "length: must be a number of tokens, not true"),
     (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
-    (outcome(truncated=True), "truncated: true in a well-formed response; one that was cut off is malformed"),
+    (outcome(truncated=True), "truncated: true in a well-formed response; set well_formed or truncated to false"),
     (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
     (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),
@@ -79,7 +79,7 @@ def test_a_bad_row_is_named_with_file_line_and_key(row: Row, said: str) -> None:
     ("line", "said"),
     [
         (b"", "rows.jsonl: there is no row in it; give a row for each response"),
-        (b"\n[1]", "rows.jsonl, line 2: not a JSON object but list; each line is one JSON object"),
+        (b"\n[1]", "rows.jsonl, line 2: not a JSON object but list; each line must be one JSON object"),
         (b'{"problem_id": ', "rows.jsonl, line 1: not JSON (Expecting value"),
         (b'{"problem_id": "\xff"}', "rows.jsonl, line 1: not UTF-8 (invalid start byte at byte 17)"),
     ],
@@ -95,3 +95,14 @@ def test_optional_keys_are_filled_in_and_earlier_rewards_left_out() -> None:
     told = {"level": None, "truncated": False, "b_max": None, "thinking_length": None, "easy": None, "repetition": 0.0}
     assert line.row == outcome(problem_id="7", note="mine", **told)
     assert not line.to_grade
+
+
+def test_what_was_cut_off_is_not_right_whatever_the_row_says() -> None:
+    cut, whole = read(outcome(well_formed=False, truncated=True), outcome(well_formed=False))
+    assert (cut.row["correct"], whole.row["correct"]) == (False, True)
+
+
+def test_what_the_grader_will_find_out_is_not_filled_in() -> None:
+    (line,) = read(completion())
+    assert line.row == completion(b_max=None, level=None, truncated=False)
+    assert line.to_grade

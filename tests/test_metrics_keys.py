@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.metrics.definitions import METRICS, is_metric
 from budgetrl.metrics.estimates import Estimate
 from budgetrl.metrics.keys import EXAMINED, Aspect, Key, Part, PartKind, is_distinct, parse
@@ -92,3 +93,8 @@ def test_the_numbers_of_recorded_runs_are_written_as_they_were_read() -> None:
     keys = {key for text in recorded["pipeline"] | recorded["evaluate"] for key in [parse(text)[0]]}
     assert all(is_metric(key.metric) and key.dataset == "mini" for key in keys)
     assert not any(math.isnan(value) for numbers in recorded.values() for value in numbers.values())
+
+
+def test_a_data_set_that_would_be_read_as_a_part_is_refused() -> None:
+    with pytest.raises(ValueError, match="'math/level_3' cannot be told from a part of a result's key"):
+        MiniSettings(name="math/level_3")

@@ -9,12 +9,10 @@ import pytest
 from budgetrl.formats.formats import BudgetFormat
 from budgetrl.grading.verifier import Verifier
 from budgetrl.report.comparison import write_comparison
-from budgetrl.runs.folder import write_lines
-from budgetrl.stages.evaluate import Evaluate
-from budgetrl.stages.pipeline import Pipeline
+from budgetrl.runs.folder import write_json, write_lines
 from budgetrl.stages.regrade import regraded
-from many_runs import QUIET, Start, call_entrypoint, finish_all, prepare, read_rows
-from test_stages_shared import TINY
+from many_runs import QUIET, Start, call_entrypoint, finish_all, log_of, prepare, read_rows, start_all
+from test_runs_shared import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -25,18 +23,25 @@ EVALUATE = [
 WRITTEN, COMPLETIONS, RESULT, HASHES = "written", "completions.jsonl", "result.json", "hashes.json"
 
 
+def prepare_regrade(folder: Path, evaluation: Path, *overrides: str) -> Path:
+    return prepare(folder, "stage=regrade", f"stage.evaluation={evaluation}", *overrides)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`written`; `spoilt`, a copy with other verdicts and answers; `again`, which grades that; `hot`, another."""
+    """`written`; `spoilt`, a copy with verdicts of another grader; `again`, which grades that; `hot`, another."""
     root = tmp_path_factory.mktemp("regrade")
     prepare(root / WRITTEN, *EVALUATE)
     prepare(root / "hot", *EVALUATE, "stage.temperature=1.5")
     finish_all([Start(str(root / WRITTEN)), Start(str(root / "hot"))], root)
     shutil.copytree(root / WRITTEN, root / "spoilt")
-    spoilt = [{"correct": not row["correct"], "given_answer": "?"} for row in read_rows(root / WRITTEN / COMPLETIONS)]
-    rows = [row | other for row, other in zip(read_rows(root / WRITTEN / COMPLETIONS), spoilt, strict=True)]
+    rows = []
+    for row in read_rows(root / WRITTEN / COMPLETIONS):
+        rows.append({**row, "correct": not row["correct"], "well_formed": False, "given_answer": "?"})
     write_lines(root / "spoilt" / COMPLETIONS, rows)
-    prepare(root / "again", *EVALUATE, f"stage.regrade={root / 'spoilt'}")
+    hashes = json.loads((root / WRITTEN / HASHES).read_text())
+    write_json(root / "spoilt" / HASHES, {"mini": {**hashes["mini"], "grader": "one before"}})
+    prepare_regrade(root / "again", root / "spoilt")
     finish_all([Start(str(root / "again"))], root)
     return root
 
@@ -47,17 +52,28 @@ def test_grading_anew_gives_the_verdicts_and_numbers_of_the_first_time(root: Pat
     assert not [root / name for name in ("again", WRITTEN) if (root / name / "partial").exists()]
 
 
-def test_completions_of_other_settings_are_refused(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_finished_evaluation_is_refused(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def refused(*overrides: str) -> str:
-        assert call_entrypoint(*QUIET, "mode=dry", f"run.dir={root / 'no'}", *EVALUATE, *overrides) == 2
+        assert call_entrypoint(*QUIET, "mode=dry", f"run.dir={root / 'no'}", "stage=regrade", *overrides) == 2
         return capfd.readouterr().err
 
-    of_written = f"stage.regrade={root / WRITTEN}"
-    assert "was written with stage.temperature=1.0, not 0.5" in refused(of_written, "stage.temperature=0.5")
-    assert "was written with seed=0, not 1" in refused(of_written, "seed=1")
-    assert "was written with model.length=body, not response" in refused(of_written, "model.length=response")
-    assert "was written with dataset=" in refused(of_written, "dataset.eval_size=14")
-    assert "name the folder of a finished stage=evaluate" in refused(f"stage.regrade={root}")
+    assert "stage.evaluation: must be given, as the folder of a finished evaluation" in refused()
+    no_result = f"stage.evaluation: there is no {root / RESULT}; name the folder of a finished stage=evaluate"
+    assert no_result in refused(f"stage.evaluation={root}")
+
+
+def test_evaluations_of_two_graders_are_not_compared_until_the_earlier_is_graded_anew(
+    root: Path, tmp_path: Path
+) -> None:
+    by_ours, by_theirs = tmp_path / "by_ours", tmp_path / "by_theirs"
+    prepare_regrade(by_ours, root / WRITTEN, f"stage.against={root / 'again'}")
+    prepare_regrade(by_theirs, root / WRITTEN, f"stage.against={root / 'spoilt'}")
+    assert start_all([Start(str(by_ours)), Start(str(by_theirs))], tmp_path) == [[0], [2]]
+    assert json.loads((by_ours / RESULT).read_text())["mini/accuracy_change"] == 0.0
+    assert (
+        f"stage.against: {root / 'spoilt'} graded mini with another version of the grader; grade it anew with "
+        f"stage=regrade stage.evaluation={root / 'spoilt'}, and name the folder of that"
+    ) in log_of(by_theirs)
 
 
 def test_the_evaluations_of_a_pipeline_are_graded_anew(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -65,41 +81,23 @@ def test_the_evaluations_of_a_pipeline_are_graded_anew(tmp_path: Path, capfd: py
     run = tmp_path / "run"
     prepare(run, *TINY, "stage.evaluate.budgets=[20]", f"stage.shared={tmp_path / 'shared'}")
     finish_all([Start(str(run))], tmp_path)
-    trained = ["stage.budgets=[20]", f"model.path={run / 'grpo' / 'checkpoints' / 'last'}"]
-    data = ["stage=evaluate", "dataset.size=14", "dataset.eval_size=7"]
-    settings = {"initial": ["stage.format=plain"], "trained": trained}
-    for name, own in settings.items():
-        prepare(tmp_path / name, *data, *own, f"stage.regrade={run / name}")
-    finish_all([Start(str(tmp_path / name)) for name in settings], tmp_path)
-    for path in (f"{name}/{file}" for name in settings for file in (COMPLETIONS, RESULT, HASHES)):
+    for name in ("initial", "trained"):
+        prepare_regrade(tmp_path / name, run / name)
+    finish_all([Start(str(tmp_path / name)) for name in ("initial", "trained")], tmp_path)
+    for path in (f"{name}/{file}" for name in ("initial", "trained") for file in (COMPLETIONS, RESULT, HASHES)):
         assert (tmp_path / path).read_text() == (run / path).read_text(), path
-
-    def refused(folder: Path) -> str:
-        assert call_entrypoint(*QUIET, "mode=dry", f"run.dir={tmp_path / 'no'}", *data, f"stage.regrade={folder}") == 2
-        return capfd.readouterr().err
-
-    assert "was written with stage.format=plain, not auto;" in refused(run / "initial")
-    assert f"stage.budgets=[20], not [], and {trained[1]}, not mini;" in refused(run / "trained")
-    advice = (
-        "config.yaml; name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
-    )
-    assert advice in refused(run / "grpo")
-    assert advice in refused((run / "initial").resolve())
+    words = [*QUIET, "mode=dry", f"run.dir={tmp_path / 'no'}", "stage=regrade", f"stage.evaluation={run / 'grpo'}"]
+    assert call_entrypoint(*words) == 2
+    advice = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
+    assert advice in capfd.readouterr().err
 
 
-def test_a_pipeline_does_not_grade_anew() -> None:
-    with pytest.raises(ValueError, match=r"evaluate\.regrade: is for stage=evaluate"):
-        Pipeline(evaluate=Evaluate(regrade="somewhere"))
-
-
-def test_an_answer_that_was_cut_off_is_not_made_right(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / WRITTEN, tmp_path / "cut")
+def test_an_answer_that_was_cut_off_is_not_made_right(root: Path) -> None:
     rows = [{**row, "truncated": True} for row in read_rows(root / WRITTEN / COMPLETIONS)]
-    write_lines(tmp_path / "cut" / COMPLETIONS, rows)
     with Verifier(workers=1) as verifier:
-        graded, _ = regraded(tmp_path / "cut", BudgetFormat(), verifier)
+        graded = regraded(rows, BudgetFormat(), verifier)
     assert any(row["correct"] for row in rows)
-    assert not any(row["correct"] for row in graded)
+    assert not any(row["correct"] or row["well_formed"] for row in graded)
 
 
 def test_hashes_tell_what_differs(root: Path) -> None:

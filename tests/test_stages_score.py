@@ -1,42 +1,28 @@
-"""Rewards for rows that exist already: as published, in groups, graded, and refused where they cannot be."""
+"""Rewards for rows of outcomes: as published, in groups, where the schedule stands; and what is refused."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, product
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from budgetrl.stages.base import Context, Job
 
+from alone import context
 from budgetrl.cli import main as entry
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Outcome
-from budgetrl.data.reading import Fields
-from budgetrl.data.sources.hub import HubSettings
-from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.rewards.accuracy import Accuracy
 from budgetrl.rewards.alp import Alp
 from budgetrl.rewards.budget_cosine import BudgetCosine
 from budgetrl.rewards.reward import Parts, Reward
-from budgetrl.runs.folder import RunFolder, read_rows, write_lines
-from budgetrl.runs.progress import Progress
-from budgetrl.runs.stop import Stop, Stopped
-from budgetrl.runs.tracking import Tracker
-from budgetrl.settings.algorithm import Algorithm
-from budgetrl.settings.config import Config
-from budgetrl.settings.model import ModelSettings
-from budgetrl.settings.rollout import RolloutSettings
-from budgetrl.settings.zero import ZeroSettings
-from budgetrl.stages.report import Report
-from budgetrl.stages.score import Score
-from budgetrl.training.distributed import World
-
-Row = dict[str, Any]
+from budgetrl.runs.folder import RunFolder, read_rows
+from budgetrl.settings.config import Config, read_mapping
+from budgetrl.settings.stages.score import Score
+from many_runs import call_entrypoint
+from scoring import Row, completion, configured, outcome, score, write
 
 BUDGET = 1000
 R_B = -0.4
@@ -77,19 +63,6 @@ TABLES = {"budget_cosine": COSINE, "budget_gauss": GAUSS}
 TIGHT = BudgetCosine(alpha_start=0.1, alpha_schedule="constant")
 
 
-def outcome(**changes: object) -> Row:
-    return {"problem_id": "p", "well_formed": True, "correct": True, "budget": 100, "length": 90, **changes}
-
-
-def completion(**changes: object) -> Row:
-    return {"problem_id": "p", "completion": r"3 = \boxed{ 3 }", "answer": "3", **changes}
-
-
-def write(rows: Sequence[Row]) -> str:
-    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return "rows.jsonl"
-
-
 def vectors(reward: str, alpha: float) -> tuple[list[Row], list[float]]:
     """Rows for every length, verdict and b_max of the reward's table, and their rewards."""
     table = TABLES[reward][alpha]
@@ -98,23 +71,6 @@ def vectors(reward: str, alpha: float) -> tuple[list[Row], list[float]]:
         rows.append(outcome(correct=correct, budget=BUDGET, length=length, b_max=b_max))
         rewards.append(table[length][0 if correct else 1] + (R_B if b_max == BUDGET - 1 else 0.0))
     return rows, rewards
-
-
-def job(reward: Reward = TIGHT, model: ModelSettings | None = None) -> Job:
-    parts = MiniSettings(), reward, Algorithm(), RolloutSettings(), ZeroSettings()
-    return Job(0, model or ModelSettings(), *parts)
-
-
-def context(rank: int = 0) -> Context:
-    """A rank of a run in the folder `run`, in this process."""
-    world = World(rank, rank + 1, torch.device("cpu"))
-    return Context(world, RunFolder("run", world.leads), Tracker(), Progress(shown=False), Stop())
-
-
-def score(rows: Sequence[Row], job: Job, **options: Any) -> tuple[list[Row], dict[str, float]]:
-    """What the stage writes for rows, and its result."""
-    result = Score(input=write(rows), **options).run(job, context())
-    return read_rows(Path("run/scores.jsonl")), result
 
 
 @pytest.fixture(autouse=True)
@@ -129,18 +85,12 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Calls the entrypoint, with the rank in this process; gives back the exit code."""
 
     def launch(config: Config, folder: RunFolder) -> int:
-        folder.write_result(config.stage.run(config.job(), context()))
+        ctx = context(folder.path)
+        folder.write_result(import_module(config.stage.executor).run(config.stage, config, ctx))
         return 0
 
-    def call(*argv: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["budgetrl", "stage=score", "tracking=none", "run.dir=run", *argv])
-        with pytest.raises(SystemExit) as caught:
-            entry.main()
-        assert isinstance(caught.value.code, int)
-        return caught.value.code
-
     monkeypatch.setattr(entry, "launch", launch)
-    return call
+    return lambda *words: call_entrypoint("stage=score", "tracking=none", "run.dir=run", *words)
 
 
 @pytest.mark.parametrize(("reward", "alpha"), [(name, alpha) for name, table in TABLES.items() for alpha in table])
@@ -208,22 +158,28 @@ def test_without_input_nothing_is_made(
     assert list(here.iterdir()) == []
 
 
+def told(reward: Reward, **stage: object) -> list[str]:
+    """What the stage's settings have against themselves."""
+    config = configured(reward, **stage)
+    return [str(message) for message in config.stage.errors(config)]
+
+
 def test_what_the_options_cannot_be() -> None:
     rows = write([outcome()])
-    assert Score(input=rows).check(job()) == []
-    assert Score(input="gone.jsonl").check(job()) == ["stage.input: there is no file gone.jsonl"]
+    assert told(TIGHT, input=rows) == []
+    assert told(TIGHT, input="gone.jsonl") == ["stage.input: there is no file gone.jsonl"]
     Path("folder").mkdir()
     folder = ["stage.output: folder is a folder; name a file in it"]
-    assert Score(input=rows, output="folder").check(job()) == folder
+    assert told(TIGHT, input=rows, output="folder") == folder
     itself = [f"stage.output: ./{rows} is the input itself; name another file"]
-    assert Score(input=rows, output=f"./{rows}").check(job()) == itself
+    assert told(TIGHT, input=rows, output=f"./{rows}") == itself
     other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget, or auto"
-    assert Score(input=rows, format="plain").check(job()) == [other]
-    assert Score(input=rows, format="plain").check(job(Accuracy())) == []
-    assert Score(input=rows, format="prompt_budget").check(job(Accuracy())) == []  # nobody is asked for anything here
+    assert told(TIGHT, input=rows, format="plain") == [other]
+    assert told(Accuracy(), input=rows, format="plain") == []
+    assert told(Accuracy(), input=rows, format="prompt_budget") == []  # nobody is asked for anything here
     unknown = ["reward.max_length: reward=alp reads the longest length allowed; give it, in tokens"]
-    assert Score(input=rows).check(job(Alp())) == unknown
-    assert Score(input=rows).check(job(Alp(max_length=9))) == []
+    assert told(Alp(), input=rows) == unknown
+    assert told(Alp(max_length=9), input=rows) == []
     with pytest.raises(ValueError, match="progress: 1.5 is not a number from 0 to 1"):
         Score(input=rows, progress=1.5)
     with pytest.raises(ValueError, match="format: 'free' is not one of auto, plain, budget"):
@@ -231,15 +187,13 @@ def test_what_the_options_cannot_be() -> None:
 
 
 def test_the_shipped_options_are_the_defaults(repo: Path) -> None:
-    from budgetrl.settings.config import read_mapping
-
     defaults = {key: getattr(Score(), key) for key in ("name", "input", "input_format", "output", "progress", "format")}
     assert read_mapping(repo / "conf" / "stage" / "score.yaml") == defaults
 
 
 def test_rows_come_back_with_parts_defaults_and_what_else_they_held() -> None:
     given = outcome(b_max=80, note="mine", answer=None, reward=7.0, **{"reward/old": 7.0})
-    (row,), _ = score([given], job())
+    (row,), _ = score([given], TIGHT)
     assert row == {
         **outcome(b_max=80, note="mine", answer=None),
         "level": None,
@@ -258,9 +212,10 @@ def test_the_schedule_stands_where_progress_says() -> None:
     falling = BudgetCosine(alpha_start=1.0, alpha_end=0.1, alpha_end_at=1.0)
     rows = [outcome(length=100), outcome(length=50)]
     for progress, alpha, rewards in ((0.0, 1.0, [0.75, 0.9268]), (1.0, 0.1, [0.75, 0.5])):
-        scored, _ = score(rows, job(falling), progress=progress)
+        scored, _ = score(rows, falling, progress=progress)
         assert [row["reward"] for row in scored] == pytest.approx(rewards, abs=5e-5)
-        assert Score(progress=progress).plan(job(falling))["alpha"] == pytest.approx(alpha)
+        config = configured(falling, progress=progress)
+        assert config.stage.workload(config).summary["alpha"] == pytest.approx(alpha)
 
 
 @dataclass(frozen=True)
@@ -274,7 +229,7 @@ class Ranked(Reward):
 
 def test_rows_of_a_problem_are_a_group_wherever_they_stand() -> None:
     shuffled = [("a", 30), (7, 5), ("a", 10), ("b", 99), ("7", 6), ("a", 20)]
-    scored, result = score([outcome(problem_id=name, length=length) for name, length in shuffled], job(Ranked()))
+    scored, result = score([outcome(problem_id=name, length=length) for name, length in shuffled], Ranked())
     assert [(row["problem_id"], row["length"]) for row in scored] == [(str(n), length) for n, length in shuffled]
     assert [row["reward"] for row in scored] == [2.0, 0.0, 0.0, 0.0, 1.0, 1.0]
     assert result["groups"] == 3
@@ -286,7 +241,7 @@ def test_the_result_holds_the_metrics_of_an_evaluation() -> None:
         outcome(problem_id="b", level=2, length=300, correct=False),
         outcome(problem_id="b", level=2, length=60, correct=False, well_formed=False, budget=None),
     ]
-    _, result = score(rows, job())
+    _, result = score(rows, TIGHT)
     wanted = {"reward": -0.5 / 3, "reward/format": -1 / 3, "accuracy": 1 / 3, "format": 2 / 3, "length": 150}
     wanted |= {"budget": 100, "match_10": 1 / 3, "level_1/accuracy": 1, "level_2/accuracy": 0}
     wanted |= {"rows": 3, "groups": 2}
@@ -294,112 +249,16 @@ def test_the_result_holds_the_metrics_of_an_evaluation() -> None:
     assert "verify/unparsed" not in result
 
 
-def test_a_completion_is_read_measured_and_graded() -> None:
-    """With the tokenizer that the mini model has; the outcomes around show that both kinds mix."""
-    text = r"<budget> 16</budget><solution> 3 = ok \boxed{ 3 }</solution>"
-    rows = [
-        outcome(problem_id="q"),
-        completion(completion=text, answer=3, b_max=12, level=1),
-        completion(completion=text, answer="4"),
-        completion(completion=text, truncated=True),
-        completion(),
-        outcome(problem_id="q"),
-    ]
-    scored, result = score(rows, job())
-    assert [row["problem_id"] for row in scored] == ["q", "p", "p", "p", "p", "q"]
-    keys = ("well_formed", "correct", "budget", "length", "reward/budget_penalty")
-    assert [tuple(row[key] for key in keys) for row in scored[1:5]] == [
-        (True, True, 16, 6, R_B),
-        (True, False, 16, 6, 0.0),
-        (False, False, 16, 6, 0.0),  # cut off
-        (False, True, None, 5, 0.0),
-    ]
-    assert (scored[1]["b_max"], scored[1]["level"], scored[3]["truncated"]) == (12, 1, True)
-    assert result["verify/unparsed"] == 0.0
-
-
 def test_what_was_cut_off_is_wrong_whatever_its_row_says() -> None:
     rows = [outcome(), outcome(well_formed=False, truncated=True), outcome(well_formed=False)]
-    scored, result = score(rows, job())
+    scored, result = score(rows, TIGHT)
     assert [row["correct"] for row in scored] == [True, False, True]
     assert result["accuracy"] == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize(("shift", "accuracy"), [(0, 1.0), (1, 0.0)])
-def test_the_solutions_of_gsm8k_are_right_and_with_other_numbers_wrong(
-    shared_dir: Path, shift: int, accuracy: float
-) -> None:
-    with (shared_dir / "data" / "gsm8k_train.jsonl").open() as file:
-        problems = [json.loads(line) for line in islice(file, 100)]
-    texts = [f"{p['solution']}\n#### {int(p['answer']) + shift}" for p in problems]
-    rows = [
-        completion(problem_id=p["id"], completion=text, answer=p["answer"])
-        for p, text in zip(problems, texts, strict=True)
-    ]
-    model = ModelSettings(name="hf", path=str(shared_dir / "tokenizers" / "deepseek-r1-distill-qwen"))
-    _, result = score(rows, job(Accuracy(), model), format="plain")
-    assert (result["accuracy"], result["reward"], result["format"]) == (accuracy, accuracy, 1.0)
-    assert 70 < result["length"] < 150
-    assert "budget" not in result
-
-
-@pytest.mark.parametrize(
-    ("form", "file"), [("lm_eval", "lm_eval_samples.jsonl"), ("lighteval", "lighteval_details.jsonl")]
-)
-def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: str, file: str) -> None:
-    fields = Fields(problem="question", level=None)
-    gsm8k = HubSettings(path="openai/gsm8k", split="test", fields=fields, answer_from="gsm8k")
-    theirs = replace(job(Accuracy()), dataset=gsm8k)
-    stage = Score(input=str(repo / "tests" / "fixtures" / file), input_format=form)
-    assert stage.check(theirs) == []
-    result = stage.run(theirs, context())
-    scored = read_rows(Path("run/scores.jsonl"))
-    assert [(row["problem_id"], row["correct"], row["length"]) for row in scored] == [
-        ("0", True, 13),
-        ("0", False, 5),
-        ("1", True, 12),
-        ("1", True, 5),
-    ]
-    assert (result["accuracy"], result["groups"], result["pass_at_2"]) == (0.75, 2.0, 1.0)
-
-
-def test_an_evaluation_that_went_to_lm_eval_and_back_has_the_same_verdicts() -> None:
-    """Two passes, the second with a given budget; what is exported is what completions.jsonl holds."""
-    asked = {"p": ("5", [r"4 1 = \boxed{ 5 }", r"4 = \boxed{ 4 }"]), "q": ("12", [r"\boxed{ 12 }", "3 9"])}
-    graded, _ = score(
-        [
-            completion(problem_id=name, completion=text, answer=answer, problem="a 4 ?")
-            for name, (answer, texts) in asked.items()
-            for text in texts
-        ],
-        job(Accuracy()),
-    )
-    verdicts = [(row["problem_id"], row["correct"], row["length"]) for row in graded]
-    rows = [{**row, "text": row["completion"], "dataset": "mini", "prefilled": b} for b in (None, 64) for row in graded]
-    write_lines(Path("eval/completions.jsonl"), rows)
-    Path("eval/config.yaml").write_text("stage: {name: evaluate, max_new_tokens: 60, temperature: 1.0}")
-    Path("eval/result.json").write_text("{}")
-    Report(runs="eval", samples=True).run(job(), context())
-    files = [Path("run/eval/samples_mini.jsonl"), Path("run/eval/samples_mini_budget_64.jsonl")]
-    assert sorted(Path("run/eval").iterdir()) == files
-    for file in files:
-        assert [line["exact_match"] for line in read_rows(file)] == [0.5, 0.5]
-        Score(input=str(file), input_format="lm_eval").run(job(Accuracy()), context())
-        back = read_rows(Path("run/scores.jsonl"))
-        assert [(row["problem_id"], row["correct"], row["length"]) for row in back] == verdicts
-
-
-def test_only_evaluations_have_samples_to_write() -> None:
-    write_lines(Path("grpo/completions.jsonl"), [outcome()])
-    Path("grpo/config.yaml").write_text("stage: {name: grpo}")
-    Path("grpo/result.json").write_text("{}")
-    with pytest.raises(RequestError, match="stage.runs: .*/grpo is no evaluation; name those of stage=evaluate"):
-        Report(runs="grpo", samples=True).run(job(), context())
-
-
 def test_whole_numbers_may_be_written_as_floats() -> None:
     """As pandas does once a column has a gap."""
-    (scored,), result = score([outcome(budget=100.0, length=90.0, level=2.0)], job())
+    (scored,), result = score([outcome(budget=100.0, length=90.0, level=2.0)], TIGHT)
     assert [repr(scored[key]) for key in ("budget", "length", "level")] == ["100", "90", "2"]
     assert "level_2/accuracy" in result
 
@@ -407,35 +266,12 @@ def test_whole_numbers_may_be_written_as_floats() -> None:
 def test_in_the_plain_format_a_response_has_no_budget() -> None:
     row = outcome()
     del row["budget"]
-    (scored,), _ = score([row], job(Accuracy()), format="plain")
+    (scored,), _ = score([row], Accuracy(), format="plain")
     assert (scored["reward"], scored["budget"]) == (1.0, None)
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        (completion(answer=r"\left("), r'answer: "\\left(" is no value; mend it, or leave the row out'),
-        (
-            completion(completion="Natalia sold 3 clips."),
-            "completion: model.path=mini cannot write this text; name the model that wrote it",
-        ),
-        (outcome(length=-1), "length: must be a number of tokens, not -1"),
-    ],
-)
-def test_a_row_that_cannot_be_scored_is_named_and_nothing_is_written(row: Row, said: str) -> None:
+def test_a_row_that_cannot_be_scored_is_named_and_nothing_is_written() -> None:
     with pytest.raises(RequestError) as caught:
-        score([outcome(b_max=float("inf")), completion(), row, outcome()], job())
-    assert str(caught.value) == f"rows.jsonl, line 3: {said}"
+        score([outcome(b_max=float("inf")), completion(), outcome(length=-1), outcome()], TIGHT)
+    assert str(caught.value) == "rows.jsonl, line 3: length: must be a number of tokens, not -1"
     assert not Path("run/scores.jsonl").exists()
-
-
-def test_a_run_that_is_told_to_stop_stops() -> None:
-    ctx = context()
-    ctx.stop.request()
-    with pytest.raises(Stopped):
-        Score(input=write([completion()])).run(job(), ctx)
-
-
-def test_only_the_leading_rank_works() -> None:
-    assert Score(input="gone.jsonl").run(job(), context(rank=1)) == {}
-    assert not Path("run").exists()

@@ -38,11 +38,22 @@ def require_count(record: object, *fields: str) -> None:
 
 
 def nearest(wrong: str, valid: Iterable[str]) -> str:
-    """A hint at the valid name that looks most like a wrong one, or at all of them where none does.
+    """A hint at the valid name that looks most like a wrong one, or at all that there are where none does.
+
+    A dotted name is compared with those of its own group, and of these only the last part, since they share the rest.
 
     >>> nearest("grp", ["grpo", "label"]), nearest("learning_rate", ["lr", "steps"])
     ('did you mean grpo?', 'there are lr, steps')
+    >>> nearest("dataset.held_out", ["dataset.seed", "dataset.size", "mode"])
+    'there are dataset.seed, dataset.size'
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(wrong, names, n=1, cutoff=CLOSE)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"
+    group, _, last_part = wrong.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in names if name.rpartition(".")[0] == group}
+    if siblings:
+        close = [siblings[part] for part in difflib.get_close_matches(last_part, siblings, n=1, cutoff=CLOSE)]
+        there = list(siblings.values())
+    else:
+        close = difflib.get_close_matches(wrong, names, n=1, cutoff=CLOSE)
+        there = sorted({name.partition(".")[0] for name in names})
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(there) or 'none'}"

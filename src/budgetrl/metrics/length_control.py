@@ -6,7 +6,8 @@ by its width: the mean accuracy for a limit that is as likely between 100 and 20
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -31,11 +32,11 @@ def at_cutoffs(groups: Groups, cutoffs: Sequence[int]) -> Results:
     >>> at_cutoffs(groups, [100]).flat()["cutoff_100/accuracy"]
     0.5
     """
-    counts_P = np.array([float(len(group)) for group in groups])
-    right_BP = np.array([[sum(_ends_by(c, o) for o in group) for group in groups] for c in cutoffs], dtype=float)
+    counts_P = _sums(groups, lambda outcome: 1)
+    right_BP = np.array([_sums(groups, partial(_ends_by, cutoff)) for cutoff in cutoffs])
+    lengths_BP = np.array([_sums(groups, partial(_cut_length, cutoff)) for cutoff in cutoffs])
     estimates: dict[Key, Estimate] = {}
-    for cutoff, right_P in zip(cutoffs, right_BP, strict=True):
-        lengths_P = np.array([sum(min(o.length, cutoff) for o in group) for group in groups], dtype=float)
+    for cutoff, right_P, lengths_P in zip(cutoffs, right_BP, lengths_BP, strict=True):
         for metric, totals_P in (("accuracy", right_P), ("length", lengths_P)):
             if (mean := ratio(totals_P, counts_P)) is not None:
                 estimates[Key(metric, part=Part(PartKind.CUTOFF, cutoff))] = mean.estimate()
@@ -58,9 +59,9 @@ def budget_area(groups_by_budget: Mapping[int, Groups]) -> Results:
     if len(groups_by_budget) < 2:
         return Results()
     passes = list(groups_by_budget.values())
-    counts_BP = np.array([[len(group) for group in groups] for groups in passes], dtype=float)
-    right_BP = np.array([[sum(o.correct for o in group) for group in groups] for groups in passes], dtype=float)
-    lengths_BP = np.array([[sum(o.length for o in group) for group in groups] for groups in passes], dtype=float)
+    counts_BP = np.array([_sums(groups, lambda outcome: 1) for groups in passes])
+    right_BP = np.array([_sums(groups, lambda outcome: outcome.correct) for groups in passes])
+    lengths_BP = np.array([_sums(groups, lambda outcome: outcome.length) for groups in passes])
     ends = min(groups_by_budget), max(groups_by_budget)
 
     def weighted_area(weights_P: np.ndarray) -> float:
@@ -84,6 +85,15 @@ def area(lengths_B: Sequence[float], accuracies_B: Sequence[float] | np.ndarray,
     knots = np.array([start, *x_B[(x_B > start) & (x_B < end)], end])
     heights = np.interp(knots, x_B, y_B)
     return float(np.diff(knots) @ (heights[1:] + heights[:-1]) / 2) / (end - math.log(low))
+
+
+def _sums(groups: Groups, score: Callable[[Outcome], float]) -> np.ndarray:
+    """[P] the sum of each problem's scores."""
+    return np.array([float(sum(map(score, group))) for group in groups])
+
+
+def _cut_length(cutoff: int, outcome: Outcome) -> int:
+    return min(outcome.length, cutoff)
 
 
 def _ends_by(cutoff: int, outcome: Outcome) -> bool:

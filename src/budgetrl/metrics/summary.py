@@ -7,6 +7,7 @@ without one, is left out.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -159,7 +160,7 @@ def _price(groups: Groups) -> dict[Key, Statistic]:
                 right_beyond_P[problem] += outcome.correct and outcome.length > outcome.budget
     problems = int(np.count_nonzero(responses_P))
     statistics = {Key("tokens_per_correct"): ratio(length_P, right_P, problems)}
-    if any(outcome.budget for group in groups for outcome in group):
+    if any(outcome.budget for outcome in chain(*groups)):
         statistics[Key("tokens_beyond_budget")] = ratio(beyond_P, length_P, problems)
         statistics[Key("accuracy_beyond_budget")] = ratio(right_beyond_P, responses_P)
     return _known(statistics)
@@ -172,13 +173,13 @@ def _known(statistics: Mapping[Key, Statistic | None]) -> dict[Key, Statistic]:
 
 def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
     """[N] of each field of the well-formed responses that have them all, and [N] their problems."""
-    rows = [
-        (*(getattr(outcome, field) for field in fields), problem)
-        for problem, group in enumerate(groups)
-        for outcome in group
-        if outcome.well_formed
-    ]
-    columns = np.array([row for row in rows if None not in row], dtype=float).reshape(-1, len(fields) + 1).T
+    rows: list[list[float]] = []
+    for problem, group in enumerate(groups):
+        for outcome in group:
+            values = [getattr(outcome, field) for field in fields]
+            if outcome.well_formed and None not in values:
+                rows.append([*values, problem])
+    columns = np.array(rows, dtype=float).reshape(-1, len(fields) + 1).T
     return (*columns[:-1], columns[-1].astype(int))
 
 
@@ -214,7 +215,7 @@ def _scores(outcome: Outcome, budgeted: bool) -> dict[str, float]:
 
 def _has_budgets(groups: Groups) -> bool:
     """False for a format without budgets. Where nothing is well formed, budgets were asked for and missed."""
-    return not any(outcome.well_formed and outcome.budget is None for group in groups for outcome in group)
+    return not any(outcome.well_formed and outcome.budget is None for outcome in chain(*groups))
 
 
 def _matches(outcome: Outcome, percent: int) -> bool:

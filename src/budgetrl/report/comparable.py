@@ -38,7 +38,12 @@ def caution(runs: Mapping[str, Run], dataset: str) -> str:
 
 
 def _varying(found: list[Mapping[str, str]], keys: Mapping[str, str]) -> list[str]:
-    return [key for key in keys if len({hashes.get(key) for hashes in found}) > 1]
+    varying = []
+    for key in keys:
+        values = {hashes.get(key) for hashes in found}
+        if len(values) > 1:
+            varying.append(key)
+    return varying
 
 
 def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:

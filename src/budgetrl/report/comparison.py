@@ -66,21 +66,18 @@ def write_comparison(
 def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
     """One for each data set; the paper's lines stand below ours."""
     papers = read_paper(paper) if paper else {}
-    measured = dict.fromkeys(dataset for group in groups for run in group.runs for dataset in run.datasets())
-    keys = tuple(groups[0].values) if groups else ()
-    width = max(1, len(keys))
-    return [
-        Table(
-            dataset,
-            keys or ("",),
-            (
-                *(_line(group, dataset) for group in groups if group.on(dataset).estimates),
-                *(_widened(line, width) for line in papers.get(dataset, {}).values()),
-            ),
-            ranked=alike([run for group in groups for run in group.runs if dataset in run.datasets()], dataset),
-        )
-        for dataset in {**measured, **dict.fromkeys(papers)}
-    ]
+    keys = (tuple(groups[0].values) if groups else ()) or ("",)
+    runs_on: dict[str, list[Run]] = {}
+    for group in groups:
+        for run in group.runs:
+            for dataset in run.datasets():
+                runs_on.setdefault(dataset, []).append(run)
+    built = []
+    for dataset in {**runs_on, **papers}:
+        ours = [_line(group, dataset) for group in groups if group.on(dataset).estimates]
+        theirs = [_widened(line, len(keys)) for line in papers.get(dataset, {}).values()]
+        built.append(Table(dataset, keys, (*ours, *theirs), ranked=alike(runs_on.get(dataset, []), dataset)))
+    return built
 
 
 def _line(group: RunGroup, dataset: str) -> Line:
@@ -113,7 +110,11 @@ def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: b
 def _curves(measured: Sequence[tuple[RunGroup, Results]]) -> "Figure | None":
     """Over the first key that has several numbers as values: a line for each choice of the other keys."""
     keys = list(measured[0][0].values) if measured else []
-    axis = next((key for key in keys if len({_number(group, key) for group, _ in measured} - {None}) > 1), None)
+    axis = None
+    for key in reversed(keys):
+        values = {_number(group, key) for group, _ in measured}
+        if len(values - {None}) > 1:
+            axis = key
     if axis is None:
         return None
     lines: dict[str, dict[float, Results]] = {}
@@ -135,12 +136,17 @@ def _number(group: RunGroup, key: str) -> float | None:
 
 def _differences(runs: Mapping[str, Run]) -> Part:
     flat = {name: settings(run) for name, run in runs.items()}
-    keys = sorted({key for values in flat.values() for key in values})
-    varying = [key for key in keys if len({str(values.get(key)) for values in flat.values()}) > 1]
+    varying = []
+    for key in sorted(set().union(*flat.values())):
+        found = {str(values.get(key)) for values in flat.values()}
+        if len(found) > 1:
+            varying.append(key)
     title = "What differs"
     if not varying:
         return Gap(title, "the configurations are the same, or missing")
-    rows = [[name, *(str(values.get(key, ABSENT)) for key in varying)] for name, values in flat.items()]
+    rows = []
+    for name, values in flat.items():
+        rows.append([name, *(str(values.get(key, ABSENT)) for key in varying)])
     return Section(title, tables.markdown(["run", *(f"`{key}`" for key in varying)], rows, numbers=False))
 
 

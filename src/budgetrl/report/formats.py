@@ -71,12 +71,12 @@ def to_latex(table: Table) -> str:
     """A tabular; the preamble needs booktabs."""
     columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
     marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
-    blocks = [
-        "\n".join(_latex_row([*line.labels, _count(line)], _cells(table, line, marks, _latex_text)) for line in lines)
-        for lines in (table.ours(), table.papers())
-        if lines
-    ]
-    body = "\n\\midrule\n".join([_latex_row(_header(table), []), *blocks])
+    blocks = [_latex_row(_header(table), [])]
+    for lines in (table.ours(), table.papers()):
+        rows = [_latex_row([*line.labels, _count(line)], _cells(table, line, marks, _latex_text)) for line in lines]
+        if rows:
+            blocks.append("\n".join(rows))
+    body = "\n\\midrule\n".join(blocks)
     return (
         f"% {table.dataset}: needs \\usepackage{{booktabs}}\n"
         f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"

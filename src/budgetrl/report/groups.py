@@ -73,13 +73,21 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
     Raises RequestError for a key that no run has.
     """
     keys = list(by) or telling_keys([settings(run) for run in runs])
-    if unknown := [key for key in keys if all(_value(run, key) is None for run in runs)]:
-        raise RequestError(f"stage.by: no run's configuration has a key {unknown[0]}")
-    members: dict[tuple[str, ...], list[Run]] = {}
+    for key in keys:
+        if all(_value(run, key) is None for run in runs):
+            raise RequestError(f"stage.by: no run's configuration has a key {key}")
     folders = list(dict.fromkeys(map(_folder, runs)))
-    for run in sorted(runs, key=lambda run: [_order(_value(run, key), key, folders) for key in keys]):
+
+    def order(run: Run) -> list[tuple[bool, float, str]]:
+        return [_order(_value(run, key), key, folders) for key in keys]
+
+    members: dict[tuple[str, ...], list[Run]] = {}
+    for run in sorted(runs, key=order):
         members.setdefault(tuple(text(_value(run, key)) for key in keys), []).append(run)
-    return [RunGroup({key: _value(group[0], key) for key in keys}, group) for group in members.values()]
+    groups = []
+    for group in members.values():
+        groups.append(RunGroup({key: _value(group[0], key) for key in keys}, group))
+    return groups
 
 
 def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -91,12 +99,14 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     kept: list[str] = []
     told = 1
-    keys = {key for configuration in configurations for key in configuration} - {"seed"}
+    keys = set().union(*configurations) - {"seed"}
     for key in sorted(keys, key=lambda key: (not key.endswith("name"), key.count("."), key)):
-        distinct = len({tuple(text(one.get(k)) for k in [*kept, key]) for one in configurations})
-        if distinct > told:
+        distinct = set()
+        for configuration in configurations:
+            distinct.add(tuple(text(configuration.get(k)) for k in [*kept, key]))
+        if len(distinct) > told:
             kept.append(key)
-            told = distinct
+            told = len(distinct)
     return kept
 
 

@@ -66,11 +66,11 @@ def _training_headline(run: Run) -> str:
     rows = run.metrics
     ends = min(ENDS, len(rows) // 2)
     first, last = rows[:ends], rows[len(rows) - ends :]
-    changes = [
-        f"{name} from {_at(first, key, scale, digits)} to {_at(last, key, scale, digits)}{unit}"
-        for key, name, scale, digits, unit in _HEADLINE_METRICS
-        if all(any(row.get(key) is not None for row in end) for end in (first, last))
-    ]
+    changes = []
+    for key, name, scale, digits, unit in _HEADLINE_METRICS:
+        before, after = _at(first, key, scale, digits), _at(last, key, scale, digits)
+        if before and after:
+            changes.append(f"{name} from {before} to {after}{unit}")
     if not changes:
         return ""
     basis = f"means of the first and last {ends} steps" if ends > 1 else "the first and the last step"
@@ -86,5 +86,6 @@ _HEADLINE_METRICS = (
 
 
 def _at(rows: Sequence[Row], key: str, scale: float, digits: int) -> str:
+    """The mean of a metric over some steps; empty where it was not logged."""
     values = [row[key] for row in rows if row.get(key) is not None]
-    return f"{scale * sum(values) / len(values):.{digits}f}"
+    return "" if not values else f"{scale * sum(values) / len(values):.{digits}f}"

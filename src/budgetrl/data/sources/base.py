@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from budgetrl.core.checks import require_count
+from budgetrl.core.checks import require, require_count
 from budgetrl.core.errors import RequestError
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Problem
 from budgetrl.data.reading import RowReader
+from budgetrl.metrics.keys import is_distinct
 
 Split = Literal["train", "eval"]
 
@@ -46,6 +47,8 @@ class DatasetSettings(ABC):
 
     def __post_init__(self) -> None:
         require_count(self, "limit", "eval_limit")
+        reads_as_part = f"{self.name!r} cannot be told from a part of a result's key, such as a level"
+        require(is_distinct(self.name), "name", reads_as_part, "choose another name")
 
     @abstractmethod
     def read(self, split: Split) -> Loaded:

@@ -53,7 +53,9 @@ class HubSettings(RowSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.path is not None, "path", "source=hub needs the name of a data set", "such as openai/gsm8k")
+        require(
+            self.path is not None, "path", "source=hub needs the name of a data set", "give one, such as openai/gsm8k"
+        )
         has_split = self.split is not None or self.eval_split is not None
         require(has_split, "split", "source=hub needs a split", "set dataset.split or dataset.eval_split")
         if self.eval_path is not None:
