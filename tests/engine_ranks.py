@@ -5,27 +5,34 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import torch
 from transformers import LlamaForCausalLM
 
 from budgetrl.data.mini.model import make_model, make_tokenizer
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 from budgetrl.policy import module
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.module import PolicyModule
-from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.algorithm import (
+    Algorithm,
+    BudgetEntropySettings,
+    KLSettings,
+    LossSettings,
+    MismatchSettings,
+)
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.zero import STAGES, ZeroSettings
 from budgetrl.training.checkpoints import Checkpoints
-from budgetrl.training.distributed import World
+from budgetrl.training.distributed import TorchWorld
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.policy_step import Experience, PolicyStep, Update
+from budgetrl.training.policy_gradient import PolicyDatum, PolicyGradient, policy_logprobs
+from budgetrl.training.step import alone, optimizer_step
 from forked import import_what_ranks_need, run_ranks
 
 STEPS, SAVED_AFTER = 5, 2
@@ -33,34 +40,35 @@ LENGTHS = (58, 3, 5, 9, 2, 17, 8)
 """Of the completions: the first one alone weighs more than all others, so two ranks have uneven numbers."""
 TOKENS_PER_DEVICE = 30
 TEMPERATURE = 0.9
+BUDGET_ENTROPY = 0.02
 ALGORITHM = Algorithm(
-    kl_coefficient=0.1,
-    kl_estimator="k3",
-    ratio_level="sequence",
-    clip_low=0.1,
-    clip_high=9.0,  # the first clips whole completions, this none
-    mismatch="token_truncate",
-    mismatch_cap=1.5,
-    mask_truncated=True,
+    kl=KLSettings(coefficient=0.1, estimator="k3"),
+    loss=LossSettings(
+        ratio_level="sequence",
+        clip_low=0.1,
+        clip_high=9.0,  # the first clips whole completions, this none
+        mask_truncated=True,
+    ),
+    mismatch=MismatchSettings(correction="token_truncate", cap=1.5),
+    budget_entropy=BudgetEntropySettings(start=BUDGET_ENTROPY, end=BUDGET_ENTROPY),
 )
 OPTIMIZER = Optimizer(lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1, gradient_clipping=0.05)
-BUDGET_ENTROPY = 0.02
 
 
 def initial_model(seed: int = 0) -> LlamaForCausalLM:
     return make_model(len(make_tokenizer()), seed)
 
 
-def experience() -> list[Experience]:
+def written() -> list[PolicyDatum]:
     """Completions of tokens and log-probabilities drawn at random: far enough from the policy's to be clipped.
 
     Those of LENGTHS, and a truncated one that nothing is to be learned from.
     """
     rng = Random(0)
     return [
-        Experience(
+        PolicyDatum(
             prompt_ids=tuple(rng.randrange(8, 150) for _ in range(rng.randint(1, 6))),
-            completion_ids=tuple(rng.randrange(2, 150) for _ in range(length)),
+            response_ids=tuple(rng.randrange(2, 150) for _ in range(length)),
             logprobs=tuple(rng.uniform(-5.6, -4.6) for _ in range(length)),
             advantage=rng.uniform(-1, 2),
             budget_field=range(1, 3) if i % 2 else range(0),
@@ -70,51 +78,50 @@ def experience() -> list[Experience]:
     ]
 
 
-def old_logprobs() -> list[torch.Tensor]:
-    """Of the policy before the step, which the rollout engine did not get quite right."""
+def experience() -> list[PolicyDatum]:
+    """With log-probabilities of the policy before the step, which the rollout engine did not get quite right."""
     rng = Random(1)
-    return [torch.tensor([x + rng.uniform(-0.7, 0.7) for x in e.logprobs]) for e in experience()]
+    return [replace(d, old_logprobs=tuple(x + rng.uniform(-0.7, 0.7) for x in d.logprobs)) for d in written()]
 
 
 def learning_rate(step: int) -> float:
     return OPTIMIZER.lr * (1 - step / 10)
 
 
-def update_at(step: int) -> Update:
-    return Update(ALGORITHM, learning_rate(step), BUDGET_ENTROPY, TOKENS_PER_DEVICE, max_new_tokens=max(LENGTHS))
-
-
 class Training:
     """A policy in training at one ZeRO stage."""
 
-    def __init__(self, stage: int, folder: Path, world: World) -> None:
+    def __init__(self, stage: int, folder: Path, world: TorchWorld) -> None:
         tokenizer = make_tokenizer()
         model = initial_model()
         self.policy = Policy(model, make_codec(tokenizer, ModelSettings()))
         reference = PolicyModule(initial_model(seed=1), TEMPERATURE).requires_grad_(False).eval()
         self.engine = ZeroEngine(PolicyModule(model, TEMPERATURE), ZeroSettings(stage), OPTIMIZER, world)
-        self.step = PolicyStep(self.engine, reference)
+        self.objective = PolicyGradient(ALGORITHM, max(LENGTHS), reference)
         self.saved = Checkpoints(folder, world)
         self.data = experience()
-        self.old = old_logprobs()
 
     def run(self, first: int, last: int) -> list[dict[str, float]]:
         """The metrics of steps `first` to `last`, counted from 0, the last one not included."""
-        return [self.step(self.data, update_at(step), self.old) for step in range(first, last)]
+        return [self.step(self.data, step) for step in range(first, last)]
+
+    def step(self, data: list[PolicyDatum], step: int) -> dict[str, float]:
+        """The metrics of one step."""
+        lr = learning_rate(step)
+        return optimizer_step(self.engine, self.objective, alone(data), lr, TOKENS_PER_DEVICE)
 
     def run_on_truncated_ones(self) -> dict[str, float]:
         """The metrics of a step for which all are masked."""
-        left = [i for i, e in enumerate(self.data) if e.truncated]
-        return self.step([self.data[i] for i in left], update_at(0), [self.old[i] for i in left])
+        return self.step([datum for datum in self.data if datum.truncated], 0)
 
     def logprobs(self) -> list[list[float]]:
-        return [values.tolist() for values in self.step.logprobs(self.data, TOKENS_PER_DEVICE)]
+        return [list(values) for values in policy_logprobs(self.engine, self.data, TOKENS_PER_DEVICE)]
 
 
 def train(folder: Path) -> None:
     """One rank: every stage in turn, each trained, saved half-way, resumed, and saved for use."""
     module.LOGITS_PER_CHUNK = 16 * len(make_tokenizer())
-    world = World.join()
+    world = TorchWorld.join()
     for stage in STAGES:
         training = Training(stage, folder / f"stage{stage}", world)
         metrics = training.run(0, SAVED_AFTER)

@@ -194,9 +194,9 @@ def test_only_our_own_algorithm_has_our_tuning(name: str, composed: list[Config]
     (algorithm,) = [config.algorithm for config in composed]
     ours = name == "budget_grpo"
     assert algorithm.name == name
-    assert (algorithm.budget_entropy_start > 0) == ours
-    assert (algorithm.std_floor > 1e-4) == ours
-    assert (algorithm.kl_coefficient > 0) == (name == "grpo")
+    assert (algorithm.budget_entropy.start > 0) == ours
+    assert (algorithm.advantage.std_floor > 1e-4) == ours
+    assert (algorithm.kl.coefficient > 0) == (name == "grpo")
 
 
 def test_every_algorithm_has_its_row_on_the_page(repo: Path) -> None:

@@ -34,7 +34,7 @@ def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
     monkeypatch.setattr(memory, "count_parameters", lambda _: 1)
     monkeypatch.setattr(fake_stage.FakeStage, "trains_on_rollouts", rollouts)
     parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}
-    parts |= {"model": {"dtype": "float32"}, "algorithm": {"kl_coefficient": kl}}
+    parts |= {"model": {"dtype": "float32"}, "algorithm": {"kl": {"coefficient": kl}}}
     parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
     needed = memory.estimate(load_config(parts))
     assert needed is not None

@@ -7,7 +7,7 @@ import pytest
 
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.aalc import Aalc
-from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.algorithm import AdvantageSettings, Algorithm, GroupSettings
 from budgetrl.training.advantages import Group, equal_share, group_advantages
 
 RIGHT = Outcome(well_formed=True, correct=True, length=512)
@@ -105,12 +105,12 @@ def test_an_algorithm_that_drowns_the_length_is_refused(
     weight: float, by_group: bool, floor: float, works: bool
 ) -> None:
     """A weight of 0 asks for no length, and gets none."""
-    how = Algorithm(advantage_scale="group" if by_group else "none", std_floor=floor)
+    how = Algorithm(advantage=AdvantageSettings(scale="group" if by_group else "none", std_floor=floor))
     assert (Aalc(length_weight=weight).errors(how) == []) == works
 
 
 def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
-    how = Algorithm(std_floor=1e-6, drop_equal_groups="verdict", per_component=False)
+    how = Algorithm(advantage=AdvantageSettings(std_floor=1e-6), groups=GroupSettings(drop_equal="verdict"))
     (error,) = Aalc().errors(how)
     assert error.key == "reward.length_weight" and error.text.startswith("1e-06 counts where all are right alone")
     assert not Aalc(length_weight=0.1).errors(how) and not Aalc(length_weight=0.0).errors(how)
@@ -120,7 +120,7 @@ def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
 def test_what_the_length_is_worth_beside_a_floor(floor: float, worth: float) -> None:
     """Right answers of no length and of L_max: 5e-7 from their mean, over their std of 7.07e-7 and the floor."""
     rewards = Aalc(validation_accuracy=1.0)([replace(RIGHT, length=length) for length in (0, 1024)], 0)
-    (advantages,) = group_advantages([Group(rewards, {}, [1, 1], [True, True])], Algorithm(std_floor=floor))
+    (advantages,) = group_advantages([Group(rewards, {}, [1, 1], [True, True])], AdvantageSettings(std_floor=floor))
     assert advantages == pytest.approx([worth, -worth], rel=0.02)
 
 

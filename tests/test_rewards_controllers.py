@@ -58,17 +58,17 @@ def test_the_target_stands_on_the_grid_and_is_max_length_where_that_covers_too_l
 def test_targets_move_when_it_is_time_and_an_absent_difficulty_keeps_its_own() -> None:
     controller = replace(GRID, target_hard=300).controller()
     controller.update([group(right=[90, 210, 210])])
-    assert controller.shape.target_easy is None
-    assert controller.shape.target("easy") == 500
+    assert controller.reward.target_easy is None
+    assert controller.reward.target("easy") == 500
     controller.update([group(right=[90], wrong=[290, 290]), group(right=[150, 210, 210])])
     # Easy: 2 of 3 are sure, and of 90, 150 and four of 210 half have to be covered. Medium: 1, so all.
-    assert controller.shape.target_easy == 300
-    assert controller.shape.target_medium == 300
-    assert controller.shape.target_hard == 300
-    assert controller.shape.schedule(0) == {"target_easy": 300, "target_medium": 300, "target_hard": 300}
+    assert controller.reward.target_easy == 300
+    assert controller.reward.target_medium == 300
+    assert controller.reward.target_hard == 300
+    assert controller.reward.schedule(0) == {"target_easy": 300, "target_medium": 300, "target_hard": 300}
     controller.update([group(right=[90])])
     controller.update([group(right=[90])])  # all of one are sure: what was seen before the last move is forgotten
-    assert controller.shape.target_easy == 100
+    assert controller.reward.target_easy == 100
 
 
 def test_a_lower_bound_above_the_longest_completion_is_refused() -> None:
@@ -79,23 +79,23 @@ def test_a_lower_bound_above_the_longest_completion_is_refused() -> None:
 def test_the_shortest_right_answer_is_remembered() -> None:
     controller = Hapo().controller()
     controller.update([group(right=[80, 60], wrong=[10], problem="a"), group(wrong=[5], problem="b")])
-    assert controller.shape.history == {"a": 60}
+    assert controller.reward.history == {"a": 60}
     controller.update([group(right=[70], problem="a"), group(right=[40], problem="b")])
-    assert controller.shape.history == {"a": 60, "b": 40}
+    assert controller.reward.history == {"a": 60, "b": 40}
 
 
 def test_the_mean_of_all_right_answers_is_remembered() -> None:
     controller = Hapo(memory="mean", history={"given": 100}).controller()
     controller.update([group(right=[80, 60], problem="a"), group(right=[50], problem="given")])
     controller.update([group(right=[10], problem="a")])
-    assert controller.shape.history == {"given": 75, "a": 50}
+    assert controller.reward.history == {"given": 75, "a": 50}
 
 
 def test_an_answer_that_was_cut_off_leaves_no_trace() -> None:
     cut = [replace(outcome, well_formed=False, truncated=True) for outcome in group(right=[80])]
     controller = Hapo().controller()
     controller.update([cut])
-    assert controller.shape.history == {}
+    assert controller.reward.history == {}
 
 
 def test_the_history_of_the_configuration_is_not_written_to() -> None:

@@ -16,11 +16,11 @@ from budgetrl.rewards.laser import Laser
 from budgetrl.rewards.lead import Lead
 from budgetrl.rewards.reward import Reward
 from budgetrl.rewards.thinkprune import ThinkPrune
-from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.algorithm import AdvantageSettings, Algorithm
 from budgetrl.training.advantages import Group, group_advantages
 from test_rewards_all import CHANGED, DEFAULT, finished, those
 
-GDPO = Algorithm(per_component=True, advantage_scale="none", std_floor=0.0)
+GDPO = Algorithm(advantage=AdvantageSettings(scale="none", std_floor=0.0, per_component=True))
 """Without the scale of the batch, which is the same for all of a group."""
 SLACK = 1e-6
 
@@ -41,35 +41,35 @@ RIGHT_MAY_LOSE = {
     "shorterbetter": AS_MUCH,
     "thinkprune": "only right answers lose, beyond the limit: refused",
 }
-"""Shapes in which a right answer's advantage can fall below a wrong one's of its group, and why."""
+"""Rewards in which a right answer's advantage can fall below a wrong one's of its group, and why."""
 
 mixed = st.tuples(finished(20_000), finished(20_000), st.lists(finished(20_000), max_size=6)).map(
     lambda drawn: [replace(drawn[0], correct=True), replace(drawn[1], correct=False), *drawn[2]]
 )
 
 
-def advantages(shape: Reward, group: Sequence[Outcome]) -> list[float]:
-    parts, lengths = shape.parts(group, 1.0), [1] * len(group)
-    found = Group(shape(group, 1.0), parts, lengths, [right(outcome) for outcome in group])
-    return group_advantages([found], GDPO)[0]
+def advantages(reward: Reward, group: Sequence[Outcome]) -> list[float]:
+    parts, lengths = reward.parts(group, 1.0), [1] * len(group)
+    found = Group(reward(group, 1.0), parts, lengths, [right(outcome) for outcome in group])
+    return group_advantages([found], GDPO.advantage)[0]
 
 
-def gap(shape: Reward, group: Sequence[Outcome]) -> float:
+def gap(reward: Reward, group: Sequence[Outcome]) -> float:
     """How far the worst right answer is above the best wrong one."""
-    verdicts = list(zip(advantages(shape, group), group, strict=True))
+    verdicts = list(zip(advantages(reward, group), group, strict=True))
     return min(a for a, o in verdicts if o.correct) - max(a for a, o in verdicts if not o.correct)
 
 
 @those(set(DEFAULT) - set(RIGHT_MAY_LOSE))
 @given(group=mixed)
-def test_no_right_answer_falls_below_a_wrong_one(shape: Reward, group: list[Outcome]) -> None:
-    assert gap(shape, group) >= -SLACK
+def test_no_right_answer_falls_below_a_wrong_one(reward: Reward, group: list[Outcome]) -> None:
+    assert gap(reward, group) >= -SLACK
 
 
 @pytest.mark.parametrize("name", RIGHT_MAY_LOSE)
 def test_some_right_answer_does_where_that_is_said(name: str) -> None:
-    shape, random = (DEFAULT | CHANGED)[name], Random(0)
-    assert min(gap(shape, some_group(random)) for _ in range(500)) < -SLACK
+    reward, random = (DEFAULT | CHANGED)[name], Random(0)
+    assert min(gap(reward, some_group(random)) for _ in range(500)) < -SLACK
 
 
 def some_group(random: Random) -> list[Outcome]:
@@ -84,16 +84,16 @@ def some_group(random: Random) -> list[Outcome]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid"), ThinkPrune()])
-def test_parts_that_undo_the_verdict_are_refused(shape: Reward) -> None:
+@pytest.mark.parametrize("reward", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid"), ThinkPrune()])
+def test_parts_that_undo_the_verdict_are_refused(reward: Reward) -> None:
     """One right answer, which loses by its length: nobody learns that it was right."""
     group = [Outcome(True, correct, 9000) for correct in (True, False, False, False)]
-    assert advantages(shape, group) == pytest.approx([0.0] * 4, abs=SLACK)
-    (fault,) = shape.faults(GDPO)
-    assert fault.startswith("algorithm.per_component: ")
-    assert not shape.faults(Algorithm())
+    assert advantages(reward, group) == pytest.approx([0.0] * 4, abs=SLACK)
+    (error,) = reward.errors(GDPO)
+    assert error.key == "algorithm.advantage.per_component"
+    assert not reward.errors(Algorithm())
 
 
-@pytest.mark.parametrize("shape", [Arora(alpha=0), Laser(), Laser(variant="penalty", bonus=0), Lead(), Hapo()])
-def test_parts_that_leave_the_verdict_a_say_are_not(shape: Reward) -> None:
-    assert not shape.faults(GDPO)
+@pytest.mark.parametrize("reward", [Arora(alpha=0), Laser(), Laser(variant="penalty", bonus=0), Lead(), Hapo()])
+def test_parts_that_leave_the_verdict_a_say_are_not(reward: Reward) -> None:
+    assert not reward.errors(GDPO)

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 import yaml
 
-import test_rewards_per_component as per_component
 import test_rewards_all as every_reward
+import test_rewards_per_component as per_component
 from budgetrl.cli import main as entry
 from budgetrl.cli.compose import check_request
 from budgetrl.rewards.registry import reward_names
@@ -38,15 +38,18 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     ("words", "said"),
     [
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
-        (["reward=aalc"], "set algorithm.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1"),
+        (
+            ["reward=aalc"],
+            "set algorithm.advantage.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1",
+        ),
         (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
         (
-            ["reward=aalc", "algorithm=dr_grpo", "algorithm.std_floor=1e-6"],
-            "set algorithm.advantage_scale=group and algorithm.std_floor=1e-06",
+            ["reward=aalc", "algorithm=dr_grpo", "algorithm.advantage.std_floor=1e-6"],
+            "set algorithm.advantage.scale=group and algorithm.advantage.std_floor=1e-06",
         ),
         (
-            ["reward=arora", "algorithm.per_component=true", "algorithm.advantage_scale=batch"],
-            "algorithm.per_component: reward=arora takes length off right answers alone",
+            ["reward=arora", "algorithm.advantage.per_component=true", "algorithm.advantage.scale=batch"],
+            "algorithm.advantage.per_component: reward=arora takes length off right answers alone",
         ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
         (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
@@ -56,13 +59,13 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not say {budget}"),
         (["reward=thinkprune", "reward.limits=[]"], "reward.limits: there is none"),
         (["reward=laser_d"], "(420); give fewer tokens; the longest completion is stage.max_new_tokens=420"),
-        (["model.difficulty_tags=[yes,yes]"], "model.difficulty_tags: must be two different texts"),
+        (["model.formats.difficulty.easy_tag=hmm"], "model.formats.difficulty.hard_tag: 'hmm' is the easy_tag too"),
         (
             ["stage=pipeline", "reward=adactrl", "stage.cold_start.format=budget"],
             "stage.cold_start.format: budget is not stage.grpo.format (difficulty); set both to one, or to auto",
         ),
         (
-            ["stage=pipeline", "reward=accuracy", "stage.grpo.format=budget"],
+            ["stage=pipeline", "reward=accuracy", "stage.grpo.format=budget", "stage.evaluate.format=plain"],
             "stage.evaluate.format: plain is not stage.grpo.format (budget)",
         ),
     ],
@@ -74,15 +77,15 @@ def test_what_cannot_work_is_refused(
     assert said in capsys.readouterr().err
 
 
-GDPO = ["algorithm.per_component=true", "algorithm.advantage_scale=batch"]
+GDPO = ["algorithm.advantage.per_component=true", "algorithm.advantage.scale=batch"]
 
 
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
-        (["reward=aalc", "algorithm.std_floor=1e-6"], ["reward.max_length"]),
+        (["reward=aalc", "algorithm.advantage.std_floor=1e-6"], ["reward.max_length"]),
         (["reward=aalc", "reward.length_weight=0.1", "algorithm=rloo"], ["reward.max_length"]),
-        (["reward=aalc", *GDPO, "algorithm.std_floor=1e-6"], ["reward.max_length"]),
+        (["reward=aalc", *GDPO, "algorithm.advantage.std_floor=1e-6"], ["reward.max_length"]),
         (["reward=dast"], ["reward.max_length"]),
         (["reward=dast", "reward.max_length=null"], []),
         (["reward=overlong", "reward.max_length=null", "reward.cache=100"], []),
@@ -101,14 +104,14 @@ def test_what_looks_odd_is_noted(plan: Callable[..., int], words: list[str], key
 @pytest.mark.parametrize(
     ("words", "key"),
     [
-        (["algorithm=grpo"], "algorithm.budget_entropy_start"),
-        (["stage=pipeline", "algorithm=grpo"], "algorithm.budget_entropy_start"),
+        (["algorithm=grpo"], "algorithm.budget_entropy.start"),
+        (["stage=pipeline", "algorithm=grpo"], "algorithm.budget_entropy.start"),
         (["algorithm=grpo", "reward=accuracy"], None),
-        (["algorithm=grpo", "algorithm.budget_entropy_start=0.006"], None),
+        (["algorithm=grpo", "algorithm.budget_entropy.start=0.006"], None),
         ([], None),
-        (["algorithm.mismatch=token_mask"], "algorithm.mismatch_floor"),
-        (["algorithm.mismatch=token_mask", "algorithm.mismatch_floor=0.5"], None),
-        (["algorithm.mismatch=token_truncate"], None),
+        (["algorithm.mismatch.correction=token_mask"], "algorithm.mismatch.floor"),
+        (["algorithm.mismatch.correction=token_mask", "algorithm.mismatch.floor=0.5"], None),
+        (["algorithm.mismatch.correction=token_truncate"], None),
     ],
 )
 def test_an_algorithm_that_looks_odd_is_noted(plan: Callable[..., int], words: list[str], key: str | None) -> None:
@@ -121,7 +124,7 @@ def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Calla
     for stage, noted in (("grpo", True), ("pipeline", False)):
         assert plan(f"stage={stage}", "reward=adactrl", f"run.dir={stage}") == 0
         odd = json.loads(Path(f"{stage}/plan.json").read_text())["warnings"]
-        assert any("was not taught the difficulty format" in note for note in odd) == noted
+        assert any("mini learned the plain format, not the difficulty format" in note for note in odd) == noted
 
 
 @pytest.mark.parametrize(
@@ -131,14 +134,14 @@ def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Calla
         (["reward=l1_max"], "Think for maximum {budget} tokens."),
         (["reward=l1_max", "reward.wording='at most {budget}'"], "Think for at most {budget} tokens."),
         (["reward=kimi"], "Think for {budget} tokens."),
-        (["reward=l1_max", "model.prompt_budget_instruction='{budget} tokens.'"], "{budget} tokens."),
+        (["reward=l1_max", "model.formats.prompt_budget.instruction='{budget} tokens.'"], "{budget} tokens."),
     ],
 )
 def test_a_reward_words_the_length_that_a_real_model_is_asked_for(
     plan: Callable[..., int], words: list[str], wish: str
 ) -> None:
     assert plan("model=r1_distill_qwen_1_5b", "stage.max_new_tokens=4000", *words) == 0
-    asked = yaml.safe_load(Path("run/config.yaml").read_text())["model"]["prompt_budget_instruction"]
+    asked = yaml.safe_load(Path("run/config.yaml").read_text())["model"]["formats"]["prompt_budget"]["instruction"]
     assert asked.removeprefix("Let's think step by step and output the final answer within \\boxed{}. ") == wish
 
 

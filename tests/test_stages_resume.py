@@ -33,11 +33,11 @@ GRPO = [
 DAPO = [
     "algorithm=dapo",
     "algorithm.optimizer_steps_per_rollout=2",
-    "algorithm.max_rollouts=3",
+    "algorithm.groups.max_rollouts=3",
     "reward=accuracy",
     "stage.format=budget",
 ]
-SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl_coefficient=0.1"]
+SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl.coefficient=0.1"]
 COLD_START = [
     *("stage=cold_start", *DATA, IN_PARTS, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),
     "stage.check_problems=7",

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from budgetrl.data.mini.model import budget_grid
-from budgetrl.formats.formats import BudgetFormat, PlainFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.launch.start import relaunch
 from budgetrl.policy.loading import make_codec
 from budgetrl.settings.config import read_config, run_dir
@@ -31,14 +32,14 @@ GRPO = [
     *("stage.eval_every=3", "stage.log_every=1", "stage.save_every=2", "stage.tokens_per_device=600"),
     *("stage.optimizer.lr=1e-3", "stage.problems=14", "reward.alpha_end_at=0.65"),
 ]
-SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl_coefficient=0.1", "algorithm.kl_estimator=k3"]
+SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl.coefficient=0.1", "algorithm.kl.estimator=k3"]
 ALGORITHMS = ("dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce_pp", "sapo")
 BRIEF = [
     *("stage.steps=2", "stage.problems=7", "stage.eval_every=0", "stage.eval_problems=4", "stage.save_every=9"),
     *("stage.prompts_per_step=2", "algorithm.optimizer_steps_per_rollout=2"),
 ]
 DAPO = [  # in groups that are often all equal
-    *(*GRPO[:-1], *BRIEF, "algorithm=dapo", "algorithm.max_rollouts=3"),
+    *(*GRPO[:-1], *BRIEF, "algorithm=dapo", "algorithm.groups.max_rollouts=3"),
     *("reward=accuracy", "stage.format=budget"),
 ]
 HOT = "stage.temperature=1.5"  # so that the base model, too, is sometimes wrong
@@ -49,7 +50,7 @@ RUNS = {
     "label": ["stage=label", *DATA, "stage.samples=2", HOT],
     "grpo": GRPO,
     "two_ranks": [*GRPO, "zero=stage3", "launch.ranks=2"],
-    "sequence": [*GRPO, "stage.steps=1", "algorithm.loss_level=sequence"],
+    "sequence": [*GRPO, "stage.steps=1", "algorithm.loss.level=sequence"],
     "several": [*GRPO, *SEVERAL],
     **{name: [*GRPO, *BRIEF, f"algorithm={name}"] for name in ALGORITHMS},
     "dapo": DAPO,

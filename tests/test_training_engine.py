@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 import engine_ranks
 from budgetrl.settings.zero import STAGES
 from budgetrl.training.batching import plan_ranks
-from budgetrl.training.policy_step import Experience
+from budgetrl.training.policy_gradient import PolicyDatum
 from engine_ranks import (
     ALGORITHM,
     BUDGET_ENTROPY,
@@ -64,8 +64,7 @@ def plain() -> list[dict[str, float]]:
         for group in adam.param_groups:
             group["lr"] = engine_ranks.learning_rate(step)
         adam.zero_grad()
-        written = zip(engine_ranks.experience(), engine_ranks.old_logprobs(), strict=True)
-        losses = [loss_of(e, old, model, reference) for e, old in written if not e.truncated]
+        losses = [loss_of(e, model, reference) for e in engine_ranks.experience() if not e.truncated]
         loss = torch.stack(losses).sum()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), OPTIMIZER.gradient_clipping)
@@ -74,27 +73,27 @@ def plain() -> list[dict[str, float]]:
     return steps
 
 
-def loss_of(e: Experience, old: Tensor, model: PreTrainedModel, reference: PreTrainedModel) -> Tensor:
+def loss_of(e: PolicyDatum, model: PreTrainedModel, reference: PreTrainedModel) -> Tensor:
     """One completion's part of the loss, written out: surrogate clipped at the level of the sequence, corrected
     for the mismatch of each token, k3, entropy of the budget field."""
-    logp_TV = distributions(e, model)
-    chosen = torch.tensor(e.completion_ids)[:, None]
+    logp_TV, old = distributions(e, model), torch.tensor(e.old_logprobs)
+    chosen = torch.tensor(e.response_ids)[:, None]
     logprobs = logp_TV.gather(-1, chosen)[:, 0]
     with torch.no_grad():
         theirs = distributions(e, reference).gather(-1, chosen)[:, 0]
     ahead = theirs - logprobs
     ratio = (logprobs - old).mean().exp()
-    clipped = ratio.clamp(1 - ALGORITHM.clip_low, 1 + ALGORITHM.clip_high)
+    clipped = ratio.clamp(1 - ALGORITHM.loss.clip_low, 1 + ALGORITHM.loss.clip_high)
     surrogate = -torch.minimum(ratio * e.advantage, clipped * e.advantage)
-    correction = (old - torch.tensor(e.logprobs)).exp().clamp(max=ALGORITHM.mismatch_cap)
-    per_token = surrogate * correction + ALGORITHM.kl_coefficient * (ahead.exp() - ahead - 1)
+    correction = (old - torch.tensor(e.logprobs)).exp().clamp(max=ALGORITHM.mismatch.cap)
+    per_token = surrogate * correction + ALGORITHM.kl.coefficient * (ahead.exp() - ahead - 1)
     entropy = -(logp_TV.exp() * logp_TV).sum(-1)[list(e.budget_field)].sum()
     return per_token.sum() / sum(LENGTHS) - BUDGET_ENTROPY * entropy / len(LENGTHS)
 
 
-def distributions(e: Experience, model: PreTrainedModel, temperature: float = TEMPERATURE) -> Tensor:
+def distributions(e: PolicyDatum, model: PreTrainedModel, temperature: float = TEMPERATURE) -> Tensor:
     """[T, V] log-probabilities of what could have stood at each completion token."""
-    logits = model(torch.tensor([[*e.prompt_ids, *e.completion_ids]])).logits[0]
+    logits = model(torch.tensor([[*e.prompt_ids, *e.response_ids]])).logits[0]
     return (logits / temperature).log_softmax(-1)[len(e.prompt_ids) - 1 : -1]
 
 
@@ -137,7 +136,7 @@ def test_a_checkpoint_gives_the_trainers_log_probabilities(folder: Path, found: 
     assert len(AutoTokenizer.from_pretrained(path)) == model.config.vocab_size
     with torch.no_grad():
         for e, expected in zip(engine_ranks.experience(), found(ranks, stage)["logprobs"], strict=True):
-            logp = distributions(e, model).gather(-1, torch.tensor(e.completion_ids)[:, None])[:, 0]
+            logp = distributions(e, model).gather(-1, torch.tensor(e.response_ids)[:, None])[:, 0]
             torch.testing.assert_close(logp, torch.tensor(expected), rtol=1e-5, atol=1e-5)
 
 

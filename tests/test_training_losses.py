@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from budgetrl.settings.algorithm import LOSS_LEVELS, MISMATCHES, RATIO_LEVELS, SURROGATES, Algorithm
+from budgetrl.settings.algorithm import (
+    CORRECTIONS,
+    LOSS_LEVELS,
+    RATIO_LEVELS,
+    SURROGATES,
+    Algorithm,
+    LossSettings,
+    MismatchSettings,
+)
 from budgetrl.training.losses import (
     kl_penalty,
     loss_tally,
@@ -29,9 +37,9 @@ def gradient(loss: Tensor, at: Tensor) -> list[float]:
     return torch.autograd.grad(loss, at, retain_graph=True)[0].tolist()
 
 
-def loss_of(new: Tensor, old: Tensor, advantages: Tensor, algorithm: Algorithm) -> Tensor:
+def loss_of(new: Tensor, old: Tensor, advantages: Tensor, how: LossSettings) -> Tensor:
     """At the level of tokens."""
-    return policy_loss(new, policy_ratio(new, old, [len(new)], "token"), advantages, algorithm)
+    return policy_loss(new, policy_ratio(new, old, [len(new)], "token"), advantages, how)
 
 
 RATIOS = (0.5, 0.9, 1.0, 1.1, 2.0)
@@ -61,7 +69,7 @@ def test_policy_loss_and_its_gradient_by_hand(
 ) -> None:
     old = tensor(-1.0, -2.0, -0.5, -3.0, -1.5)
     new = (old + tensor(*RATIOS).log()).requires_grad_()
-    loss = loss_of(new, old, torch.full_like(old, advantage), Algorithm(clip_high=0.28, **settings))
+    loss = loss_of(new, old, torch.full_like(old, advantage), LossSettings(clip_high=0.28, **settings))
     if losses is not None:
         assert loss.tolist() == pytest.approx(losses, abs=1e-6)
     if slopes is not None:
@@ -72,9 +80,9 @@ def test_policy_loss_and_its_gradient_by_hand(
 @pytest.mark.parametrize("level", RATIO_LEVELS)
 def test_on_policy_gradient_is_reinforce_whatever_the_surrogate(surrogate: str, level: str) -> None:
     new = tensor(-1.0, -2.0, -0.5).requires_grad_()
-    algorithm = Algorithm(surrogate=surrogate, ratio_level=level, clip_low=0.0, clip_high=0.0)
+    how = LossSettings(surrogate=surrogate, ratio_level=level, clip_low=0.0, clip_high=0.0)
     ratio = policy_ratio(new, new, [1, 2], level)
-    loss = policy_loss(new, ratio, tensor(3.0, -0.5, -0.5), algorithm)
+    loss = policy_loss(new, ratio, tensor(3.0, -0.5, -0.5), how)
     assert gradient(loss.sum(), new) == pytest.approx([-3.0, 0.5, 0.5])
 
 
@@ -89,26 +97,26 @@ def test_a_sequences_ratio_is_the_geometric_mean() -> None:
 @pytest.mark.parametrize(
     ("settings", "weights", "cut"),
     [
-        ({"mismatch": "none"}, (1, 1, 1, 1), (0, 0, 0, 0)),
-        ({"mismatch": "token_truncate"}, (0.25, 1, 2, 2), (0, 0, 0, 1)),
-        ({"mismatch": "token_mask", "mismatch_floor": 0.5}, (0, 1, 2, 0), (1, 0, 0, 1)),
-        ({"mismatch": "sequence_truncate"}, (0.25, 2, 2, 2), (0, 1, 1, 1)),
-        ({"mismatch": "sequence_mask"}, (0.25, 0, 0, 0), (0, 1, 1, 1)),
-        ({"mismatch": "sequence_mask", "mismatch_cap": 8.0}, (0.25, 8, 8, 8), (0, 0, 0, 0)),
+        ({"correction": "none"}, (1, 1, 1, 1), (0, 0, 0, 0)),
+        ({"correction": "token_truncate"}, (0.25, 1, 2, 2), (0, 0, 0, 1)),
+        ({"correction": "token_mask", "floor": 0.5}, (0, 1, 2, 0), (1, 0, 0, 1)),
+        ({"correction": "sequence_truncate"}, (0.25, 2, 2, 2), (0, 1, 1, 1)),
+        ({"correction": "sequence_mask"}, (0.25, 0, 0, 0), (0, 1, 1, 1)),
+        ({"correction": "sequence_mask", "cap": 8.0}, (0.25, 8, 8, 8), (0, 0, 0, 0)),
     ],
 )
 def test_mismatch_weights_by_hand(settings: dict, weights: tuple[float, ...], cut: tuple[int, ...]) -> None:
     """A completion of one token with ratio 1/4, and one of three with ratios 1, 2 and 4: 8 together."""
     rollout = tensor(-1.0, -2.0, -3.0, -4.0)
     old = rollout + tensor(0.25, 1.0, 2.0 - 1e-9, 4.0 + 1e-9).log()  # next to the bounds, within them
-    found = mismatch_weights(old, rollout, [1, 3], Algorithm(**settings))
+    found = mismatch_weights(old, rollout, [1, 3], MismatchSettings(**settings))
     assert found[0].tolist() == pytest.approx(weights)
     assert found[1].tolist() == list(map(bool, cut))
 
 
 def test_a_stray_token_does_not_make_the_loss_infinite() -> None:
     new = tensor(0.0).requires_grad_()
-    loss = loss_of(new, tensor(-2000.0), tensor(-1.0), Algorithm())
+    loss = loss_of(new, tensor(-2000.0), tensor(-1.0), LossSettings())
     penalty = kl_penalty(new, tensor(2000.0), "k3")
     assert math.isfinite(loss.item())
     assert math.isfinite(penalty.item())
@@ -150,7 +158,7 @@ def test_kl_estimators_in_expectation(pairs: list[tuple[float, float]]) -> None:
 def test_gradient_flows_into_the_policy_alone() -> None:
     new, other = tensor(-1.0).requires_grad_(), tensor(-1.1).requires_grad_()
     for surrogate in SURROGATES:
-        loss = loss_of(new, other, tensor(1.0), Algorithm(surrogate=surrogate)) + kl_penalty(new, other, "k3")
+        loss = loss_of(new, other, tensor(1.0), LossSettings(surrogate=surrogate)) + kl_penalty(new, other, "k3")
         assert torch.autograd.grad(loss, other, allow_unused=True) == (None,)
 
 
@@ -195,10 +203,13 @@ def splits(draw: st.DrawFn) -> tuple[list[int], list[list[int]]]:
 
 algorithms = st.builds(
     Algorithm,
-    surrogate=st.sampled_from(SURROGATES),
-    ratio_level=st.sampled_from(RATIO_LEVELS),
-    loss_level=st.sampled_from(LOSS_LEVELS),
-    mismatch=st.sampled_from(MISMATCHES),
+    loss=st.builds(
+        LossSettings,
+        surrogate=st.sampled_from(SURROGATES),
+        ratio_level=st.sampled_from(RATIO_LEVELS),
+        level=st.sampled_from(LOSS_LEVELS),
+    ),
+    mismatch=st.builds(MismatchSettings, correction=st.sampled_from(CORRECTIONS)),
 )
 
 
@@ -213,20 +224,20 @@ def test_any_micro_batch_split_gives_the_same_loss_and_gradient(
     new, old, ref, rollout = torch.randn(4, sum(lengths), generator=generator, dtype=torch.float64)
     new = new.requires_grad_()
     advantages = torch.randn(len(lengths), generator=generator).tolist()
-    weights = token_weights(lengths, algorithm.loss_level, longest=9)
+    weights = token_weights(lengths, algorithm.loss.level, longest=9)
     tokens = torch.arange(sum(lengths)).split(lengths)
 
     def share(batch: list[int]) -> Tensor:
         at = torch.cat([torch.empty(0, dtype=torch.long), *(tokens[i] for i in batch)])
         sizes = [lengths[i] for i in batch]
-        ratio = policy_ratio(new[at], old[at], sizes, algorithm.ratio_level)
-        losses = policy_loss(new[at], ratio, per_token([advantages[i] for i in batch], sizes), algorithm)
-        losses = losses * mismatch_weights(old[at], rollout[at], sizes, algorithm)[0]
+        ratio = policy_ratio(new[at], old[at], sizes, algorithm.loss.ratio_level)
+        losses = policy_loss(new[at], ratio, per_token([advantages[i] for i in batch], sizes), algorithm.loss)
+        losses = losses * mismatch_weights(old[at], rollout[at], sizes, algorithm.mismatch)[0]
         losses = losses + 0.1 * kl_penalty(new[at], ref[at], "k3")
         return (per_token([weights[i] for i in batch], sizes) * losses).sum()
 
     sums, means = zip(*(sum_and_mean(share([i]), weights[i], lengths[i]) for i in range(len(lengths))), strict=True)
-    match algorithm.loss_level:
+    match algorithm.loss.level:
         case "token":
             whole = sum(sums) / sum(lengths)
         case "sequence":
@@ -248,7 +259,7 @@ def test_loss_tally_by_hand() -> None:
     old = torch.zeros(4, dtype=torch.float64)
     new = tensor(0.5, 1.0, 1.5, 2.0).log()
     advantages = tensor(-1.0, -1.0, -1.0, 1.0)  # the clip acts on the first and the last
-    means = loss_tally(new, old, new.exp(), advantages, Algorithm()).means()
+    means = loss_tally(new, old, new.exp(), advantages, LossSettings()).means()
     assert means["clip_fraction"] == 0.5
     assert means["ratio"] == pytest.approx(1.25)
     assert means["ratio_max"] == pytest.approx(2.0)
@@ -269,7 +280,7 @@ def test_mismatch_tally_by_hand() -> None:
 def test_clip_fraction_by_hand(settings: dict, share: float) -> None:
     ratio, advantages = tensor(0.5, 1.0, 1.5, 2.0), tensor(-1.0, -1.0, -1.0, 1.0)
     zeros = torch.zeros_like(ratio)
-    assert loss_tally(zeros, zeros, ratio, advantages, Algorithm(**settings)).means()["clip_fraction"] == share
+    assert loss_tally(zeros, zeros, ratio, advantages, LossSettings(**settings)).means()["clip_fraction"] == share
 
 
 @settings(deadline=None)
@@ -278,7 +289,7 @@ def test_tallies_of_micro_batches_add_up(tokens: list[tuple[float, float, float]
     new, old, advantages = (tensor(*column) for column in zip(*tokens, strict=True))
 
     def part(at: slice) -> Tally:
-        clipped = loss_tally(new[at], old[at], (new[at] - old[at]).exp(), advantages[at], Algorithm())
+        clipped = loss_tally(new[at], old[at], (new[at] - old[at]).exp(), advantages[at], LossSettings())
         return clipped + mismatch_tally(old[at], new[at], new[at] < old[at])
 
     parts = part(slice(cut)) + part(slice(cut, None))

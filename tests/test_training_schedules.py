@@ -1,4 +1,6 @@
 import math
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from budgetrl.core.schedules import SCHEDULES, anneal
-from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.algorithm import Algorithm, BudgetEntropySettings
 from budgetrl.settings.optimizer import Optimizer, learning_rate
+from budgetrl.settings.strict import build
 
 share = st.floats(0, 1)
 
@@ -74,37 +77,38 @@ def test_learning_rate_has_a_last_step(step: int) -> None:
 
 
 def test_budget_entropy_falls_and_is_held() -> None:
-    algorithm = Algorithm(budget_entropy_start=0.004, budget_entropy_end=0.002, budget_entropy_end_at=0.5)
-    assert [algorithm.budget_entropy(p) for p in (0.0, 0.25, 0.5, 0.9)] == pytest.approx([0.004, 0.003, 0.002, 0.002])
+    bonus = BudgetEntropySettings(start=0.004, end=0.002, end_at=0.5)
+    assert [bonus.at(p) for p in (0.0, 0.25, 0.5, 0.9)] == pytest.approx([0.004, 0.003, 0.002, 0.002])
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("name", " "),
-        ("baseline", "median"),
-        ("advantage_scale", "std"),
-        ("ratio_level", "prompt"),
-        ("surrogate", "ppo"),
-        ("mismatch", "truncate"),
-        ("mismatch_cap", -1.0),
-        ("tau_negative", 0.0),
-        ("max_rollouts", 0),
-        ("std_floor", -0.1),
-        ("clip_low", 1.1),
-        ("clip_high", math.nan),
-        ("kl_coefficient", math.inf),
-        ("kl_estimator", "k4"),
-        ("loss_level", "prompt"),
+        ("advantage.baseline", "median"),
+        ("advantage.scale", "std"),
+        ("loss.ratio_level", "prompt"),
+        ("loss.surrogate", "ppo"),
+        ("mismatch.correction", "truncate"),
+        ("mismatch.cap", -1.0),
+        ("loss.tau_negative", 0.0),
+        ("groups.max_rollouts", 0),
+        ("advantage.std_floor", -0.1),
+        ("loss.clip_low", 1.1),
+        ("loss.clip_high", math.nan),
+        ("kl.coefficient", math.inf),
+        ("kl.estimator", "k4"),
+        ("loss.level", "prompt"),
         ("optimizer_steps_per_rollout", 0),
-        ("budget_entropy_start", -1.0),
-        ("budget_entropy_end", -1.0),
-        ("budget_entropy_end_at", 1.5),
+        ("budget_entropy.start", -1.0),
+        ("budget_entropy.end", -1.0),
+        ("budget_entropy.end_at", 1.5),
     ],
 )
 def test_algorithm_names_the_bad_field(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"^{field}: "):
-        Algorithm(**{field: value})  # type: ignore[arg-type]
+    group, _, name = field.rpartition(".")
+    with pytest.raises(ValueError, match=rf"^algorithm\.{re.escape(field)}: "):
+        build(Algorithm, {group: {name: value}} if group else {name: value}, "algorithm")
 
 
 @pytest.mark.parametrize(
@@ -127,22 +131,23 @@ def test_optimizer_names_the_bad_field(field: str, value: object) -> None:
 
 def test_the_yaml_states_every_default() -> None:
     path = Path(__file__).parents[1] / "conf" / "algorithm" / "budget_grpo.yaml"
-    assert OmegaConf.to_container(OmegaConf.load(path)) == vars(Algorithm())
+    assert OmegaConf.to_container(OmegaConf.load(path)) == asdict(Algorithm())
 
 
 @pytest.mark.parametrize(
     ("field", "settings"),
     [
-        ("advantage_scale", {"per_component": True}),
-        ("max_rollouts", {"drop_equal_groups": "reward", "max_rollouts": 1}),
-        ("dual_clip", {"dual_clip": 3.0, "surrogate": "cispo"}),
-        ("dual_clip", {"dual_clip": 1.2}),
-        ("dual_clip", {"dual_clip": math.inf}),
-        ("mismatch_floor", {"mismatch_floor": 0.5}),
-        ("mismatch_floor", {"mismatch_floor": 0.5, "mismatch": "token_truncate"}),
-        ("mismatch_cap", {"mismatch": "token_mask", "mismatch_floor": 2.0}),
+        ("advantage.scale", {"per_component": True}),
+        ("groups.max_rollouts", {"drop_equal": "reward", "max_rollouts": 1}),
+        ("loss.dual_clip", {"dual_clip": 3.0, "surrogate": "cispo"}),
+        ("loss.dual_clip", {"dual_clip": 1.2}),
+        ("loss.dual_clip", {"dual_clip": math.inf}),
+        ("mismatch.floor", {"floor": 0.5}),
+        ("mismatch.floor", {"floor": 0.5, "correction": "token_truncate"}),
+        ("mismatch.cap", {"correction": "token_mask", "floor": 2.0}),
     ],
 )
 def test_combinations_that_make_no_sense_name_the_key(field: str, settings: dict) -> None:
-    with pytest.raises(ValueError, match=rf"^{field}: "):
-        Algorithm(**settings)
+    group, _, _ = field.partition(".")
+    with pytest.raises(ValueError, match=rf"^algorithm\.{re.escape(field)}: "):
+        build(Algorithm, {group: settings}, "algorithm")

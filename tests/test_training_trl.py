@@ -4,12 +4,15 @@ Values that TRL gave are kept in fixtures/grpo_trl.json; where TRL is installed 
 """
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.strict import build
 from budgetrl.training.advantages import Group, group_advantages
 from budgetrl.training.losses import (
     kl_penalty,
@@ -28,7 +31,7 @@ LIVE_SEEDS = range(100, 106)
 @pytest.mark.parametrize("name", CASES)
 def test_as_trl_was(name: str) -> None:
     inputs, expected = Inputs(**KEPT[name]["inputs"]), Expected(**KEPT[name]["expected"])
-    check(Algorithm(std_floor=STD_FLOOR, **CASES[name][0]), inputs, expected)
+    check(algorithm_of(CASES[name][0]), inputs, expected)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -36,7 +39,12 @@ def test_as_trl_is(name: str) -> None:
     pytest.importorskip("trl", reason="needs the extra `peers`")
     ours, theirs = CASES[name]
     for inputs in map(random_inputs, LIVE_SEEDS):
-        check(Algorithm(std_floor=STD_FLOOR, **ours), inputs, ask_trl(inputs, theirs))
+        check(algorithm_of(ours), inputs, ask_trl(inputs, theirs))
+
+
+def algorithm_of(ours: dict[str, Any]) -> Algorithm:
+    algorithm = build(Algorithm, ours, "algorithm")
+    return replace(algorithm, advantage=replace(algorithm.advantage, std_floor=STD_FLOOR))
 
 
 def check(algorithm: Algorithm, inputs: Inputs, expected: Expected) -> None:
@@ -57,7 +65,7 @@ def advantages_of(inputs: Inputs, algorithm: Algorithm) -> list[float]:
         parts = {str(i): [float("nan") if x is None else x for x in part[at]] for i, part in enumerate(inputs.parts)}
         rewards = [sum(row) for row in zip(*parts.values(), strict=True)]
         groups.append(Group(rewards, parts, inputs.lengths[at], [False] * inputs.group))
-    return [a for group in group_advantages(groups, algorithm) for a in group]
+    return [a for group in group_advantages(groups, algorithm.advantage) for a in group]
 
 
 def loss_of(new: Tensor, advantages: list[float], inputs: Inputs, algorithm: Algorithm) -> Tensor:
@@ -65,10 +73,10 @@ def loss_of(new: Tensor, advantages: list[float], inputs: Inputs, algorithm: Alg
     old, rollout, reference = (
         torch.tensor([x for row in rows for x in row]) for rows in (inputs.old, inputs.rollout, inputs.reference)
     )
-    ratio = policy_ratio(new, old, lengths, algorithm.ratio_level)
-    correction, _ = mismatch_weights(old, rollout, lengths, algorithm)
-    losses = policy_loss(new, ratio, per_token(advantages, lengths), algorithm) * correction
-    losses = losses + algorithm.kl_coefficient * kl_penalty(new, reference, algorithm.kl_estimator)
-    masked = [algorithm.mask_truncated and cut for cut in inputs.truncated]
-    weights = token_weights(lengths, algorithm.loss_level, LONGEST, masked)
+    ratio = policy_ratio(new, old, lengths, algorithm.loss.ratio_level)
+    correction, _ = mismatch_weights(old, rollout, lengths, algorithm.mismatch)
+    losses = policy_loss(new, ratio, per_token(advantages, lengths), algorithm.loss) * correction
+    losses = losses + algorithm.kl.coefficient * kl_penalty(new, reference, algorithm.kl.estimator)
+    masked = [algorithm.loss.mask_truncated and cut for cut in inputs.truncated]
+    weights = token_weights(lengths, algorithm.loss.level, LONGEST, masked)
     return (per_token(weights, lengths) * losses).sum()

@@ -31,40 +31,40 @@ STD_FLOOR = 1e-4
 Settings = dict[str, Any]
 VLLM = {"use_vllm": True, "vllm_importance_sampling_correction": True}
 GSPO = {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon_low": 0.05, "epsilon_high": 0.1}
-OURS_GSPO = {"ratio_level": "sequence", "loss_level": "sequence", "clip_low": 0.05, "clip_high": 0.1}
+OURS_GSPO = {"loss": {"ratio_level": "sequence", "level": "sequence", "clip_low": 0.05, "clip_high": 0.1}}
 
 
 def corrected(mode: str, cap: float, floor: float = 0.0) -> tuple[Settings, Settings]:
     """Settings of ours and of TRL's for a correction of the mismatch."""
     bounds = {"vllm_importance_sampling_clip_max": cap, "vllm_importance_sampling_clip_min": floor or None}
-    ours = {"mismatch": mode, "mismatch_cap": cap, "mismatch_floor": floor, "loss_level": "sequence"}
+    ours = {"mismatch": {"correction": mode, "cap": cap, "floor": floor}, "loss": {"level": "sequence"}}
     return ours, {**VLLM, "vllm_importance_sampling_mode": mode, **bounds}
 
 
 CASES: dict[str, tuple[Settings, Settings]] = {
-    "grpo": ({"loss_level": "sequence"}, {}),
-    "grpo_kl": ({"loss_level": "sequence", "kl_coefficient": 0.04}, {"beta": 0.04}),
-    "grpo_dual_clip": ({"loss_level": "sequence", "dual_clip": 1.5}, {"delta": 1.5}),
-    "bnpo_kl": ({"kl_coefficient": 0.04}, {"loss_type": "bnpo", "beta": 0.04}),
+    "grpo": ({"loss": {"level": "sequence"}}, {}),
+    "grpo_kl": ({"loss": {"level": "sequence"}, "kl": {"coefficient": 0.04}}, {"beta": 0.04}),
+    "grpo_dual_clip": ({"loss": {"level": "sequence", "dual_clip": 1.5}}, {"delta": 1.5}),
+    "bnpo_kl": ({"kl": {"coefficient": 0.04}}, {"loss_type": "bnpo", "beta": 0.04}),
     "dr_grpo": (
-        {"advantage_scale": "none", "loss_level": "constant"},
+        {"advantage": {"scale": "none"}, "loss": {"level": "constant"}},
         {"loss_type": "dr_grpo", "scale_rewards": "none"},
     ),
-    "dapo": ({"clip_high": 0.28}, {"loss_type": "dapo", "epsilon_high": 0.28}),
+    "dapo": ({"loss": {"clip_high": 0.28}}, {"loss_type": "dapo", "epsilon_high": 0.28}),
     "dapo_masked": (
-        {"clip_high": 0.28, "mask_truncated": True},
+        {"loss": {"clip_high": 0.28, "mask_truncated": True}},
         {"loss_type": "dapo", "epsilon_high": 0.28, "mask_truncated_completions": True},
     ),
     "gspo": (OURS_GSPO, GSPO),
-    "gspo_kl": ({**OURS_GSPO, "kl_coefficient": 0.1}, {**GSPO, "beta": 0.1}),
+    "gspo_kl": ({**OURS_GSPO, "kl": {"coefficient": 0.1}}, {**GSPO, "beta": 0.1}),
     "cispo": (
-        {"surrogate": "cispo", "clip_low": 1.0, "clip_high": 0.3},
+        {"loss": {"surrogate": "cispo", "clip_low": 1.0, "clip_high": 0.3}},
         {"loss_type": "cispo", "epsilon_high": 1.3},
     ),
-    "sapo": ({"surrogate": "sapo", "loss_level": "sequence"}, {"loss_type": "sapo"}),
-    "batch_scale": ({"advantage_scale": "batch"}, {"loss_type": "dapo", "scale_rewards": "batch"}),
+    "sapo": ({"loss": {"surrogate": "sapo", "level": "sequence"}}, {"loss_type": "sapo"}),
+    "batch_scale": ({"advantage": {"scale": "batch"}}, {"loss_type": "dapo", "scale_rewards": "batch"}),
     "gdpo": (
-        {"advantage_scale": "batch", "per_component": True},
+        {"advantage": {"scale": "batch", "per_component": True}},
         {"loss_type": "dapo", "multi_objective_aggregation": "normalize_then_sum"},
     ),
     "token_truncate": corrected("token_truncate", 1.2),
@@ -75,15 +75,15 @@ CASES: dict[str, tuple[Settings, Settings]] = {
         a | b for a, b in zip(corrected("token_truncate", 1.2), (OURS_GSPO, GSPO), strict=True)
     ),
     "grpo_masked": (
-        {"loss_level": "sequence", "mask_truncated": True, "kl_coefficient": 0.04},
+        {"loss": {"level": "sequence", "mask_truncated": True}, "kl": {"coefficient": 0.04}},
         {"beta": 0.04, "mask_truncated_completions": True},
     ),
     "dr_grpo_masked": (
-        {"advantage_scale": "none", "loss_level": "constant", "mask_truncated": True},
+        {"advantage": {"scale": "none"}, "loss": {"level": "constant", "mask_truncated": True}},
         {"loss_type": "dr_grpo", "scale_rewards": "none", "mask_truncated_completions": True},
     ),
 }
-"""By name: fields of `Algorithm`, and the same as settings of TRL."""
+"""By name: keys of `algorithm`, and the same as settings of TRL."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ sweep() {
     shift
     budgetrl -m stage=grpo seed=0,1,2 launch.at_once=2 hydra.sweep.dir="$root/$name" \
         stage.labels=$root/labels/labels.jsonl stage.steps=100 stage.prompts_per_step=8 stage.optimiser.lr=4e-4 \
-        algorithm.budget_entropy_start=0.002 algorithm.budget_entropy_end_at=0.65 \
+        algorithm.budget_entropy.start=0.002 algorithm.budget_entropy.end_at=0.65 \
         stage.eval_every=0 stage.eval_problems=630 "$@" || failed=1
 }
 failed=0

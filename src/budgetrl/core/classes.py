@@ -47,7 +47,8 @@ def _imported(path: str, base: type[T], kind: str, key: str) -> type[T]:
     if class_name in classes:
         return classes[class_name]
     if hasattr(module, class_name):
-        raise SettingError(key, f"{path} is not a {kind}: derive it from {base.__module__}.{base.__name__}")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise SettingError(key, f"{path} is not {article} {kind}: derive it from {base.__module__}.{base.__name__}")
     raise SettingError(key, f"{module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
 
 

@@ -86,3 +86,24 @@ class Outcome:
     problem_id: str = ""
     given_answer: str | None = None
     """The answer as the response writes it, to be counted by maj@k; None where none was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """One sequence that an optimizer step learns from. What its objective needs besides, a subclass adds."""
+
+    prompt_ids: tuple[int, ...]
+    """Given: no loss is taken here. One token or more."""
+    response_ids: tuple[int, ...]
+    """To be learned from."""
+    weights: tuple[float, ...] | None = None
+    """Loss weight of each response token; None: 1 for all."""
+
+    @property
+    def size(self) -> int:
+        """Tokens of prompt and response."""
+        return len(self.prompt_ids) + len(self.response_ids)
+
+    @property
+    def token_weights(self) -> tuple[float, ...]:
+        return self.weights or (1.0,) * len(self.response_ids)

@@ -32,3 +32,21 @@ def anneal(kind: str, start: float, end: float, progress: float, end_at: float =
     # Exact at both ends, unlike start + fallen * (end - start): with alpha at 1.0 - 0.9 instead of 0.1, a
     # length on the very edge of the reward's window would fall outside.
     return (1 - fallen) * start + fallen * end
+
+
+def progress_at(step: int, steps: int) -> float:
+    """How far training is at one of its steps, counted from 0: from 0 at the first to 1 at the last.
+
+    >>> [progress_at(step, 3) for step in range(3)]
+    [0.0, 0.5, 1.0]
+    """
+    return step / max(1, steps - 1)
+
+
+def is_due(step: int, every: int, steps: int) -> bool:
+    """Whether what is done every so many steps, and at the end, is done after `step`, counted from 1. 0: at the end.
+
+    >>> [is_due(step, 2, 5) for step in range(1, 6)]
+    [False, True, False, True, True]
+    """
+    return step == steps or (every > 0 and step % every == 0)

@@ -45,9 +45,9 @@ class Aalc(Reward):
 
     Limits: a term of 1e-6 shows only in groups whose verdicts are all alike, and only once it is divided by
     their standard deviation. It needs advantages scaled by the group's std, as GRPO's are, with
-    `algorithm.std_floor=1e-6`, or a length_weight of the size of the verdict; what cannot work is refused. Rewards
-    closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses longer
-    than L_max are alike.
+    `algorithm.advantage.std_floor=1e-6`, or a length_weight of the size of the verdict; what cannot work is
+    refused. Rewards closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses
+    longer than L_max are alike.
 
     >>> outcome = Outcome(well_formed=True, correct=True, length=512)
     >>> [round(Aalc(validation_accuracy=accuracy)([outcome], 0)[0], 10) for accuracy in (0.7, 0.99, 1.0)]
@@ -96,14 +96,15 @@ class Aalc(Reward):
         count in those groups alone that are dropped."""
         weight = self.length_weight
         if 0 < weight < SEEN and how.drop_equal_groups == "verdict":
-            text = f"{weight:g} counts where all are right alone, and algorithm.drop_equal_groups=verdict drops these"
+            text = f"{weight:g} counts where all are right alone, and algorithm.groups.drop_equal=verdict drops these"
             hint = "set that to none, or a length_weight of the size of the verdict, such as 0.1"
             return [Message("reward.length_weight", text, hint)]
         if not weight or weight >= (how.std_floor / DROWNED if how.scaled_by_group else SEEN):
             return []
-        scale = "" if how.scaled_by_group else "algorithm.advantage_scale=group and "
+        scale = "" if how.scaled_by_group else "algorithm.advantage.scale=group and "
         text = f"{weight:g} is too small for length to count with this algorithm"
-        hint = f"set {scale}algorithm.std_floor={weight:g}, or a length_weight of the size of the verdict, such as 0.1"
+        floor = f"{scale}algorithm.advantage.std_floor={weight:g}"
+        hint = f"set {floor}, or a length_weight of the size of the verdict, such as 0.1"
         return [Message("reward.length_weight", text, hint)]
 
     def attained(self) -> float:

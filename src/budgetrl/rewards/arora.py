@@ -31,7 +31,7 @@ class Arora(Reward):
 
     Limits: only the order and relative spread of lengths count: a group of 10 and 11 tokens is treated like
     one of 1000 and 1100. Nothing presses on the length of wrong answers.
-    Its parts cannot be standardized each by itself (`algorithm.per_component`), which is refused.
+    Its parts cannot be standardized each by itself (`algorithm.advantage.per_component`), which is refused.
 
     >>> group = [Outcome(well_formed=True, correct=True, length=length) for length in (1000, 2000, 3000)]
     >>> [round(reward, 6) for reward in Arora(alpha=0.2)(group, progress=0)]

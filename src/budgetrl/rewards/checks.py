@@ -44,4 +44,4 @@ def undone_verdict(reward: Reward) -> Message:
         f"reward={reward.name} takes length off right answers alone, so that by itself this part ranks them below "
         "wrong ones"
     )
-    return Message("algorithm.per_component", text, "set it to false")
+    return Message("algorithm.advantage.per_component", text, "set it to false")

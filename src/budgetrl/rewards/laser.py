@@ -27,8 +27,8 @@ class Laser(Reward):
     \\boxed, or without both think tags, such as a truncated one, earns -1 whatever its answer; here it earns `wrong`
     if it is truncated or no right answer is found. Published with GRPO, clipped from 0.8 to 1.28.
 
-    With the variants penalty and hybrid `algorithm.per_component` is refused: standardized by itself, what is taken
-    off right answers alone undoes their verdict.
+    With the variants penalty and hybrid `algorithm.advantage.per_component` is refused: standardized by itself, what
+    is taken off right answers alone undoes their verdict.
 
     Limits: one target for easy and hard problems alike (`laser_d` has three), and nothing to gain on either side
     of the step.

@@ -67,15 +67,19 @@ class Reward(ABC):
         `progress` runs from 0 (first step) to 1 (last step) of training.
         """
 
-    def __call__(self, group: Sequence[Outcome], progress: float) -> list[float]:
-        """The G rewards of a group: the sum of its parts.
+    def checked_parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        """The parts of a group's rewards; `total` sums them.
 
         RequestError if these are not G finite numbers each, as those of a reward of the user's own may be.
         """
         parts = self.parts(group, progress)
         if fault := _fault(parts, group):
             raise RequestError(f"reward.name: parts() of {self.name or type(self).__name__} {fault}")
-        return [sum(row) for row in zip(*parts.values(), strict=True)]
+        return parts
+
+    def __call__(self, group: Sequence[Outcome], progress: float) -> list[float]:
+        """The G rewards of a group: the sum of its parts, which are checked."""
+        return total(self.checked_parts(group, progress))
 
     def schedule(self, progress: float) -> dict[str, float]:
         """Coefficients that move during training, for the log (such as alpha)."""
@@ -128,6 +132,15 @@ class Reward(ABC):
     def controller(self) -> "Controller":
         """What moves this reward's fields during training; of most rewards, nothing."""
         return Controller(self)
+
+
+def total(parts: Parts) -> list[float]:
+    """The G rewards that the parts sum to.
+
+    >>> total({"verdict": [1.0, 0.0], "length": [-0.25, 0.0]})
+    [0.75, 0.0]
+    """
+    return [sum(row) for row in zip(*parts.values(), strict=True)]
 
 
 def _fault(parts: Parts, group: Sequence[Outcome]) -> str | None:

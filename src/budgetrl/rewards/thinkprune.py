@@ -26,8 +26,8 @@ class ThinkPrune(Reward):
     rewards for more tokens. Set that to the first limit. The paper's system prompt states the limit;
     ours does not.
 
-    Published with GRPO and a KL penalty (k3, 0.001). `algorithm.per_component` is refused: standardized by itself,
-    what is taken back from right answers beyond the limit puts them below wrong ones.
+    Published with GRPO and a KL penalty (k3, 0.001). `algorithm.advantage.per_component` is refused: standardized by
+    itself, what is taken back from right answers beyond the limit puts them below wrong ones.
 
     Limits: within the limit no length is preferred. A limit far below what the model writes leaves groups
     in which nothing is rewarded.

@@ -16,6 +16,8 @@ from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.data.sources.registry import source_class
+from budgetrl.objectives.base import Objective
+from budgetrl.objectives.registry import objective_class
 from budgetrl.rewards.registry import reward_class
 from budgetrl.rewards.reward import Reward
 from budgetrl.runs.identity import flatten, identity
@@ -54,6 +56,7 @@ class Config:
     dataset: DatasetSettings
     reward: Reward
     algorithm: Algorithm
+    objective: Objective
     rollout: RolloutSettings
     zero: ZeroSettings
     launch: LaunchSettings
@@ -187,6 +190,7 @@ _CHOSEN: dict[str, Callable[[str], type]] = {
     "dataset": source_class,
     "rollout": rollout_class,
     "reward": reward_class,
+    "objective": objective_class,
     "stage": stage_class,
 }
 """Groups one of whose keys says which class they are."""
@@ -194,7 +198,7 @@ _CHOSEN: dict[str, Callable[[str], type]] = {
 _CLASS_KEY = {"dataset": "source"}
 """That key, where it is not `name`."""
 
-_USUAL = {"dataset": "mini", "rollout": "native"}
+_USUAL = {"dataset": "mini", "rollout": "native", "objective": "supervised"}
 """Its value in a group that gives none."""
 
 

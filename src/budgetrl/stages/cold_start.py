@@ -6,10 +6,11 @@ from functools import partial
 from random import Random
 
 from budgetrl.core.errors import RequestError
-from budgetrl.core.records import Problem
+from budgetrl.core.records import Datum, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
-from budgetrl.formats.formats import EASY_ABOVE, DifficultyFormat, PlainFormat, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import PLAIN
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
@@ -24,23 +25,24 @@ from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.training.batching import plan_micro_batches
-from budgetrl.training.supervised import Example, Fit, fit
+from budgetrl.training.supervised import train_supervised
+from budgetrl.training.train import Schedule
 
 
 def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
     """Sample, keep, fine-tune, check; returns the share kept and, of the check, the metrics of an evaluation."""
     taught = stage.taught(config)
-    policy = load_policy(config.model, PlainFormat(), ctx.world.device)
+    policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
-        examples = [_example(row) for row in rows if row["kept"]]
-        kept = {"sampled": float(len(rows)), "kept": len(examples) / len(rows)}
-        if not examples:
+        data = [_datum(row) for row in rows if row["kept"]]
+        kept = {"sampled": float(len(rows)), "kept": len(data) / len(rows)}
+        if not data:
             raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
-        ctx.say(f"kept {len(examples)} of {len(rows)} completions, all of them right and finished in time")
-        steps, batch_at = _batches(stage, examples, config.seed)
-        how = Fit(steps, stage.optimizer, stage.tokens_per_device, stage.save_every, taught)
-        checkpoint = fit(policy, batch_at, how, config, ctx)
+        ctx.say(f"kept {len(data)} of {len(rows)} completions, all of them right and finished in time")
+        steps, batch_at = _batches(stage, data, config.seed)
+        schedule = Schedule(steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
+        checkpoint = train_supervised(policy, batch_at, taught, schedule, config, ctx)
         return kept | _check(stage, config.with_model(checkpoint), verifier, ctx)
 
 
@@ -52,7 +54,7 @@ def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config
     path, at_once = ctx.folder.path / "samples.jsonl", config.rollout.completions_at_once
     # The policy is the configuration's model still, so an engine that has no access to it asks that instead.
     source = policy if config.rollout.capabilities.follows_training else None
-    with open_collector(PlainFormat(), stage, verifier, config, ctx, source) as collector:
+    with open_collector(config.model.response_format(PLAIN), stage, verifier, config, ctx, source) as collector:
 
         def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
             groups = collector.collect(share, sampling_seeds(config, stage.name, share, samples))
@@ -61,11 +63,11 @@ def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config
         return work_through(problems, make_rows, path, samples, at_once, "sampling the initial model", ctx)
 
 
-def _batches(stage: ColdStart, examples: Sequence[Example], seed: int) -> tuple[int, partial]:
-    """The number of steps, and the examples of each: shuffled every epoch, like lengths together."""
-    per_epoch = plan_micro_batches([e.size for e in examples], stage.tokens_per_step)
+def _batches(stage: ColdStart, data: Sequence[Datum], seed: int) -> tuple[int, partial]:
+    """The number of steps, and the data of each: shuffled every epoch, like lengths together."""
+    per_epoch = plan_micro_batches([datum.size for datum in data], stage.tokens_per_step)
     steps = stage.steps or math.ceil(stage.epochs * len(per_epoch))
-    return steps, partial(_batch_at, examples, per_epoch, seed)
+    return steps, partial(_batch_at, data, per_epoch, seed)
 
 
 def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -> dict[str, float]:
@@ -90,18 +92,16 @@ def _format_kept(share: float, taught: ResponseFormat) -> str:
 
 
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
-    right = [n for n, sample in enumerate(group) if sample.outcome.correct and sample.outcome.well_formed]
-    if isinstance(taught, DifficultyFormat):
-        easy = len(right) > EASY_ABOVE * len(group)
-        one = (min if easy else max)(right, key=lambda n: group[n].outcome.length, default=None)
-        targets = [codec.tagged_target(taught, easy, sample.reading.body_ids) for sample in group]
-        right = [] if one is None else [one]
-    else:
-        targets = [codec.target(sample.outcome.length, sample.reading.body_ids) for sample in group]
+    """A row for each completion of a problem. The format says which are kept, and what is taught around a body."""
+    outcomes = [sample.outcome for sample in group]
+    kept = taught.kept(outcomes)
     prompt = codec.prompt(group[0].problem.problem, taught).all_ids
-    return [
-        _row(sample, n in right, prompt, target) for n, (sample, target) in enumerate(zip(group, targets, strict=True))
-    ]
+    rows = []
+    for n, sample in enumerate(group):
+        budget = codec.writable(sample.outcome.length)
+        target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.reading.body_ids)
+        rows.append(_row(sample, n in kept, prompt, target))
+    return rows
 
 
 def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int]) -> Row:
@@ -115,11 +115,11 @@ def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int
     }
 
 
-def _example(row: Row) -> Example:
-    return Example(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
+def _datum(row: Row) -> Datum:
+    return Datum(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
 
 
-def _batch_at(examples: Sequence[Example], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Example]:
+def _batch_at(data: Sequence[Datum], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Datum]:
     epoch, position = divmod(step, len(batches))
     order = Random(derive_seed(seed, "cold start", epoch)).sample(range(len(batches)), len(batches))
-    return [examples[i] for i in batches[order[position]]]
+    return [data[i] for i in batches[order[position]]]

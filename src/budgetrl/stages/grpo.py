@@ -2,33 +2,40 @@
 
 import copy
 import math
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from budgetrl.core.records import Problem
+from budgetrl.core.schedules import progress_at
 from budgetrl.data.usable import problems_of, say_overlap
 from budgetrl.grading.verifier import open_verifier
-from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
+from budgetrl.rewards.reward import Controller
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.factory import open_collector
 from budgetrl.runs.context import Context
-from budgetrl.runs.folder import HASHES, Row
+from budgetrl.runs.folder import HASHES
+from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.config import Config
-from budgetrl.settings.optimizer import learning_rate
-from budgetrl.settings.stages.base import chosen_format
 from budgetrl.settings.stages.grpo import Grpo
 from budgetrl.stages.label import label, read_labels
-from budgetrl.training.checkpoints import LAST, Checkpoints
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.examiner import Examiner, Standing
-from budgetrl.training.loop import Loop, Stopwatch
-from budgetrl.training.policy_step import PolicyStep, Update
-from budgetrl.training.rollouts import Rollout
-from budgetrl.training.writing import Writer
+from budgetrl.training.evaluation import Evaluation, Standing
+from budgetrl.training.learner import Learner
+from budgetrl.training.policy_gradient import PolicyDatum, PolicyGradient, policy_logprobs
+from budgetrl.training.rollouts import (
+    completion_rows,
+    policy_data,
+    rollout_advantages,
+    rollout_metrics,
+    split_minibatches,
+)
+from budgetrl.training.sampling import Sampler
+from budgetrl.training.train import Portion, Schedule, train
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
@@ -39,7 +46,7 @@ COMPLETIONS_LOGGED = 16
 
 def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
     """Train the model on the reward; returns the numbers of the last evaluation during training."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.asks(config)
     policy = load_policy(config.model, fmt, ctx.world.device)
     with open_verifier(ctx) as verifier:
         pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
@@ -49,58 +56,80 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
             ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
             if config.reward.needs_b_max:
                 collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
-            return _train(stage, policy, Writer(pool, collector, stage, config, ctx), held_out, config, ctx)
+            return _train(stage, policy, Sampler(pool, collector, stage, config, ctx), held_out, config, ctx)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The data source of GRPO: each rollout serves the next `optimizer_steps_per_rollout` steps."""
+
+    stage: Grpo
+    algorithm: Algorithm
+    sample: Sampler
+    engine: ZeroEngine
+    controller: Controller
+
+    def __call__(self, step: int) -> Portion[PolicyDatum]:
+        """problems -> completions -> outcomes -> rewards -> advantages -> data."""
+        reward, progress = self.controller.reward, progress_at(step, self.stage.steps)
+        updates, collector = self.algorithm.optimizer_steps_per_rollout, self.sample.collector
+        started = time.perf_counter()
+        with self.engine.whole_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G] -> rewards [P, G]
+            collector.engine.sync(step)
+            sampled = self.sample(step, reward, progress)
+        seconds = time.perf_counter() - started
+        advantages_PG = rollout_advantages(sampled, self.algorithm.advantage)
+        pairs = zip(sampled.groups, advantages_PG, strict=True)
+        data_PG = [policy_data(group, advantages, collector) for group, advantages in pairs]
+        if updates > 1:  # the policy moves on while the rollout is learned from
+            data_PG = self._with_old_logprobs(data_PG)
+        self.controller.update(sampled.outcomes)
+        return Portion(
+            split_minibatches(data_PG, updates),
+            tokens=sum(len(datum.response_ids) for data in data_PG for datum in data),
+            metrics=rollout_metrics(sampled) | reward.schedule(progress),
+            generation_seconds=seconds,
+            completions=completion_rows(sampled.groups, COMPLETIONS_LOGGED),
+        )
+
+    def _with_old_logprobs(self, data_PG: Sequence[Sequence[PolicyDatum]]) -> list[list[PolicyDatum]]:
+        """The same with the log-probabilities of the policy as it is now."""
+        flat = [datum for data in data_PG for datum in data]
+        logprobs = iter(policy_logprobs(self.engine, flat, self.stage.tokens_per_device))
+        return [[replace(datum, old_logprobs=next(logprobs)) for datum in data] for data in data_PG]
 
 
 def _train(
-    stage: Grpo, policy: Policy, write: Writer, held_out: Sequence[Problem], config: Config, ctx: Context
+    stage: Grpo, policy: Policy, sample: Sampler, held_out: Sequence[Problem], config: Config, ctx: Context
 ) -> dict[str, float]:
-    """The loop: problems -> completions -> outcomes -> rewards -> advantages -> optimizer steps."""
-    algorithm = config.algorithm
-    reference = frozen_copy(policy.model, stage.temperature) if algorithm.kl_coefficient else None
-    reward, collector = config.reward.within(stage.max_new_tokens), write.collector
-    engine = ZeroEngine(PolicyModule(policy.model, stage.temperature), config.zero, stage.optimizer, ctx.world)
-    saved, controller = Checkpoints(ctx.folder.checkpoints, ctx.world), reward.controller()
-    standing, take_step = Standing(controller), PolicyStep(engine, reference)
-    loop = Loop(ctx, engine, saved, stage.steps, stage.save_every, standing)
-    examine = Examiner(held_out, collector, policy, loop, reward, standing, config)
-    updates, done = algorithm.optimizer_steps_per_rollout, loop.resume()
-    collector.engine.sync(done)
-    with ctx.progress.track(stage.steps, "grpo", done) as bar:
-        for first in range(done, stage.steps, updates):
-            watch, progress = Stopwatch(), _progress(first, stage)
-            with engine.whole_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G]
-                written = write(first, controller.reward, progress)
-            watch.lap("rollout")
-            # -> rewards [P, G] -> advantages [P, G]
-            rollout = Rollout.of(written, controller, progress, algorithm, collector)
-            old = take_step.logprobs(rollout.experience, stage.tokens_per_device) if updates > 1 else None
-            for step, span in enumerate(rollout.minibatches(updates)[: stage.steps - first], start=first + 1):
-                # -> micro-batches -> log-probabilities [tokens] -> loss -> optimizer step -> metrics
-                metrics = take_step(rollout.experience[span], _update(step - 1, stage, config), old and old[span])
-                collector.engine.sync(step)
-                metrics |= rollout.metrics | written.effort | watch.lap("update", rollout.tokens)
-                if stage.is_due(step, stage.eval_every):
-                    metrics |= examine()
-                if stage.is_due(step, stage.log_every):
-                    _log_completions(rollout.rows(step, COMPLETIONS_LOGGED), step, ctx)
-                loop.finish_step(step, metrics, may_save=step in (first + updates, stage.steps))
-                bar.update(1, **metrics)
-    card = model_card(config.model, collector.fmt, config.dataset.name, config.seed, ctx.folder.path.name)
-    saved.save_policy(LAST, policy, engine, collector.fmt, card)
-    engine.close()
+    """Rollouts -> micro-batches -> log-probabilities -> loss -> optimizer steps, with evaluations on the way."""
+    algorithm, collector = config.algorithm, sample.collector
+    reference = frozen_copy(policy.model, stage.temperature) if algorithm.kl.coefficient else None
+    reward = config.reward.within(stage.max_new_tokens)
+    standing = Standing(reward.controller())
+    learner = Learner.of(policy, collector.fmt, stage.optimizer, config, ctx, stage.temperature)
+    train(
+        PolicyGradient(algorithm, stage.max_new_tokens, reference),
+        Rollouts(stage, algorithm, sample, learner.engine, standing.controller),
+        learner,
+        _schedule(stage),
+        ctx,
+        title="grpo",
+        evaluate=Evaluation(held_out, collector, learner, reward, standing, config, ctx),
+        memory=standing,
+    )
     return standing.result
 
 
-def _progress(step: int, stage: Grpo) -> float:
-    """From 0 at the first step to 1 at the last; `step` counts from 0."""
-    return step / max(1, stage.steps - 1)
-
-
-def _update(step: int, stage: Grpo, config: Config) -> Update:
-    lr = learning_rate(step, stage.steps, stage.optimizer)
-    entropy = config.algorithm.budget_entropy(_progress(step, stage))
-    return Update(config.algorithm, lr, entropy, stage.tokens_per_device, stage.max_new_tokens)
+def _schedule(stage: Grpo) -> Schedule:
+    return Schedule(
+        steps=stage.steps,
+        optimizer=stage.optimizer,
+        tokens_per_device=stage.tokens_per_device,
+        save_every=stage.save_every,
+        eval_every=stage.eval_every,
+        log_every=stage.log_every,
+    )
 
 
 def _b_max(
@@ -111,11 +140,6 @@ def _b_max(
         return read_labels(Path(stage.labels), pool)
     rows = label(stage.labeling(config), pool, collector, config, ctx)
     return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
-
-
-def _log_completions(rows: Sequence[Row], step: int, ctx: Context) -> None:
-    ctx.folder.append_completions(rows)
-    ctx.tracker.log_completions(rows, step)
 
 
 def frozen_copy(model: "PreTrainedModel", temperature: float) -> PolicyModule:

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 
+from budgetrl.core.records import Datum
 from budgetrl.data.mini.examples import Solutions
 from budgetrl.data.mini.generated import GeneratedSettings
 from budgetrl.data.mini.model import make_model, make_tokenizer
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.registry import PLAIN
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.pretrain import Pretrain
 from budgetrl.stages import evaluate
-from budgetrl.training.supervised import Example, Fit, fit
+from budgetrl.training.supervised import train_supervised
+from budgetrl.training.train import Schedule
 
 
 def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
@@ -22,16 +24,19 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
     model = make_model(len(tokenizer), config.seed)
     model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     policy = Policy(model, make_codec(tokenizer, config.model))
+    plain = config.model.response_format(PLAIN)
     solutions = Solutions(dataset.task, tokenizer, config.seed, stage.tokens_per_step, stage.hinted_share)
-    how = Fit(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every, PlainFormat())
-    base = fit(policy, lambda step: examples(stage, solutions, step), how, config, ctx)
+    schedule = Schedule(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
+
+    def data_at(step: int) -> Sequence[Datum]:
+        return examples(stage, solutions, step)
+
+    base = train_supervised(policy, data_at, plain, schedule, config, ctx)
     return evaluate.run(stage.check(), config.with_model(base), ctx)
 
 
-def examples(stage: Pretrain, solutions: Solutions, step: int) -> Sequence[Example]:
+def examples(stage: Pretrain, solutions: Solutions, step: int) -> Sequence[Datum]:
     """The examples of a step. Words that decide the length weigh more in the first part of the training."""
     if step < stage.decision_weight_until * stage.steps:
-        batch = solutions.weighted_batch(step, stage.decision_weight)
-    else:
-        batch = solutions.batch(step)
-    return [Example(solution.prompt_ids, solution.response_ids, solution.weights) for solution in batch]
+        return solutions.weighted_batch(step, stage.decision_weight)
+    return solutions.batch(step)

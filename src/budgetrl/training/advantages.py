@@ -1,7 +1,7 @@
 """Advantages relative to the group: how much better a completion did than the others of its prompt.
 
 From the values v of a group's completions (their rewards, or with `per_component` the sum of their
-standardized reward parts) to advantages in three steps, each a part that `Algorithm` chooses:
+standardized reward parts) to advantages in three steps, each a part that `algorithm.advantage` chooses:
 
 1. baseline       a = v - mean of the group;  leave_one_out: a = v - mean of the others = G / (G - 1) (v - mean)
 2. scale          group: a / (std of v in the group + floor)      (GRPO, arXiv 2402.03300)
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from budgetrl.settings.algorithm import Algorithm
+from budgetrl.settings.algorithm import AdvantageSettings
 
 Rewards = Sequence[float | None]
 """The rewards of one prompt's completions; None or NaN where a completion could not be scored."""
@@ -41,20 +41,20 @@ class Group:
     """Which ones the rewards call right: correct and well formed; read by `difficulty_weighting`."""
 
 
-def group_advantages(groups: Sequence[Group], algorithm: Algorithm) -> list[list[float]]:
+def group_advantages(groups: Sequence[Group], how: AdvantageSettings) -> list[list[float]]:
     """Advantages [P][G] of a rollout's groups.
 
     A completion without a score has advantage 0 and counts nowhere; a group whose values are equal
     has a = 0 before it is scaled. Raises ValueError for an infinite reward.
 
     >>> groups = [Group([1.0, 0.0, None, 0.0], {}, [5, 5, 5, 5], [True, False, False, False])]
-    >>> group_advantages(groups, Algorithm(advantage_scale="none"))
+    >>> group_advantages(groups, AdvantageSettings(scale="none"))
     [[0.6666666666666667, -0.3333333333333333, 0.0, -0.3333333333333333]]
     """
-    values_PG = [_values(group, algorithm) for group in groups]
-    centered_PG = [_centered(values, algorithm.baseline) for values in values_PG]
-    scaled_PG = _scaled(centered_PG, values_PG, groups, algorithm)
-    if algorithm.difficulty_weighting:
+    values_PG = [_values(group, how) for group in groups]
+    centered_PG = [_centered(values, how.baseline) for values in values_PG]
+    scaled_PG = _scaled(centered_PG, values_PG, groups, how)
+    if how.difficulty_weighting:
         scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
     return [[0.0 if a is None else a for a in group] for group in scaled_PG]
 
@@ -86,13 +86,13 @@ def difficulty_weight(solved: float) -> float:
     return 0.4 + (1.5 - 0.4) / (1 + math.exp(10 * (solved - 0.75)))
 
 
-def _values(group: Group, algorithm: Algorithm) -> list[float | None]:
+def _values(group: Group, how: AdvantageSettings) -> list[float | None]:
     """The rewards, None for all that are missing; or the sum of the parts' z-scores (GDPO, arXiv 2601.05242)."""
     missing = [reward is None or math.isnan(reward) for reward in group.rewards]
-    if not algorithm.per_component:
+    if not how.per_component:
         return [None if gone else reward for gone, reward in zip(missing, group.rewards, strict=True)]
     columns = [
-        _standardized([None if gone else x for gone, x in zip(missing, part, strict=True)], algorithm.std_floor)
+        _standardized([None if gone else x for gone, x in zip(missing, part, strict=True)], how.std_floor)
         for part in group.parts.values()
     ]
     return [None if gone else sum(row) for gone, *row in zip(missing, *columns, strict=True)]
@@ -112,10 +112,10 @@ def _centered(values: Rewards, baseline: str) -> list[float | None]:
 
 
 def _scaled(
-    centered_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], algorithm: Algorithm
+    centered_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], how: AdvantageSettings
 ) -> list[list[float | None]]:
-    floor = algorithm.std_floor
-    match algorithm.advantage_scale:
+    floor = how.std_floor
+    match how.scale:
         case "group":
             return [_divided(c, _std(v) + floor) for c, v in zip(centered_PG, values_PG, strict=True)]
         case "batch":

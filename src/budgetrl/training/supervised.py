@@ -1,103 +1,61 @@
-"""The training that `pretrain` and `cold_start` share: next-token loss on given responses."""
+"""Training on given responses, with the loss that the `objective` group chooses: cold_start and pretrain."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from budgetrl.formats.formats import ResponseFormat
-from budgetrl.policy.card import model_card
+from budgetrl.core.errors import RequestError
+from budgetrl.core.records import Datum
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.objectives.base import Objective
 from budgetrl.policy.loading import Policy
-from budgetrl.policy.module import PolicyModule
 from budgetrl.runs.context import Context
-from budgetrl.runs.world import World
 from budgetrl.settings.config import Config
-from budgetrl.settings.optimizer import Optimizer, learning_rate
-from budgetrl.training.batching import Batch, collate, plan_ranks
-from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.loop import Loop
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A prompt and the response to learn."""
-
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
-    weights: tuple[float, ...] | None = None
-    """Loss weight of each response token; None: 1 for all."""
-
-    @property
-    def size(self) -> int:
-        """Tokens of prompt and response."""
-        return len(self.prompt_ids) + len(self.response_ids)
-
-    @property
-    def token_weights(self) -> tuple[float, ...]:
-        return self.weights or (1.0,) * len(self.response_ids)
+from budgetrl.training.learner import Learner
+from budgetrl.training.step import MicroBatch, alone
+from budgetrl.training.train import Portion, Schedule, train
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How long and how fast to train."""
+class SupervisedLoss:
+    """An objective's losses of tokens as the loss of an optimizer step: the mean over its response tokens."""
 
-    steps: int
-    optimizer: Optimizer
-    tokens_per_device: int
-    save_every: int
-    fmt: ResponseFormat
-    """The format that is learned, in which the checkpoint is to be asked."""
+    objective: Objective
+
+    def weights(self, data: Sequence[Datum]) -> list[float]:
+        total = sum(len(datum.response_ids) for datum in data)
+        return [1 / total for _ in data]
+
+    def loss(self, engine: ZeroEngine, part: MicroBatch[Datum]) -> tuple[Tensor, None]:
+        logprobs, _ = engine(part.batch)
+        losses = self.objective.token_losses(logprobs, part.weights.to(logprobs.device))
+        if losses.shape != logprobs.shape:
+            raise RequestError(
+                f"objective.name: token_losses() of {self.objective.name} gave a tensor of shape {tuple(losses.shape)} "
+                f"for {len(logprobs)} tokens; it has to give one loss for each token"
+            )
+        return losses.sum(), None
+
+    def metrics(self, noted: Sequence[None]) -> dict[str, float]:
+        return {}
 
 
-def fit(
-    policy: Policy, examples_at: Callable[[int], Sequence[Example]], how: Fit, config: Config, ctx: Context
+def train_supervised(
+    policy: Policy,
+    data_at: Callable[[int], Sequence[Datum]],
+    fmt: ResponseFormat,
+    schedule: Schedule,
+    config: Config,
+    ctx: Context,
 ) -> Path:
-    """Train on `examples_at(step)`, the same on every rank, for each step; returns `checkpoints/last`.
+    """Train on `data_at(step)`, the same on every rank; returns `checkpoints/last`, to be asked in the format."""
 
-    Resumes from the newest state there is. The policy passed in is used up: under ZeRO-3 its weights
-    are gone afterwards.
-    """
-    engine = ZeroEngine(PolicyModule(policy.model), config.zero, how.optimizer, ctx.world)
-    saved = Checkpoints(ctx.folder.checkpoints, ctx.world)
-    loop = Loop(ctx, engine, saved, how.steps, how.save_every)
-    first = loop.resume()
-    with ctx.progress.track(how.steps, "training", first) as bar:
-        for step in range(first, how.steps):
-            started = time.perf_counter()
-            lr = learning_rate(step, how.steps, how.optimizer)
-            examples = examples_at(step)
-            loss, norm = supervised_step(engine, examples, how.tokens_per_device, lr, ctx.world)
-            speed = sum(e.size for e in examples) / (time.perf_counter() - started)
-            metrics = {"loss": loss, "lr": lr, "grad_norm": norm, "time/tokens_per_second": speed}
-            loop.finish_step(step + 1, metrics)
-            bar.update(1, **metrics)
-    card = model_card(config.model, how.fmt, config.dataset.name, config.seed, ctx.folder.path.name)
-    last = saved.save_policy("last", policy, engine, how.fmt, card)
-    engine.close()
-    return last
+    def data(step: int) -> Portion[Datum]:
+        batch = data_at(step)
+        return Portion([alone(batch)], tokens=sum(datum.size for datum in batch))
 
-
-def supervised_step(
-    engine: ZeroEngine, examples: Sequence[Example], tokens_per_device: int, lr: float, world: World
-) -> tuple[float, float]:
-    """One optimizer step on the weighted mean loss per response token; returns loss and gradient norm."""
-    plan = plan_ranks([e.size for e in examples], tokens_per_device, world.size)[world.rank]
-    total = sum(len(e.response_ids) for e in examples)
-    weighted = [_weighted([examples[i] for i in part], total) for part in plan]
-
-    def loss_share(micro_batch: tuple[Batch, Tensor]) -> Tensor:
-        batch, weights = micro_batch
-        logprobs, _ = engine(batch)
-        return -(logprobs * weights.to(logprobs.device)).sum()
-
-    return engine.step(weighted, loss_share, lr)
-
-
-def _weighted(examples: Sequence[Example], total: int) -> tuple[Batch, Tensor]:
-    """A micro-batch, and the weight of each of its response tokens [N] in a loss over `total` tokens."""
-    batch = collate((e.prompt_ids, e.response_ids) for e in examples)
-    return batch, torch.tensor([w for e in examples for w in e.token_weights]) / total
+    learner = Learner.of(policy, fmt, schedule.optimizer, config, ctx)
+    return train(SupervisedLoss(config.objective), data, learner, schedule, ctx)

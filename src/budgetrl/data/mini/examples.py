@@ -5,11 +5,12 @@ from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING
 
+from budgetrl.core.records import Datum
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.mini.model import budget_grid
 from budgetrl.data.mini.sums import COUNT_WORDS
 from budgetrl.data.mini.tasks import Task
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,21 +19,6 @@ BATCHES_PER_SHUFFLE = 64
 """Solutions for that many steps are drawn at once and sorted by length, so that a step has little padding."""
 DECISIONS = {"wait", "\\boxed{", *COUNT_WORDS}
 """The words that decide how long a solution becomes."""
-
-
-@dataclass(frozen=True)
-class Solution:
-    """A problem and a written solution of it, as tokens."""
-
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[int, ...]
-    weights: tuple[float, ...] | None = None
-    """Loss weight of each response token; None: 1 for all."""
-
-    @property
-    def size(self) -> int:
-        """Tokens of prompt and response."""
-        return len(self.prompt_ids) + len(self.response_ids)
 
 
 @dataclass(frozen=True)
@@ -47,17 +33,17 @@ class Solutions:
     hinted_share: float
     """Share of prompts with a length hint."""
 
-    def batch(self, step: int) -> list[Solution]:
+    def batch(self, step: int) -> list[Datum]:
         """The solutions of a step."""
         seed = derive_seed(self.seed, step // BATCHES_PER_SHUFFLE)
         batches = _batches(self.task, self.tokenizer, seed, self.tokens_per_step, self.hinted_share)
         return batches[step % BATCHES_PER_SHUFFLE % len(batches)]
 
-    def weighted_batch(self, step: int, weight: float) -> list[Solution]:
+    def weighted_batch(self, step: int, weight: float) -> list[Datum]:
         """The same, with this loss weight on the words that decide how long a solution becomes."""
         vocabulary = self.tokenizer.get_vocab()
         decisions = {vocabulary[f"▁{word}"] for word in DECISIONS}
-        weighted: list[Solution] = []
+        weighted: list[Datum] = []
         for solution in self.batch(step):
             weights = tuple(weight if token in decisions else 1.0 for token in solution.response_ids)
             weighted.append(replace(solution, weights=weights))
@@ -79,12 +65,12 @@ def draw_example(task: Task, rng: Random, hinted_share: float) -> tuple[str, str
 @lru_cache(maxsize=2)  # one step after the other takes its batch from the same list
 def _batches(
     task: Task, tokenizer: "PreTrainedTokenizerBase", seed: int, tokens_per_step: int, hinted_share: float
-) -> list[list[Solution]]:
+) -> list[list[Datum]]:
     """Batches for about `BATCHES_PER_SHUFFLE` steps, each of solutions of like length, in random order."""
     rng = Random(seed)
     solutions = _draw_solutions(task, tokenizer, rng, BATCHES_PER_SHUFFLE * tokens_per_step, hinted_share)
     solutions.sort(key=lambda solution: solution.size)
-    batches: list[list[Solution]] = [[]]
+    batches: list[list[Datum]] = [[]]
     for solution in solutions:
         padded = (len(batches[-1]) + 1) * solution.size  # sorted, so it is the longest of its batch
         if batches[-1] and padded > tokens_per_step:
@@ -96,7 +82,7 @@ def _batches(
 
 def _draw_solutions(
     task: Task, tokenizer: "PreTrainedTokenizerBase", rng: Random, tokens: int, hinted_share: float
-) -> list[Solution]:
+) -> list[Datum]:
     """Solutions of about so many tokens in all; each ends with the end token."""
     prompts: list[str] = []
     responses: list[str] = []
@@ -110,4 +96,4 @@ def _draw_solutions(
     prompt_ids = tokenizer(prompts, add_special_tokens=False).input_ids
     response_ids = tokenizer(responses, add_special_tokens=False).input_ids
     pairs = zip(prompt_ids, response_ids, strict=True)
-    return [Solution(tuple(prompt), (*response, end)) for prompt, response in pairs]
+    return [Datum(tuple(prompt), (*response, end)) for prompt, response in pairs]

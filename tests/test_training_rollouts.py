@@ -1,26 +1,28 @@
 """Dynamic sampling, on numbers in place of completions: a group's rewards are the group itself. And who is right."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetrl.core.records import Completion, Outcome, Problem
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
+from budgetrl.rewards.reward import Parts
 from budgetrl.rollout.collect import Sample
-from budgetrl.settings.algorithm import Algorithm
+from budgetrl.runs.world import Alone
+from budgetrl.settings.algorithm import AdvantageSettings, Algorithm, GroupSettings
 from budgetrl.training.advantages import difficulty_weight
-from budgetrl.training.distributed import World
-from budgetrl.training.rollouts import Rollout
-from budgetrl.training.writing import Writer, Written, informative_groups
+from budgetrl.training.rollouts import rollout_advantages, rollout_metrics
+from budgetrl.training.sampling import RewardedGroup, Sampled, Sampler, informative_groups
 
+BY_VERDICT = Algorithm(groups=GroupSettings(drop_equal="verdict", max_rollouts=3))
 Group = list[float]
 SPLIT, SOLVED, FAILED = [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]
 
@@ -33,11 +35,11 @@ def fill(attempts: list[list[Group]], count: int) -> tuple[list[Group], dict[str
         asked.append(missing)
         return attempts[attempt][:missing]
 
-    written = informative_groups(write, lambda group: group, count, len(attempts))  # pyright: ignore
-    made_up = written.effort.pop("groups_made_up")
-    assert written.informative == count - made_up
-    assert all(max(group) > min(group) for group in written.samples_PG[: written.informative])  # pyright: ignore
-    return written.samples_PG, written.effort, asked  # pyright: ignore[reportReturnType]
+    sampled = informative_groups(write, lambda group: group, count, len(attempts))  # pyright: ignore
+    made_up = sampled.effort.pop("groups_made_up")
+    assert sampled.informative == count - made_up
+    assert all(max(group) > min(group) for group in sampled.groups[: sampled.informative])  # pyright: ignore
+    return sampled.groups, sampled.effort, asked  # pyright: ignore[reportReturnType]
 
 
 def test_a_full_batch_is_left_alone() -> None:
@@ -87,15 +89,14 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
         assert len(problems) == len(seeds) == len(asked)
         return [[graded(True, length=10), graded(True, length=20)] for _ in problems]
 
-    algorithm = Algorithm(drop_equal_groups=by, max_rollouts=3)
-    write = writer(collect, algorithm, problems=5)
-    written, shape = write(0, Kimi(), 1.0), Kimi()
-    assert len(written.samples_PG) == 2
-    assert written.effort.get("rollouts") == rollouts
-    assert written.effort.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
-    rollout = Rollout.of(written, shape.controller(), 1.0, algorithm, write.collector)
-    assert any(e.advantage for e in rollout.experience) == (by != "verdict")  # what only fills teaches nothing
-    assert rollout.metrics["groups_equal"] == 0
+    algorithm = Algorithm(groups=GroupSettings(drop_equal=by, max_rollouts=3))
+    sampled = sampler(collect, algorithm, problems=5)(0, Kimi(), 1.0)
+    assert len(sampled.groups) == 2
+    assert sampled.effort.get("rollouts") == rollouts
+    assert sampled.effort.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
+    advantages_PG = rollout_advantages(sampled, algorithm.advantage)
+    assert any(map(any, advantages_PG)) == (by != "verdict")  # what only fills teaches nothing
+    assert rollout_metrics(sampled)["groups_equal"] == 0
 
 
 def test_further_attempts_ask_other_problems_with_other_seeds() -> None:
@@ -105,7 +106,7 @@ def test_further_attempts_ask_other_problems_with_other_seeds() -> None:
         asked.extend((p.id, seed) for p, group in zip(problems, seeds, strict=True) for seed in group)
         return [[graded(True), graded(True)] for _ in problems]
 
-    writer(collect, Algorithm(drop_equal_groups="verdict", max_rollouts=3), problems=100)(0, Kimi(), 0.0)
+    sampler(collect, BY_VERDICT, problems=100)(0, Kimi(), 0.0)
     first, *later = ({asked[i] for i in range(n, n + 4)} for n in range(0, len(asked), 4))
     assert len(asked) == 12 and len({seed for _, seed in asked}) == 12
     assert not {name for name, _ in first} & {name for others in later for name, _ in others}
@@ -119,26 +120,48 @@ def test_a_further_attempt_at_the_same_problems_has_other_seeds() -> None:
         asked.extend(seed for group in seeds for seed in group)
         return [[graded(True), graded(True)] for _ in problems]
 
-    writer(collect, Algorithm(drop_equal_groups="verdict", max_rollouts=3), problems=1)(0, Kimi(), 0.0)
+    sampler(collect, BY_VERDICT, problems=1)(0, Kimi(), 0.0)
     assert len(asked) == len({*asked}) == 12
 
 
-def writer(collect: Callable, algorithm: Algorithm, problems: int) -> Writer:
+def sampler(collect: Callable, algorithm: Algorithm, problems: int) -> Sampler:
     """One that writes two prompts a step, two completions each."""
-    return Writer(
+    return Sampler(
         pool=[Problem(str(n), "2 3 ?", "5") for n in range(problems)],
         collector=SimpleNamespace(fmt=PlainFormat(), collect=collect),  # pyright: ignore[reportArgumentType]
         how=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
-        job=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
-        ctx=SimpleNamespace(world=World(0, 1, torch.device("cpu"))),  # pyright: ignore[reportArgumentType]
+        config=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
+        ctx=SimpleNamespace(world=Alone()),  # pyright: ignore[reportArgumentType]
     )
 
 
 def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:
     """Of four answers that are correct one ended: a hard problem, on which success is worth more."""
     group = [graded(True), *[graded(True, finished=False)] * 3]
-    algorithm = Algorithm(advantage_scale="none", difficulty_weighting=True)
-    collector = SimpleNamespace(fmt=PlainFormat())
-    rollout = Rollout.of(Written([group], 1, {}), Lead().controller(), 0.0, algorithm, collector)  # pyright: ignore[reportArgumentType]
+    sampled = Sampled([RewardedGroup.of(group, Lead(), 0.0)], 1, {})
+    (advantages,) = rollout_advantages(sampled, AdvantageSettings(scale="none", difficulty_weighting=True))
     up, down = difficulty_weight(1 / 4), difficulty_weight(3 / 4)
-    assert [e.advantage for e in rollout.experience] == pytest.approx([1.5 * up, *[-0.5 * down] * 3])
+    assert advantages == pytest.approx([1.5 * up, *[-0.5 * down] * 3])
+
+
+class Counting(Kimi):
+    """Counts how often it is asked for the parts of a group."""
+
+    asked: ClassVar[list[int]] = []
+
+    def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
+        self.asked.append(len(group))
+        return super().parts(group, progress)
+
+
+@pytest.mark.parametrize("by", ["none", "reward"])
+def test_a_reward_is_asked_once_for_each_group(by: str) -> None:
+    def collect(problems: list[Problem], *_: object) -> list[list[Sample]]:
+        return [[graded(True, length=10), graded(False, length=20)] for _ in problems]
+
+    Counting.asked.clear()
+    algorithm = Algorithm(groups=GroupSettings(drop_equal=by))
+    sampled = sampler(collect, algorithm, problems=5)(0, Counting(), 1.0)
+    rollout_advantages(sampled, algorithm.advantage)
+    rollout_metrics(sampled)
+    assert Counting.asked == [2, 2]

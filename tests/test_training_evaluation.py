@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 from budgetrl.core.records import Completion, Outcome, Problem
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.reward import Controller
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.rollout.collect import Sample
-from budgetrl.settings.model import ModelSettings
-from budgetrl.training.distributed import World
-from budgetrl.training.examiner import Examiner, Standing
+from budgetrl.runs.world import Alone
+from budgetrl.training.evaluation import Evaluation, Standing
 
 PROBLEMS = [Problem(str(n), "2 3 ?", "5") for n in range(4)]
 
@@ -39,27 +36,29 @@ def right(problem: Problem, length: int) -> Sample:
 
 def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
     """An evaluation at each of the lengths: the standing in the end, the rewards, and what was kept when."""
-    shape = ThinkPrune(limits=(100, 50))
+    reward = ThinkPrune(limits=(100, 50))
     now: dict[str, int] = {}
     kept: list[str] = []
 
     def collect(problems: Sequence[Problem], *_: object) -> list[list[Sample]]:
         return [[right(problem, now["length"])] for problem in problems]
 
-    def save_policy(name: str, *_: object) -> None:
+    def keep(name: str) -> None:
         kept.append(f"{name} at {now['length']}")
 
-    ctx = SimpleNamespace(world=World(0, 1, torch.device("cpu")), folder=SimpleNamespace(path=Path("runs/one")))
-    engine, saved = SimpleNamespace(whole_weights=nullcontext), SimpleNamespace(save_policy=save_policy)
-    collector: Any = SimpleNamespace(fmt=PlainFormat(), collect=collect)
-    loop: Any = SimpleNamespace(ctx=ctx, engine=engine, saved=saved)
-    job: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), model=ModelSettings(), seed=0)
-    standing, policy = Standing(Listener(shape)), SimpleNamespace()
-    examine = Examiner(PROBLEMS, collector, policy, loop, shape, standing, job)  # pyright: ignore[reportArgumentType]
+    ctx: Any = SimpleNamespace(world=Alone())
+    synced: list[int] = []
+    rollout = SimpleNamespace(sync=synced.append)
+    collector: Any = SimpleNamespace(engine=rollout, fmt=PlainFormat(), collect=collect)
+    learner: Any = SimpleNamespace(engine=SimpleNamespace(whole_weights=nullcontext), keep=keep)
+    config: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), seed=0)
+    standing = Standing(Listener(reward))
+    evaluate = Evaluation(PROBLEMS, collector, learner, reward, standing, config, ctx)
     rewards = []
-    for length in lengths:
+    for step, length in enumerate(lengths, start=1):
         now["length"] = length
-        rewards.append(examine()["eval/mini/reward"])
+        rewards.append(evaluate(step)["eval/mini/reward"])
+    assert synced == list(range(1, len(lengths) + 1))
     return standing, rewards, kept
 
 

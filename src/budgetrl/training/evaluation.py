@@ -10,13 +10,13 @@ from budgetrl.core.records import Outcome, Problem
 from budgetrl.metrics.keys import EXAMINED, REWARD
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
-from budgetrl.policy.card import model_card
-from budgetrl.policy.loading import Policy
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rollout.collect import Collector, collect_on_all_ranks
 from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
+from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
-from budgetrl.training.loop import Loop
+from budgetrl.training.checkpoints import BEST
+from budgetrl.training.learner import Learner
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Examiner:
+class Evaluation:
     """Measures the policy in training on held-out problems, and keeps the best.
 
     The reward it goes by is that of the end of training, as configured, so that evaluations compare whatever alpha
@@ -50,17 +50,21 @@ class Examiner:
 
     problems: Sequence[Problem]
     collector: Collector
-    policy: Policy
-    loop: Loop
+    learner: Learner
     reward: Reward
     standing: Standing
     config: Config
+    ctx: Context
 
-    def __call__(self) -> dict[str, float]:
-        """Metrics under `eval/<data set>/`. The result goes into `standing`, and the policy into `checkpoints/best`
-        if its reward is the highest yet."""
-        outcomes = self._outcomes()
-        rewards = [r for group in outcomes for r in self.reward(group, 1.0)]
+    def __call__(self, step: int) -> dict[str, float]:
+        """Evaluate the policy after so many steps; returns metrics under `eval/<data set>/`.
+
+        The result goes into `standing`, and the policy into `checkpoints/best` if its reward is the highest yet.
+        """
+        outcomes = self._outcomes(step)
+        rewards: list[float] = []
+        for group in outcomes:
+            rewards += self.reward(group, 1.0)
         reward = fmean(rewards)
         result = summarize(outcomes) | Results.plain({REWARD: reward})
         name, standing = self.config.dataset.name, self.standing
@@ -68,17 +72,13 @@ class Examiner:
         standing.result = result.placed(name).flat()
         if reward > standing.best:
             standing.best = reward
-            self._keep()
+            self.learner.keep(BEST)
         return result.whole().placed(name, EXAMINED).flat()
 
-    def _outcomes(self) -> list[list[Outcome]]:
+    def _outcomes(self, step: int) -> list[list[Outcome]]:
         seeds = sampling_seeds(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
-        with self.loop.engine.whole_weights():
-            groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.loop.ctx.world)
+        with self.learner.engine.whole_weights():
+            self.collector.engine.sync(step)
+            groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.ctx.world)
         return [[sample.outcome for sample in group] for group in groups]
-
-    def _keep(self) -> None:
-        config, fmt, run = self.config, self.collector.fmt, self.loop.ctx.folder.path.name
-        card = model_card(config.model, fmt, config.dataset.name, config.seed, run)
-        self.loop.saved.save_policy("best", self.policy, self.loop.engine, fmt, card)

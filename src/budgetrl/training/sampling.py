@@ -6,18 +6,52 @@ from functools import lru_cache
 from random import Random
 from typing import Protocol
 
-from budgetrl.core.records import Problem
+from budgetrl.core.records import Outcome, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.rewards.group import right
-from budgetrl.rewards.reward import Reward
+from budgetrl.rewards.reward import Parts, Reward, total
 from budgetrl.rollout.collect import Collector, Sample, collect_on_all_ranks
 from budgetrl.rollout.seeds import asked_budgets
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.training.advantages import all_equal
 
-Samples = Sequence[Sample]
-"""The completions of one prompt."""
+
+@dataclass(frozen=True)
+class RewardedGroup:
+    """The completions of one prompt and what they earned, G of each."""
+
+    samples: Sequence[Sample]
+    parts: Parts
+    """The named parts of the rewards, G numbers each."""
+    rewards: Sequence[float]
+    """What the parts sum to."""
+
+    @staticmethod
+    def of(samples: Sequence[Sample], reward: Reward, progress: float) -> "RewardedGroup":
+        """Ask the reward, at this progress of training."""
+        parts = reward.checked_parts([sample.outcome for sample in samples], progress)
+        return RewardedGroup(samples, parts, total(parts))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [sample.outcome for sample in self.samples]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The groups [P] of a rollout."""
+
+    groups: Sequence[RewardedGroup]
+    informative: int
+    """How many groups, from the first one, are to be learned from; the others only fill the batch."""
+    effort: dict[str, float]
+    """What they took, to be logged."""
+
+    @property
+    def outcomes(self) -> list[list[Outcome]]:
+        """[P][G]."""
+        return [group.outcomes for group in self.groups]
 
 
 class Batches(Protocol):
@@ -32,19 +66,8 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class Written:
-    """The completions [P][G] of a rollout."""
-
-    samples_PG: Sequence[Samples]
-    informative: int
-    """How many groups, from the first one, are to be learned from; the others only fill the batch."""
-    effort: dict[str, float]
-    """What they took, to be logged."""
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Writes the completions [P][G] of a rollout, on every rank.
+class Sampler:
+    """Writes and rewards the groups of a rollout, on every rank.
 
     Problems and seeds depend on the run's seed, the step, the attempt and the place in the batch alone, so that a
     resumed run writes the same.
@@ -56,24 +79,23 @@ class Writer:
     config: Config
     ctx: Context
 
-    def __call__(self, step: int, reward: Reward, progress: float) -> "Written":
+    def __call__(self, step: int, reward: Reward, progress: float) -> Sampled:
         """Those of this step and the next few; `step` counts from 0.
 
-        With dynamic sampling the verdicts, or what `reward` gives at this progress of training, say which are kept.
+        With dynamic sampling, verdicts or rewards say which groups are kept.
         """
-        algorithm, by = self.config.algorithm, self.config.algorithm.drop_equal_groups
-        count = algorithm.optimizer_steps_per_rollout * self.how.prompts_per_step
+        groups, updates = self.config.algorithm.groups, self.config.algorithm.optimizer_steps_per_rollout
+        count = updates * self.how.prompts_per_step
 
-        def write(attempt: int, missing: int) -> list[list[Sample]]:
-            return self._write(self._problems(step, attempt, missing), step, attempt * count)
+        def write(attempt: int, missing: int) -> list[RewardedGroup]:
+            problems = self._problems(step, attempt, missing)
+            samples_PG = self._write(problems, step, first=attempt * count)
+            return [RewardedGroup.of(samples, reward, progress) for samples in samples_PG]
 
-        def values(group: Samples) -> Sequence[float]:
-            outcomes = [sample.outcome for sample in group]
-            return [right(o) for o in outcomes] if by == "verdict" else reward(outcomes, progress)
-
-        if not algorithm.drops_groups:
-            return Written(write(0, count), count, {})
-        return informative_groups(write, values, count, algorithm.max_rollouts)
+        if not groups.drops:
+            return Sampled(write(0, count), count, {})
+        values = verdicts if groups.drop_equal == "verdict" else rewards
+        return informative_groups(write, values, count, groups.max_rollouts)
 
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
         """A further attempt reads the endless list of problems as many whole trainings on."""
@@ -82,17 +104,17 @@ class Writer:
 
     def _write(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Sample]]:
         """The completions [P][G] of the problems; `first` is the place of the first one in the rollout."""
-        seeds = [
-            [derive_seed(self.config.seed, "grpo", step, place, p.id, n) for n in range(self.how.group_size)]
-            for place, p in enumerate(problems, start=first)
-        ]
+        seeds_PG: list[list[int]] = []
+        for place, problem in enumerate(problems, start=first):
+            key = (self.config.seed, "grpo", step, place, problem.id)
+            seeds_PG.append([derive_seed(*key, n) for n in range(self.how.group_size)])
         asked = asked_budgets(self.config, self.collector.fmt, f"grpo {step}", problems)
-        groups = collect_on_all_ranks(self.collector, problems, seeds, asked, self.ctx.world)
-        _check_version(groups, step)
-        return groups
+        samples_PG = collect_on_all_ranks(self.collector, problems, seeds_PG, asked, self.ctx.world)
+        _check_version(samples_PG, step)
+        return samples_PG
 
 
-def _check_version(groups: Sequence[Samples], step: int) -> None:
+def _check_version(groups: Sequence[Sequence[Sample]], step: int) -> None:
     """RuntimeError if a completion was not generated with the weights that have taken `step` optimizer steps."""
     for group in groups:
         for sample in group:
@@ -101,12 +123,22 @@ def _check_version(groups: Sequence[Samples], step: int) -> None:
                 raise RuntimeError(f"a completion for step {step} comes from the weights of step {version}: sync first")
 
 
+def verdicts(group: RewardedGroup) -> Sequence[float]:
+    """Which completions of a group are right, as 1 and 0."""
+    return [right(outcome) for outcome in group.outcomes]
+
+
+def rewards(group: RewardedGroup) -> Sequence[float]:
+    """What the completions of a group earned."""
+    return group.rewards
+
+
 def informative_groups(
-    write: Callable[[int, int], Sequence[Samples]],
-    values: Callable[[Samples], Sequence[float]],
+    write: Callable[[int, int], Sequence[RewardedGroup]],
+    values: Callable[[RewardedGroup], Sequence[float]],
     count: int,
     most: int,
-) -> Written:
+) -> Sampled:
     """`count` groups whose values, rewards or verdicts, differ, and what that took (DAPO's dynamic sampling, arXiv
     2503.14476).
 
@@ -115,8 +147,8 @@ def informative_groups(
     values, of which nothing is learned: the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops
     what is left over.)
     """
-    kept: list[Samples] = []
-    equal: list[Samples] = []
+    kept: list[RewardedGroup] = []
+    equal: list[RewardedGroup] = []
     attempts = 0
     while len(kept) < count and attempts < most:
         for group in write(attempts, count - len(kept)):
@@ -127,13 +159,14 @@ def informative_groups(
         "groups_dropped": len(kept) + len(equal) - count,
         "groups_made_up": max(0, count - len(kept)),
     }
-    return Written([*kept, *equal][:count], min(count, len(kept)), effort)
+    return Sampled([*kept, *equal][:count], min(count, len(kept)), effort)
 
 
 def draw(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
     """Problems number `start` to `start + count` of an endless list that shuffles the pool anew each time round."""
     chosen = []
-    for epoch, position in (divmod(i, len(pool)) for i in range(start, start + count)):
+    for place in range(start, start + count):
+        epoch, position = divmod(place, len(pool))
         chosen.append(pool[_order(len(pool), seed, epoch)[position]])
     return chosen
 

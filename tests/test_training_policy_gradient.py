@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from budgetrl.settings.algorithm import LOSS_LEVELS, Algorithm
+from budgetrl.settings.algorithm import LOSS_LEVELS, Algorithm, BudgetEntropySettings, LossSettings
 from budgetrl.training.batching import Batch
-from budgetrl.training.policy_step import Experience, PolicyStep, Update
+from budgetrl.training.policy_gradient import PolicyDatum, PolicyGradient
+from budgetrl.training.step import alone, optimizer_step
 
 T = TypeVar("T")
 
 LONGEST = 10
 EXPERIENCE = [
-    Experience((1,), (5, 5), (-1.0, -1.0), advantage=1.0, budget_field=range(0)),
-    Experience((1,), (6, 6, 6, 6), (-1.0,) * 4, advantage=-0.25, budget_field=range(0)),
-    Experience((1,), (7,) * 6, (-1.0,) * 6, advantage=2.0, budget_field=range(0), truncated=True),
+    PolicyDatum((1,), (5, 5), logprobs=(-1.0, -1.0), advantage=1.0, budget_field=range(0)),
+    PolicyDatum((1,), (6, 6, 6, 6), logprobs=(-1.0,) * 4, advantage=-0.25, budget_field=range(0)),
+    PolicyDatum((1,), (7,) * 6, logprobs=(-1.0,) * 6, advantage=2.0, budget_field=range(0), truncated=True),
 ]
 """Of 2, 4 and 6 tokens; completion n has no token but n + 5."""
 
@@ -46,11 +47,12 @@ class Table:
         return sum(loss.item() for loss in losses), gradient.norm().item()
 
 
-def step(experience: Sequence[Experience], level: str, masks: bool) -> tuple[Table, float, list[float]]:
+def step(experience: Sequence[PolicyDatum], level: str, masks: bool) -> tuple[Table, float, list[float]]:
     """The engine, the loss, and its gradient at each completion's log-probabilities."""
     table = Table()
-    update = Update(Algorithm(loss_level=level, mask_truncated=masks), 1e-3, 0.0, 100, LONGEST)
-    metrics = PolicyStep(table)(experience, update)  # pyright: ignore[reportArgumentType]
+    loss = LossSettings(level=level, mask_truncated=masks)
+    objective = PolicyGradient(Algorithm(loss=loss, budget_entropy=BudgetEntropySettings(start=0.0)), LONGEST)
+    metrics = optimizer_step(table, objective, alone(experience), 1e-3, 100)  # pyright: ignore[reportArgumentType]
     assert table.logprobs.grad is not None
     return table, metrics["loss"], table.logprobs.grad[5:8].tolist()
 
@@ -84,9 +86,9 @@ def test_if_all_are_masked_nothing_is_learned(level: str) -> None:
 
 def test_the_entropy_bonus_is_per_digit_so_that_writing_more_of_them_earns_nothing() -> None:
     """Each token has an entropy of 1 nat. A field is the digits and the token after them: of 1 and of 3 digits here."""
-    short = Experience((1,), (5, 5), (-1.0,) * 2, advantage=0.0, budget_field=range(2))
-    long = Experience((1,), (6,) * 4, (-1.0,) * 4, advantage=0.0, budget_field=range(4))
-    update = Update(Algorithm(loss_level="token"), 1e-3, 0.5, 100, LONGEST)
-    metrics = PolicyStep(Table())([short, long], update)  # pyright: ignore[reportArgumentType]
+    short = PolicyDatum((1,), (5, 5), logprobs=(-1.0,) * 2, advantage=0.0, budget_field=range(2))
+    long = PolicyDatum((1,), (6,) * 4, logprobs=(-1.0,) * 4, advantage=0.0, budget_field=range(4))
+    objective = PolicyGradient(Algorithm(budget_entropy=BudgetEntropySettings(start=0.5)), LONGEST)
+    metrics = optimizer_step(Table(), objective, alone([short, long]), 1e-3, 100)  # pyright: ignore[reportArgumentType]
     assert metrics["loss"] == pytest.approx(-0.5 * (2 / 1 + 4 / 3) / 2)
     assert metrics["budget_entropy"] == pytest.approx((2 + 4) / 2)

@@ -1,0 +1,1 @@
+"""Losses of supervised training, one file each. A class is its settings."""

@@ -1,0 +1,16 @@
+"""From an objective's name to its class."""
+
+import budgetrl.objectives as built_in
+from budgetrl.core.classes import find_class
+from budgetrl.objectives.base import Objective
+
+
+def objective_class(name: str) -> type[Objective]:
+    """The class of a built-in objective (`supervised`) or of the user's own (`my_package.objectives.Focal`).
+
+    SettingError about `name` if there is none or it is not an objective (see `find_class`).
+
+    >>> objective_class("supervised").__name__
+    'Supervised'
+    """
+    return find_class(name, built_in, Objective, "objective")

@@ -1,0 +1,22 @@
+"""The usual loss of fine-tuning: every token is to become likelier."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from budgetrl.objectives.base import Objective
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Supervised(Objective):
+    """Weighted next-token loss: -w log p of each token, w being its weight in the data (1 unless said otherwise).
+
+    Over the whole batch this is the weighted sum, divided by the number of response tokens.
+    """
+
+    name: str = "supervised"
+
+    def token_losses(self, logprobs: "Tensor", weights: "Tensor") -> "Tensor":
+        return -(weights * logprobs)
