@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import fake_stage
-from budgetrl.cli import main as entry
 from budgetrl.cli import compose
+from budgetrl.cli import main as entry
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, read_config
 from budgetrl.settings.strict import ConfigError

@@ -14,8 +14,8 @@ import pytest
 
 import fake_stage
 import wandb_record
-from budgetrl.cli import main as entry
 from budgetrl import sweep
+from budgetrl.cli import main as entry
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, read_config
 from budgetrl.settings.launch import LaunchSettings

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetrl.core.records import Completion, Outcome, Problem
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.kimi import Kimi

@@ -9,9 +9,11 @@ from budgetrl.core.workload import Workload
 from budgetrl.data.mini.generated import model_warnings
 from budgetrl.data.sources.hub import pin_warnings
 from budgetrl.planning.memory import Memory, completion_room, device_memory, estimate
-from budgetrl.planning.model_config import context_of, is_remote, longest_completion
+from budgetrl.planning.model_config import context_of, longest_completion
 from budgetrl.runs.machine import count_cores, count_gpus
+from budgetrl.settings.checkpoint import is_remote
 from budgetrl.settings.config import Config, run_dir
+from budgetrl.settings.stages.base import format_warnings
 
 Plan = dict[str, Any]
 
@@ -33,6 +35,7 @@ def warnings(config: Config, work: Workload, ranks: int) -> list[Message]:
     """What works but looks unintended."""
     return [
         *config.stage.warnings(config),
+        *format_warnings(config),
         *config.reward.warnings(),
         *_launch_warnings(config, ranks),
         *_task_warnings(config, work),

@@ -49,6 +49,8 @@ def _explained(part: type, node: Mapping[str, Any], at: str) -> Iterator[None]:
     """OmegaConf's complaints, and a part's own refusal, as a ConfigError."""
     try:
         yield
+    except ConfigError:  # of a part within, which names its key already
+        raise
     except ConfigKeyError as error:
         raise ConfigError(_unknown_key(OmegaConf.structured(part), str(error.full_key), at)) from None
     except OmegaConfBaseException as error:

@@ -22,7 +22,6 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import chosen_format
 from budgetrl.settings.stages.grpo import Grpo
 from budgetrl.stages.label import label, read_labels
 from budgetrl.training.engine import ZeroEngine
@@ -48,7 +47,7 @@ COMPLETIONS_LOGGED = 16
 
 def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
     """Train the model on the reward; returns the numbers of the last evaluation during training."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.asks(config)
     policy = load_policy(config.model, fmt, ctx.world.device)
     with open_verifier(ctx) as verifier:
         pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)

@@ -81,9 +81,8 @@ def _group(group: RewardedGroup) -> Group:
 
 
 def _policy_datum(sample: Sample, advantage: float, collector: Collector) -> PolicyDatum:
-    budgets_itself = collector.fmt.budget_in == "response"
     given = len(sample.prompt.prefix_ids)
-    field = collector.codec.budget_field(sample.response_ids, prefilled=given) if budgets_itself else range(0)
+    field = collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled=given)
     return PolicyDatum(
         prompt_ids=sample.prompt.all_ids,
         response_ids=sample.completion.token_ids,
