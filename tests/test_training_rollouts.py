@@ -99,6 +99,16 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
     assert rollout_metrics(sampled)["groups_equal"] == 0
 
 
+def test_completions_of_weights_from_before_an_update_are_refused() -> None:
+    def collect(problems: list[Problem], *_: object) -> list[list[Sample]]:
+        return [[graded(True)] for _ in problems]  # of version 0
+
+    ask = sampler(collect, Algorithm(), problems=5)
+    assert ask(0, Kimi(), 0.0).groups
+    with pytest.raises(RuntimeError, match="for step 1 comes from the weights of step 0: sync first"):
+        ask(1, Kimi(), 0.0)
+
+
 def test_further_attempts_ask_other_problems_with_other_seeds() -> None:
     asked: list[tuple[str, int]] = []
 
