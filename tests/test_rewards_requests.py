@@ -14,7 +14,7 @@ import yaml
 import test_rewards_all as every_reward
 import test_rewards_per_component as per_component
 from budgetrl.cli import main as entry
-from budgetrl.cli.compose import check_request
+from budgetrl.cli.request import read_request
 from budgetrl.rewards.registry import reward_names
 from budgetrl.settings.strict import ConfigError
 
@@ -178,12 +178,12 @@ CHECKS = [
 
 @pytest.mark.parametrize("command", ABLATIONS)
 def test_the_ablations_of_selfbudgeter_are_requests_that_work(command: str) -> None:
-    check_request(command.split())
+    read_request(command.split())
 
 
 def test_a_drawing_too_short_for_its_reward_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^reward.lower_bound: 1024 is above max_length \(200\)"):
-        check_request(["stage=draw_reward", "stage.longest=200", "reward=laser_d"])
+        read_request(["stage=draw_reward", "stage.longest=200", "reward=laser_d"])
 
 
 def test_every_reward_has_its_rows_on_the_page() -> None:

@@ -10,6 +10,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, format_class, require_format
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
 
@@ -39,7 +40,7 @@ class ColdStart(StageSettings):
     """Completions of each problem; null: 1, or 8 for difficulty, which is judged by the share that is right."""
     temperature: float = 1.0
     """Of the sampling."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion to sample, in tokens."""
     epochs: float = 2.5
     """Passes over what was kept."""
@@ -47,7 +48,7 @@ class ColdStart(StageSettings):
     """Optimizer steps; null: as many as `epochs` take."""
     tokens_per_step: int = 4096
     """Padded tokens an optimizer step."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(2e-3, 20, "cosine", 0.02, (0.9, 0.95), 0.01))
     """The learning rate and its schedule."""

@@ -11,6 +11,7 @@ from budgetrl.core.workload import Workload
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN, require_format
 from budgetrl.report.reading import missing_evaluation
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.stages.base import Reads, StageSettings, evaluated_sets, unasked_budget
 
@@ -34,7 +35,7 @@ class Evaluate(StageSettings):
     """Completions of each problem."""
     temperature: float = 1.0
     """0 is greedy."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens."""
     budgets: tuple[int, ...] = ()
     """Budgets to pre-fill, or to ask for in the prompt, in tokens, to see how well they control the length."""

@@ -12,6 +12,7 @@ from budgetrl.core.workload import Workload
 from budgetrl.data.mini.shipped import is_family
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN, require_format
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import (
@@ -42,9 +43,9 @@ class Grpo(StageSettings):
     """Prompts of an optimizer step, over all ranks."""
     group_size: int = 8
     """Completions of each prompt."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens; a longer one is cut off and counts as malformed."""
     temperature: float = 1.0
     """Of the rollouts."""

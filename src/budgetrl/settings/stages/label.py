@@ -8,6 +8,7 @@ from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.workload import Workload
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import require_format
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.stages.base import Reads, StageSettings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Label(StageSettings):
     """Completions of each problem, the shortest right one of which counts. The paper: 1."""
     temperature: float = 1.0
     """0 is greedy. The paper does not say."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens."""
 
     executor: ClassVar[str] = "budgetrl.stages.label"

@@ -9,6 +9,7 @@ from budgetrl.core.workload import Workload, together
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN
 from budgetrl.runs.parts import COLD_START, GRPO, INITIAL, LABEL, TRAINED
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -35,7 +36,7 @@ class Pipeline(StageSettings):
     """Prompts of a GRPO step, over all ranks."""
     group_size: int = 8
     """Completions of each prompt in GRPO."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
     eval_every: int = 60
     """GRPO steps between evaluations on held-out problems; 0: only at the end."""
