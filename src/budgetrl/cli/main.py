@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from budgetrl.cli.composing import parse_arguments
+from budgetrl.cli.help import help_text
 from budgetrl.cli.hydra_app import run_with_hydra
 from budgetrl.cli.request import read_request
 from budgetrl.cli.sweep import Launch, Sweep
@@ -31,6 +33,10 @@ def main() -> None:
         sys.path.insert(0, "")  # so that `budgetrl`, like `python -m budgetrl`, finds the user's own rewards
     lifeline.follow()
     try:
+        arguments = parse_arguments(sys.argv[1:])
+        if arguments.help:
+            print(help_text(arguments))
+            sys.exit(0)
         request = read_request(sys.argv[1:])
         if request.config is not None:
             code = start(request.config)
