@@ -43,7 +43,8 @@ def deepspeed_launcher(settings: DeepspeedLaunch, folder: RunFolder, extra: dict
 
 def deepspeed_command(settings: DeepspeedLaunch, folder: RunFolder) -> list[str]:
     """The command line of DeepSpeed's launcher."""
-    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "warning"]
+    level = "warning" if settings.hostfile else "error"  # without one it would warn that there is none
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", level]
     command += ["--master_port", str(_free_port())]
     if settings.hostfile:
         command += ["--hostfile", settings.hostfile]

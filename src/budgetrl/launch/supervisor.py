@@ -70,7 +70,7 @@ class Supervisor:
         return self._exit_code()
 
     def _watch(self) -> tuple[Child, int] | None:
-        """Wait until all have ended, one has failed, or it is time to kill. Returns the one that failed, and its code."""
+        """Wait until all have ended, one has failed, or it is time to kill. Returns the failed one and its code."""
         while self._running():
             if failure := self._failed():
                 return failure
