@@ -37,13 +37,18 @@ def _trained_format(config: Mapping[str, Any]) -> str:
     stage = config.get("stage", {})
     asked = stage.get("grpo", stage).get("format", AUTO)
     reward = config.get("reward", {}).get("name", "budget_cosine")
-    return reward_class(reward).needs_format or "plain" if asked == AUTO else asked
+    if asked != AUTO:
+        return asked
+    return reward_class(reward).needs_format or "plain"
 
 
 def _checkpoint(run: Run) -> Path | None:
     """The policy at the end of training, which is the one that was measured."""
-    folders = [run.path / stage / "checkpoints" / "last" for stage in ("grpo", "")]
-    return next((folder for folder in folders if folder.is_dir()), None)
+    for stage in ("grpo", ""):  # a pipeline trains in a folder of its own, a training run in this one
+        folder = run.path / stage / "checkpoints" / "last"
+        if folder.is_dir():
+            return folder
+    return None
 
 
 _WISHES = {
