@@ -50,7 +50,7 @@ demo: install ## the whole story on the mini model: cold start, GRPO, evaluation
 	@echo "The report: $(DEMO)/report.md"
 
 .PHONY: mini-checkpoints
-mini-checkpoints: mini-checkpoint mini_tradeoff-checkpoint ## make the shipped mini checkpoints anew (about 40 minutes of one core)
+mini-checkpoints: mini-checkpoint mini_tradeoff-checkpoint ## make the shipped mini checkpoints anew (about an hour of one core)
 
 mini_tradeoff-checkpoint: PRETRAIN := stage.steps=5000
 mini_tradeoff-checkpoint: COLD_START := stage.steps=300# its base is right less often and writes less: epochs are short
@@ -60,6 +60,8 @@ mini_tradeoff-checkpoint: COLD_START := stage.steps=300# its base is right less 
 	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-base $* base
 	$(BIN)/python -m budgetrl stage=cold_start dataset=$* model=$* $(COLD_START) $(QUIET) run.dir=runs/$*-cold-start
 	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-cold-start $* cold_start
+	$(BIN)/python -m budgetrl stage=grpo reward=budget_cosine dataset=$* model=$* $(QUIET) run.dir=runs/$*-trained
+	$(BIN)/python experiments/mini_checkpoints/ship.py runs/$*-trained $* trained
 
 QUIET := launch.threads=1 tracking=none
 

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import LlamaForCausalLM
 
 from budgetrl.data.mini.model import make_model, make_tokenizer
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 from budgetrl.policy import module
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.policy.module import PolicyModule

@@ -6,15 +6,24 @@ from typing import Any
 import pytest
 from transformers import Qwen2Config
 
-from budgetrl.planning.auto import LONGEST, settle
+from budgetrl.planning.auto import settle
 from budgetrl.planning.plan import make_plan
-from budgetrl.settings.config import load_config
+from budgetrl.settings.auto import Rule
+from budgetrl.settings.config import Config, load_config
 from budgetrl.settings.strict import ConfigError
 
 
 def request(**changes: Any) -> dict[str, Any]:
     stage = {"name": "grpo", "max_new_tokens": "auto", "format": "auto"}
     return {"stage": stage, "reward": {"name": "accuracy"}, "launch": {"ranks": 1}, **changes}
+
+
+def settled(given: dict[str, Any]) -> Config:
+    open_keys: dict[str, Rule] = {}
+    return settle(load_config(given, open_keys), open_keys)
+
+
+LONGEST = Rule.COMPLETION.value
 
 
 @pytest.mark.parametrize(("context", "longest"), [(32768, LONGEST), (8704, 7680), (2048, 1536), (None, LONGEST)])
@@ -24,8 +33,8 @@ def test_completions_fit_the_models_context_beside_the_prompt(
     if context:
         Qwen2Config(max_position_embeddings=context).save_pretrained(tmp_path)
     path = str(tmp_path) if context else "not/here-yet"
-    settled = settle(request(model={"path": path}))
-    assert settled["stage"] == {"name": "grpo", "max_new_tokens": longest, "format": "auto"}
+    stage = settled(request(model={"path": path})).stage
+    assert (stage.max_new_tokens, stage.format) == (longest, "auto")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(
@@ -34,24 +43,48 @@ def test_completions_fit_the_models_context_beside_the_prompt(
 )
 def test_zero_follows_from_ranks_and_offloading(ranks: int, offloads: list[str], stage: int) -> None:
     zero = {"stage": "auto", **{f"offload_{part}": True for part in offloads}}
-    settled = settle(request(zero=zero, launch={"ranks": ranks}))
-    assert load_config(settled).zero.stage == stage
+    assert settled(request(zero=zero, launch={"ranks": ranks})).zero.stage == stage
 
 
 def test_numbers_stay_and_a_wrong_key_is_named() -> None:
     given = request(zero={"stage": 1}, stage={"name": "grpo", "max_new_tokens": 77})
-    assert settle(given) == given
+    assert settled(given) == load_config(given)
     with pytest.raises(ConfigError, match="stage.stepz: there is no such key"):
-        settle(request(stage={"name": "grpo", "max_new_tokens": "auto", "stepz": 1}))
+        settled(request(stage={"name": "grpo", "max_new_tokens": "auto", "stepz": 1}))
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"),
+    [
+        ({"name": "grpo", "steps": "auto"}, "stage.steps"),
+        ({"name": "pipeline", "label": {"samples": "auto"}}, "stage.label.samples"),
+    ],
+)
+def test_what_has_no_rule_cannot_be_auto(stage: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: must be a whole number, got 'auto'"):
+        settled(request(stage=stage))
+
+
+def test_a_frozen_run_has_only_numbers() -> None:
+    with pytest.raises(ConfigError, match="stage.max_new_tokens: must be a whole number, got 'auto'"):
+        load_config(request())
+
+
+def test_a_pipelines_key_and_that_of_the_part_it_is_passed_to_are_settled_alike() -> None:
+    """Where they differ the pipeline is refused."""
+    stage = {"name": "pipeline", "tokens_per_device": "auto", "grpo": {"tokens_per_device": "auto"}}
+    config = settled(request(stage=stage, model={"path": "not/here-yet"}))
+    found = config.stage
+    assert found.tokens_per_device == found.grpo.tokens_per_device == 16384  # pyright: ignore
 
 
 @pytest.mark.parametrize(("length", "told"), [(768, False), (769, True)])
-def test_completions_that_crowd_the_prompt_out_of_the_context_are_odd(length: int, told: bool) -> None:
+def test_completions_that_crowd_the_prompt_out_of_the_context_are_warned_of(length: int, told: bool) -> None:
     """The mini model reads 1,024 tokens, of which a quarter is left to the prompt."""
     stage = {"name": "pipeline", "label": {"max_new_tokens": length}}
     plan = make_plan(load_config(request(stage=stage)))
     said = f"stage.label.max_new_tokens: {length} of the 1024 tokens that the model can read leave too few"
-    assert any(line.startswith(said) for line in plan["odd"]) is told
+    assert any(line.startswith(said) for line in plan["warnings"]) is told
     assert plan["run"]["tokens of a completion, at most"] == length
 
 
@@ -67,4 +100,4 @@ def test_the_plan_of_a_file_says_how_many_tokens_are_written(tmp_path: Path) -> 
     dataset = {"source": "jsonl", "path": str(tmp_path / "train.jsonl"), "held_out": 1}
     stage = {"name": "label", "samples": 5, "max_new_tokens": 7}
     plan = make_plan(load_config(request(stage=stage, dataset=dataset)))
-    assert plan["stage"]["tokens written, at most"] == 2 * 5 * 7
+    assert plan["tokens"]["generated, at most"] == 2 * 5 * 7

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import fake_stage
-from budgetrl.cli import compose
-from budgetrl.cli.compose import check_request
+from budgetrl.cli import request as request_module
+from budgetrl.cli.request import read_request
 from budgetrl.settings.config import Config
 from budgetrl.settings.strict import ConfigError
 
@@ -47,7 +47,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def composed(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Collects the configurations that are checked."""
     seen: list[Config] = []
-    monkeypatch.setattr(compose, "check", lambda config: seen.append(config))
+    monkeypatch.setattr(request_module, "errors", lambda config: seen.append(config))
     return seen
 
 
@@ -75,7 +75,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage=cold_start", "stage.epochs=0"], "stage.epochs: 0 would teach nothing; give more, or set steps"),
         (["stage=grpo", "stage.optimizer.betas=0.9"], "stage.optimizer.betas: must be a list, such as [0.9]"),
         (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
-        (["stage=pipeline", "stage.steps=five"], "stage.steps: Value 'five' of type 'str'"),
+        (["stage=pipeline", "stage.steps=five"], "stage.steps: must be a whole number, got 'five'"),
         (["stage=grpo", "+experiment=shorten"], "experiment: is chosen, not added; write experiment=shorten"),
         (["+stage=grpo"], "stage: is chosen, not added; write stage=grpo"),
         (["++eval_datasets.x.name=1"], "eval_datasets: follows from stage.datasets"),
@@ -84,7 +84,7 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["+reward.new=1"], "reward.new: there is no such key; there are reward."),
         (["++reward.rb=1"], "reward.rb: there is no such key; did you mean reward.r_b?"),
         (["+new.key=1"], "new.key: there is no such key; there are algorithm,"),
-        (["seed=1.5"], "seed: Value '1.5'"),
+        (["seed=1.5"], "seed: must be a whole number, got 1.5"),
         (["reward.r_b=7"], "reward.r_b: 7.0"),
         (["stage.steps=0"], "stage.steps: must be 1 or more, got 0"),
         (["dataset=jsonl"], "dataset.path: "),
@@ -98,8 +98,8 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage=cold_start", "dataset=gsm8k", "dataset.path=./nope"], "dataset.path: there is no folder nope"),
         (["stage=grpo", "stage.labels=nope"], "stage.labels: there is no file nope; stage=label writes one"),
         (["stage=pipeline", "stage.grpo.labels=nope"], "stage.grpo.labels: there is no file nope"),
-        (["run.metric=mini/accuracy", "launch=slurm"], "run.metric: a job that slurm has taken has no number"),
-        (["-m", "seed=1,x"], "seed: Value 'x'"),
+        (["run.metric=mini/accuracy", "launch=slurm"], "run.metric: a job that is only submitted has no number"),
+        (["-m", "seed=1,x"], "seed: must be a whole number, got 'x'"),
         (["-m", "reward=budget_gauss,accuracy", "reward.width=0.5"], "reward.width: there is no such key"),
         (["-m", "launch.ranks=1,2"], "run.dir: the jobs 'launch.ranks=1' and 'launch.ranks=2' would share the folder"),
         (["-m", "run.dir=x", "seed=1,2"], "run.dir: the jobs 'seed=1' and 'seed=2' would share the folder x"),
@@ -107,7 +107,7 @@ def request(own: Path, *overrides: str) -> list[str]:
 )
 def test_a_wrong_request_is_one_line_that_names_the_key(own: Path, overrides: Sequence[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_request(request(own, *overrides))
+        read_request(request(own, *overrides))
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
     assert list(Path.cwd().iterdir()) == []
@@ -118,21 +118,21 @@ def test_a_wrong_request_is_one_line_that_names_the_key(own: Path, overrides: Se
     [
         ["stage=evaluate", "dataset=jsonl", "dataset.path=nope.jsonl", "stage.datasets=[mini]"],
         ["stage=cold_start", "stage.check_problems=0", "dataset=jsonl", "dataset.path=a.jsonl", "dataset.eval_path=no"],
-        ["stage=report", "dataset=jsonl", "dataset.path=nope.jsonl"],
+        ["stage=score", "stage.input=a.jsonl", "dataset=jsonl", "dataset.path=nope.jsonl"],
     ],
 )
 def test_a_file_that_no_part_reads_need_not_be_there(own: Path, overrides: Sequence[str]) -> None:
     Path("a.jsonl").touch()
-    check_request(request(own, *overrides))
+    read_request(request(own, *overrides))
 
 
 def test_a_folder_of_options_must_exist() -> None:
     with pytest.raises(ConfigError, match="--config-dir: there is no folder nowhere"):
-        check_request(["--config-dir", "nowhere"])
+        read_request(["--config-dir", "nowhere"])
 
 
 def test_a_sweep_is_every_combination_below_the_sweep_folder(own: Path, composed: list[Config]) -> None:
-    check_request(request(own, "-m", "seed=range(2)", "reward.r_b=-0.1,-0.2", "hydra.sweep.dir=sweeps/a"))
+    read_request(request(own, "-m", "seed=range(2)", "reward.r_b=-0.1,-0.2", "hydra.sweep.dir=sweeps/a"))
     points = [(c.seed, c.reward.r_b, c.run.root) for c in composed]  # pyright: ignore[reportAttributeAccessIssue]
     assert points == [(s, r, "sweeps/a") for s in (0, 1) for r in (-0.1, -0.2)]
 
@@ -140,8 +140,8 @@ def test_a_sweep_is_every_combination_below_the_sweep_folder(own: Path, composed
 def test_of_a_large_sweep_each_value_is_checked(
     own: Path, composed: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose, "MOST_JOBS_CHECKED", 3)
-    check_request(request(own, "-m", "seed=1,2,3", "reward.r_b=-0.1,-0.2"))
+    monkeypatch.setattr(request_module, "MOST_JOBS_CHECKED", 3)
+    read_request(request(own, "-m", "seed=1,2,3", "reward.r_b=-0.1,-0.2"))
     points = [(c.seed, c.reward.r_b) for c in composed]  # pyright: ignore[reportAttributeAccessIssue]
     assert points == [(1, -0.1), (2, -0.2), (3, -0.2)]
 
@@ -150,20 +150,20 @@ def test_a_reward_of_the_users_own(own: Path, composed: list[Config], monkeypatc
     (own / "reward" / "short.yaml").write_text("name: my_rewards.Short\nweight: 2.0\n")
     (own / "my_rewards.py").write_text(REWARD)
     monkeypatch.syspath_prepend(str(own))
-    check_request(request(own, "reward=short", "reward.weight=3"))
+    read_request(request(own, "reward=short", "reward.weight=3"))
     assert composed[0].reward.weight == 3.0  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ConfigError, match="reward.wight: there is no such key; did you mean reward.weight"):
-        check_request(request(own, "reward=short", "reward.wight=3"))
+        read_request(request(own, "reward=short", "reward.wight=3"))
 
 
 def test_the_users_options_come_before_ours(own: Path, composed: list[Config]) -> None:
     (own / "reward" / "accuracy.yaml").write_text("name: budget_gauss\n")
-    check_request(request(own, "reward=accuracy"))
+    read_request(request(own, "reward=accuracy"))
     assert composed[0].reward.name == "budget_gauss"
 
 
 def test_evaluation_data_sets_by_name_by_file_and_the_runs_own(own: Path, composed: list[Config]) -> None:
-    check_request(request(own, "dataset.limit=5", "stage.datasets=[mini,gsm8k,some/exam.jsonl]"))
+    read_request(request(own, "dataset.limit=5", "stage.datasets=[mini,gsm8k,some/exam.jsonl]"))
     sets = composed[0].eval_datasets
     assert list(sets) == ["mini", "gsm8k", "exam"]
     assert sets["mini"].limit == 5
@@ -174,14 +174,15 @@ def test_every_experiment_composes(repo: Path, composed: list[Config]) -> None:
     names = [path.stem for path in (repo / "conf" / "experiment").glob("*.yaml")]
     assert names
     for name in names:
-        check_request([f"experiment={name}", "model.path=some-model", "dataset.path=some.jsonl"])
+        own = [] if name == "mini_tradeoff" else ["model.path=some-model", "dataset.path=some.jsonl"]
+        read_request([f"experiment={name}", *own])
     assert len(composed) == len(names)
 
 
 def test_every_stage_composes(repo: Path, composed: list[Config]) -> None:
     names = [path.stem for path in (repo / "conf" / "stage").glob("*.yaml")]
     for name in names:
-        check_request([f"stage={name}"])
+        read_request([f"stage={name}"])
     assert [config.stage.name for config in composed] == names
 
 
@@ -190,7 +191,7 @@ ALGORITHMS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_only_our_own_algorithm_has_our_tuning(name: str, composed: list[Config]) -> None:
-    check_request(["stage=grpo", f"algorithm={name}"])
+    read_request(["stage=grpo", f"algorithm={name}"])
     (algorithm,) = [config.algorithm for config in composed]
     ours = name == "budget_grpo"
     assert algorithm.name == name

@@ -13,7 +13,7 @@ import pytest
 
 import fake_stage
 from budgetrl.cli import main as entry
-from budgetrl.cli import compose
+from budgetrl.cli.hydra_app import metric_of
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, read_config
 from budgetrl.settings.strict import ConfigError
@@ -201,17 +201,17 @@ def test_a_sweep_that_is_told_to_stop_while_a_job_ends_starts_no_other(run: Run,
     assert run("seed=15") == 0
 
 
-def test_a_sweeper_gets_the_objective(run: Run, launched: list[Config]) -> None:
+def test_a_sweeper_gets_the_metric(run: Run, launched: list[Config]) -> None:
     assert run("seed=3", "run.dir=there", "run.metric=mini/accuracy") == 0
     config = launched[0]
-    assert compose._objective(config, 0) == 0.3
-    assert math.isnan(compose._objective(config, 1) or 0)
-    assert compose._objective(replace(config, mode="dry"), 0) is None
+    assert metric_of(config, 0) == 0.3
+    assert math.isnan(metric_of(config, 1) or 0)
+    assert metric_of(replace(config, mode="dry"), 0) is None
     with pytest.raises(ConfigError, match="run.metric: result.json has no mini/acuracy; did you mean mini/accuracy"):
-        compose._objective(replace(config, run=replace(config.run, objective="mini/acuracy")), 0)
+        metric_of(replace(config, run=replace(config.run, metric="mini/acuracy")), 0)
 
 
-def test_an_objective_that_no_result_has_ends_a_sweep_at_its_first_job(
+def test_a_metric_that_no_result_has_ends_a_sweep_at_its_first_job(
     run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("-m", "seed=1,2", "run.metric=mini/acuracy") == 2
@@ -226,7 +226,9 @@ def test_help_fits_a_screen_and_explains_the_groups(run: Run, repo: Path, capsys
     assert len(text.splitlines()) <= 35
     assert max(map(len, text.splitlines())) <= 120
     assert "reward      what a response is worth: aalc, accuracy, adactrl" in text
-    assert "stage       what is done: cold_start, evaluate, fake, grpo" in text  # the user's own among them
+    assert (
+        "stage       what is done: cold_start, draw_reward, evaluate, export, fake, grpo" in text
+    )  # the user's own among them
     assert "mode        run, or dry: print and write the plan, then stop" in text
     for group in filter(Path.is_dir, (repo / "conf").iterdir()):
         assert f"\n  {group.name:<11} " in text

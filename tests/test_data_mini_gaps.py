@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.cli import compose
+from budgetrl.cli import request
+from budgetrl.cli.request import read_request
 from budgetrl.data.mini import gaps
 from budgetrl.data.mini.examples import Solutions, draw_example
 from budgetrl.data.mini.gaps import Gaps
@@ -156,8 +157,8 @@ def test_a_base_is_made_for_generated_tasks_alone() -> None:
 @pytest.mark.parametrize("stage", ["pipeline", "grpo", "evaluate", "pretrain"])
 def test_one_word_takes_task_and_model_for_any_stage(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Config] = []
-    monkeypatch.setattr(compose, "errors", lambda config: seen.append(config))
-    compose.check_request(["experiment=mini_tradeoff", f"stage={stage}", "reward=accuracy"])
+    monkeypatch.setattr(request, "errors", lambda config: seen.append(config))
+    read_request(["experiment=mini_tradeoff", f"stage={stage}", "reward=accuracy"])
     (config,) = seen
     assert (config.stage.name, config.reward.name) == (stage, "accuracy")
     assert config.dataset.source == config.dataset.name == config.model.path == config.model.name == "mini_tradeoff"

@@ -14,20 +14,20 @@ from hypothesis import strategies as st
 from budgetrl.data.mini import sums
 from budgetrl.data.mini.model import (
     BUDGET_STYLES,
-    CHECKPOINTS,
     budget_grid,
     make_model,
     make_tokenizer,
 )
+from budgetrl.data.mini.shipped import CHECKPOINTS
 from budgetrl.data.mini.tasks import TASKS
 from budgetrl.data.sources.mini import MiniSettings
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.registry import format_class, format_names
 from budgetrl.policy.budgets import writable_budget
 from budgetrl.policy.loading import resolve_path
 from budgetrl.settings.model import ModelSettings
 
 MEGABYTE = 1_000_000
-SHIPPED = ("base", "cold_start")
+SHIPPED = ("base", "cold_start", "trained")
 
 problems = st.builds(
     lambda seed, level: sums.draw_problem(Random(seed), level), st.integers(0), st.sampled_from(sums.LEVELS)
@@ -60,7 +60,7 @@ def test_the_writable_budget_is_the_nearest(tokens: int) -> None:
 
 def test_only_budgets_are_asked_of_the_model_that_was_taught_them() -> None:
     for task in TASKS:
-        shipped = {name: Path(resolve_path(ModelSettings(path=task), fmt)) for name, fmt in FORMATS.items()}
+        shipped = {name: Path(resolve_path(ModelSettings(path=task), format_class(name)())) for name in format_names()}
         names = {"plain": "base", "budget": "cold_start", "prompt_budget": "base", "difficulty": "base"}
         assert shipped == {fmt: CHECKPOINTS / task / name for fmt, name in names.items()}
 
@@ -211,6 +211,6 @@ def test_checkpoints_work_in_transformers_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     written = done.stdout.splitlines()
     assert len(written) == len(folders)
-    for base, cold in zip(written[::2], written[1::2], strict=True):
+    for base, *taught in zip(written[::3], written[1::3], written[2::3], strict=True):
         assert base.startswith(" plan")
-        assert cold.startswith("<budget>") and "</budget><solution> plan" in cold
+        assert all(text.startswith("<budget>") and "</budget><solution> plan" in text for text in taught)

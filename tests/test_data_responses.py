@@ -9,7 +9,7 @@ import pytest
 from budgetrl.core.errors import RequestError
 from budgetrl.data.responses import OURS, Line, read_lines
 from budgetrl.data.sources.mini import MiniSettings
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from budgetrl.core.records import Problem
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.registry import format_class, format_names
 from budgetrl.grading.grader import (
     GRADER_DIGEST,
     GRADER_VERSION,
@@ -30,7 +30,7 @@ RIGHT = Verdict(correct=True, parsed=True, timed_out=False, answer="5")
 
 
 def response(case: dict[str, Any]) -> Response:
-    parsed = FORMATS[case["format"]].parse(case["text"])
+    parsed = format_class(case["format"])().parse(case["text"])
     reading = Reading(case["text"], parsed, length=9, thinking_length=None, body_ids=())
     problem = Problem("p", "?", case["gold"])
     return Response(problem, reading, case.get("truncated", False), asked_budget=case.get("asked_budget"))
@@ -53,7 +53,7 @@ def digest(cases: list[dict[str, Any]]) -> str:
 
 def test_the_grader_does_what_its_version_says() -> None:
     cases = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
-    assert {case["format"] for case in cases} == set(FORMATS)
+    assert {case["format"] for case in cases} == set(format_names())
     today = results(cases)
     changed = [now for before, now in zip(cases, today, strict=True) if now != before]
     assert changed == [], HOW_TO_CHANGE_IT
@@ -61,7 +61,7 @@ def test_the_grader_does_what_its_version_says() -> None:
 
 
 def plain(text: str = "5", **known: Any) -> Response:
-    reading = Reading(text, FORMATS["plain"].parse(text), length=9, thinking_length=4, body_ids=(1, 2))
+    reading = Reading(text, format_class("plain")().parse(text), length=9, thinking_length=4, body_ids=(1, 2))
     return Response(Problem("p", "2 3 ?", "5", level=2), reading, **{"truncated": False, **known})
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from budgetrl.core.records import Outcome, Problem
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.registry import format_class
 from budgetrl.grading.grader import Graded, outcome_of
 from budgetrl.grading.rows import (
     completion_row,
@@ -45,7 +45,7 @@ def test_an_outcome_and_a_verdict_come_back_from_their_row(b_max: float) -> None
 def test_a_response_comes_back_from_its_row_to_be_graded_anew(name: str, text: str, budget: int | None) -> None:
     easy = True if name == "difficulty" else None
     outcome = Outcome(True, True, 7, budget, 80.0, 3, False, easy, 0.5, 2, "p", "5")
-    again = response_of(completion_row(PROBLEM, text, Graded(RIGHT, outcome)), FORMATS[name])
+    again = response_of(completion_row(PROBLEM, text, Graded(RIGHT, outcome)), format_class(name)())
     assert again.problem == PROBLEM
     assert again.reading.body.strip() == "5"
     assert outcome_of(again, RIGHT) == outcome

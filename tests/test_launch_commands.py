@@ -12,7 +12,7 @@ from budgetrl.launch import ranks, slurm, start
 from budgetrl.launch.__main__ import main
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, load_config, to_yaml
-from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.launch import DeepspeedLaunch, LocalLaunch, SlurmLaunch
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def config(**spec: Any) -> Config:
 
 
 def test_local_ranks_know_each_other(folder: RunFolder) -> None:
-    first, second = ranks.local_ranks(LaunchSettings(ranks=2), folder, {"X": "y"})
+    first, second = ranks.local_ranks(LocalLaunch(ranks=2), folder, {"X": "y"})
     assert first.command[1:] == ["-m", "budgetrl.worker", str(folder.path)]
     assert [(c.environment["RANK"], c.environment["LOCAL_RANK"], c.shown) for c in (first, second)] == [
         ("0", "0", True),
@@ -52,20 +52,20 @@ def test_local_ranks_know_each_other(folder: RunFolder) -> None:
 
 
 def test_cores_are_shared_out_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ranks.rank_environment(LaunchSettings(ranks=3))["OMP_NUM_THREADS"] == "2"
-    assert ranks.rank_environment(LaunchSettings(ranks=99))["OMP_NUM_THREADS"] == "1"
-    assert ranks.rank_environment(LaunchSettings(ranks=2, at_once=2))["OMP_NUM_THREADS"] == "2"
+    assert ranks.rank_environment(LocalLaunch(ranks=3))["OMP_NUM_THREADS"] == "2"
+    assert ranks.rank_environment(LocalLaunch(ranks=99))["OMP_NUM_THREADS"] == "1"
+    assert ranks.rank_environment(LocalLaunch(ranks=2, at_once=2))["OMP_NUM_THREADS"] == "2"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert "OMP_NUM_THREADS" not in ranks.rank_environment(LaunchSettings(ranks=3))
-    assert ranks.rank_environment(LaunchSettings(ranks=3, threads=4))["OMP_NUM_THREADS"] == "4"
+    assert "OMP_NUM_THREADS" not in ranks.rank_environment(LocalLaunch(ranks=3))
+    assert ranks.rank_environment(LocalLaunch(ranks=3, threads=4))["OMP_NUM_THREADS"] == "4"
 
 
 def test_malloc_is_tuned_on_cpus_alone_and_only_where_the_user_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ranks.CPU_MALLOC.items() <= ranks.rank_environment(LaunchSettings()).items()
+    assert ranks.CPU_MALLOC.items() <= ranks.rank_environment(LocalLaunch()).items()
     monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
-    assert "MALLOC_TOP_PAD_" not in ranks.rank_environment(LaunchSettings())
+    assert "MALLOC_TOP_PAD_" not in ranks.rank_environment(LocalLaunch())
     monkeypatch.setattr(ranks, "count_gpus", lambda: 2)
-    assert not ranks.CPU_MALLOC.keys() & ranks.rank_environment(LaunchSettings())
+    assert not ranks.CPU_MALLOC.keys() & ranks.rank_environment(LocalLaunch())
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,14 @@ def test_deepspeeds_launcher_is_told_the_devices(
 ) -> None:
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    command = ranks.deepspeed_command(LaunchSettings(name="deepspeed", **spec), folder)
+    command = ranks.deepspeed_command(DeepspeedLaunch(**spec), folder)
     assert "--no_local_rank" in command
     port = command.index("--master_port")
     assert command[port + 2 :] == [*devices, "--module", "budgetrl.worker", str(folder.path)]
 
 
 def test_the_sbatch_script(folder: RunFolder, tmp_path: Path) -> None:
-    spec = LaunchSettings(
-        name="slurm",
+    spec = SlurmLaunch(
         nodes=2,
         ranks=4,
         partition="gpu",
@@ -167,7 +166,7 @@ def test_a_run_that_slurm_has_already_is_not_started_again(folder: RunFolder, cl
 def test_slurm_needs_sbatch(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RequestError, match="sbatch"):
-        start.check_launcher(LaunchSettings(name="slurm", ranks=1), folder)
+        start.check_launcher(SlurmLaunch(ranks=1), folder)
 
 
 def test_the_launch_script_is_sound_shell(folder: RunFolder, tmp_path: Path) -> None:

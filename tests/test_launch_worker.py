@@ -12,11 +12,12 @@ import torch
 
 import fake_stage
 from budgetrl import worker
+from budgetrl.core.workload import Workload
 from budgetrl.runs.folder import RunFolder, read_rows
 from budgetrl.runs.stop import Stop
 from budgetrl.runs.tracking import Tracker
 from budgetrl.settings.config import load_config, to_yaml
-from budgetrl.training.distributed import World
+from budgetrl.training.distributed import TorchWorld
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def run_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., t
     """Runs the fake stage to one of its ends, as a given rank of two that need not talk to each other."""
 
     def run(ends: str, rank: int = 0, tracking: str = "none") -> tuple[int, RunFolder]:
-        monkeypatch.setattr(World, "join", lambda: World(rank, 1, torch.device("cpu")))
+        monkeypatch.setattr(TorchWorld, "join", lambda: TorchWorld(rank, 1, torch.device("cpu")))
         stage = {"name": "fake_stage.FakeStage", "ends": ends}
         config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "tracking": {"name": tracking}})
         (tmp_path / "config.yaml").write_text(to_yaml(config))
@@ -63,7 +64,7 @@ def test_only_a_stage_that_runs_a_model_is_tracked(run_rank: Callable, monkeypat
     started: list[str] = []
     monkeypatch.setattr(Tracker, "start", lambda spec, *_: started.append(spec.name) or Tracker())
     run_rank("well", tracking="wandb")
-    monkeypatch.setattr(fake_stage.FakeStage, "runs_model", False)
+    monkeypatch.setattr(fake_stage.FakeStage, "workload", lambda stage, config: Workload())
     run_rank("well", tracking="wandb")
     assert started == ["wandb", "none"]
 

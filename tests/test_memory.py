@@ -7,11 +7,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from budgetrl import auto, memory
+from budgetrl.planning import auto
 from budgetrl.planning.auto import settle
 from budgetrl.planning.memory import cached_token_bytes, estimate, token_bytes
 from budgetrl.planning.plan import make_plan
-from budgetrl.settings.config import load_config
+from budgetrl.settings.auto import Rule
+from budgetrl.settings.config import Config, load_config
+from budgetrl.settings.launch import StartedHere
 
 GIB = 2**30
 SHAPE = dict(hidden_size=64, intermediate_size=160, num_attention_heads=4, num_key_value_heads=2, vocab_size=64)
@@ -66,9 +68,13 @@ def request(folder: Path, **changes: Any) -> dict[str, Any]:
     return given | {"zero": {"stage": "auto"}, "rollout": {"batch_size": "auto"}} | changes
 
 
+def settled(given: dict[str, Any]) -> Config:
+    open_keys: dict[str, Rule] = {}
+    return settle(load_config(given, open_keys), open_keys)
+
+
 def there(monkeypatch: pytest.MonkeyPatch, size: float | None) -> None:
-    for module in (auto, memory):
-        monkeypatch.setattr(module, "device_memory", lambda launch: None if size is None else int(size))
+    monkeypatch.setattr(StartedHere, "device_memory", lambda launch: None if size is None else int(size))
 
 
 @pytest.mark.parametrize("size", [None, 80 * GIB])
@@ -76,48 +82,49 @@ def test_where_memory_is_plenty_or_not_known_the_usual_numbers_are_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: float | None
 ) -> None:
     there(monkeypatch, size)
-    settled = settle(request(tmp_path))
-    assert settled["stage"] == {"name": "grpo", "max_new_tokens": 3072, "tokens_per_device": auto.TOKENS}
-    assert (settled["zero"]["stage"], settled["rollout"]["batch_size"]) == (2, auto.ROWS)
+    config = settled(request(tmp_path))
+    stage: Any = config.stage
+    assert (stage.max_new_tokens, stage.tokens_per_device) == (3072, Rule.MICRO_BATCH.value)
+    assert (config.zero.stage, config.rollout.batch_size) == (2, Rule.ROWS.value)  # type: ignore[attr-defined]
 
 
 def test_where_memory_is_short_micro_batches_and_rollouts_shrink_to_what_fits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     there(monkeypatch, 2.1 * GIB)
-    config = load_config(settle(request(tmp_path)))
+    config = settled(request(tmp_path))
     needed = estimate(config)
     assert needed is not None
     tokens, rows = config.stage.tokens_per_device, config.rollout.batch_size  # type: ignore[attr-defined]
     room = int(auto.USED * int(2.1 * GIB)) - needed.held()
-    assert 3072 < tokens < auto.TOKENS
-    assert needed.learning(tokens) <= room < needed.learning(tokens + 1)
-    assert needed.writing(rows, 3072 + 1024) <= room
+    assert 3072 < tokens < Rule.MICRO_BATCH.value
+    assert needed.training(tokens) <= room < needed.training(tokens + 1)
+    assert needed.generating(rows, 3072 + 1024) <= room
 
 
 def test_weights_that_fill_a_device_are_cut_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     there(monkeypatch, 500_000)
-    assert settle(request(tmp_path))["zero"]["stage"] == 3
+    assert settled(request(tmp_path)).zero.stage == 3
 
 
 @pytest.mark.parametrize(("size", "told"), [(None, 0), (80 * GIB, 0), (GIB, 1)])
-def test_a_run_that_does_not_fit_is_odd(
+def test_a_run_that_does_not_fit_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: float | None, told: int
 ) -> None:
-    monkeypatch.setattr("budgetrl.planning.plan.device_memory", lambda launch: size)
+    there(monkeypatch, size)
     given = request(tmp_path, zero={"stage": 0}, rollout={"batch_size": 8})
     given["stage"] |= {"max_new_tokens": 100, "tokens_per_device": 4096}
     plan = make_plan(load_config(given))
-    assert sum(line.startswith("memory: ") for line in plan["odd"]) == told
+    assert sum(line.startswith("memory: ") for line in plan["warnings"]) == told
 
 
 def test_a_rank_has_its_gpu_or_its_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     launch = load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "launch": {"ranks": 2}}).launch
-    monkeypatch.setattr(memory, "host_memory", lambda: 100)
-    monkeypatch.setattr(memory, "count_gpus", lambda: 0)
-    assert memory.device_memory(launch) == 50
-    monkeypatch.setattr(memory, "count_gpus", lambda: 2)
+    monkeypatch.setattr("budgetrl.settings.launch.host_memory", lambda: 100)
+    monkeypatch.setattr("budgetrl.settings.launch.count_gpus", lambda: 0)
+    assert launch.device_memory() == 50
+    monkeypatch.setattr("budgetrl.settings.launch.count_gpus", lambda: 2)
     monkeypatch.setattr("budgetrl.runs.machine.output_of", lambda *command: "81559\n24564\n")
-    assert memory.device_memory(launch) == 24564 * 2**20
+    assert launch.device_memory() == 24564 * 2**20
     monkeypatch.setattr("budgetrl.runs.machine.output_of", lambda *command: None)
-    assert memory.device_memory(launch) is None
+    assert launch.device_memory() is None

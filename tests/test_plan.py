@@ -3,7 +3,8 @@
 import pytest
 
 import fake_stage
-from budgetrl import memory
+from budgetrl.core.workload import Workload
+from budgetrl.planning import memory
 from budgetrl.planning.memory import bytes_per_rank
 from budgetrl.planning.plan import make_plan
 from budgetrl.settings.config import load_config
@@ -32,7 +33,8 @@ def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
     monkeypatch: pytest.MonkeyPatch, rollouts: bool, kl: float, together: int
 ) -> None:
     monkeypatch.setattr(memory, "count_parameters", lambda _: 1)
-    monkeypatch.setattr(fake_stage.FakeStage, "trains_on_rollouts", rollouts)
+    work = Workload(trains=True, generates=rollouts, generates_in_training=rollouts, holds_reference=kl > 0)
+    monkeypatch.setattr(fake_stage.FakeStage, "workload", lambda stage, config: work)
     parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}
     parts |= {"model": {"dtype": "float32"}, "algorithm": {"kl": {"coefficient": kl}}}
     parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
@@ -60,29 +62,29 @@ def test_a_model_that_is_not_here_is_planned_with_the_size_it_is_said_to_have(mo
         ("./b", None, None),
     ],
 )
-def test_a_hub_data_set_that_is_not_pinned_is_odd(path: str, revision: str | None, told: str | None) -> None:
+def test_a_hub_data_set_that_is_not_pinned_is_warned_of(path: str, revision: str | None, told: str | None) -> None:
     dataset = {"name": "b", "source": "hub", "path": path, "revision": revision, "split": "train", "held_out": 9}
     parts = {"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "dataset": dataset}
-    notes = [line for line in make_plan(load_config(parts))["odd"] if line.startswith("dataset.revision: ")]
-    said = f"dataset.revision: b is read {told}, which may change: pin the commit that you have"
+    notes = [line for line in make_plan(load_config(parts))["warnings"] if line.startswith("dataset.revision: ")]
+    said = f"dataset.revision: b is read {told}, which may change; pin the commit that you have"
     assert notes == ([said] if told else [])
 
 
 @pytest.mark.parametrize(("prompts", "temperature", "told"), [("text", 1.0, 1), ("text", 0.0, 0), ("ids", 1.0, 0)])
-def test_a_server_that_may_not_sample_is_odd(prompts: str, temperature: float, told: int) -> None:
+def test_a_server_that_may_not_sample_is_warned_of(prompts: str, temperature: float, told: int) -> None:
     parts = {"stage": {"name": "evaluate", "temperature": temperature}, "reward": {"name": "accuracy"}}
     parts |= {"rollout": {"name": "openai", "prompts": prompts}, "launch": {"ranks": 1, "threads": 1}}
     made = make_plan(load_config(parts))
-    assert sum(line.startswith("rollout.prompts: text leaves sampling") for line in made["odd"]) == told
+    assert sum(line.startswith("rollout.prompts: text leaves sampling") for line in made["warnings"]) == told
     assert "server" in made
     assert "memory on each rank" not in made
 
 
 @pytest.mark.parametrize(("path", "revision", "told"), [("a/b", None, 1), ("a/b", "f" * 40, 0), ("mini", None, 0)])
-def test_a_hub_model_that_is_not_pinned_is_odd(path: str, revision: str | None, told: int) -> None:
+def test_a_hub_model_that_is_not_pinned_is_warned_of(path: str, revision: str | None, told: int) -> None:
     model = {"path": path, "revision": revision}
     plan = make_plan(load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "model": model}))
-    assert sum(line.startswith("model.revision: ") for line in plan["odd"]) == told
+    assert sum(line.startswith("model.revision: ") for line in plan["warnings"]) == told
 
 
 @pytest.mark.parametrize(("gpu_memory", "said"), [(None, "not known here"), (80.0, "80 GiB")])
@@ -96,10 +98,12 @@ def test_slurms_gpus_are_as_large_as_they_are_said_to_be(gpu_memory: float | Non
 @pytest.mark.parametrize(
     ("model", "source", "told"), [("mini", "hub", 1), ("hf", "hub", 0), ("mini", "mini_tradeoff", 0)]
 )
-def test_the_mini_models_settings_for_problems_of_no_generated_task_are_odd(model: str, source: str, told: int) -> None:
+def test_the_mini_models_settings_for_problems_of_no_generated_task_are_warned_of(
+    model: str, source: str, told: int
+) -> None:
     dataset = {"name": "b", "source": source} | (
         {"path": "a/b", "split": "train", "held_out": 9} if source == "hub" else {}
     )
     parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "dataset": dataset}
     plan = make_plan(load_config(parts | {"model": {"name": model}}))
-    assert sum(line.startswith("model: mini has the instructions") for line in plan["odd"]) == told
+    assert sum(line.startswith("model: mini has the instructions") for line in plan["warnings"]) == told

@@ -5,11 +5,11 @@ import pytest
 from budgetrl.policy.card import model_card
 from budgetrl.settings.model import ModelSettings
 
-INSTRUCTIONS = {
-    "instruction": "Reason.",
-    "budget_instruction": "Write <budget>n</budget> first.",
-    "prompt_budget_instruction": "Use {budget} tokens.",
-    "difficulty_instruction": "Call it [Easy] or [Hard].",
+FORMATS = {
+    "plain": {"instruction": "Reason."},
+    "budget": {"instruction": "Write <budget>n</budget> first."},
+    "prompt_budget": {"instruction": "Use {budget} tokens."},
+    "difficulty": {"instruction": "Call it [E] or [H].", "easy_tag": "[E]", "hard_tag": "[H]"},
 }
 
 
@@ -23,11 +23,11 @@ INSTRUCTIONS = {
             "<solution>...</solution>`: the budget comes before any thinking",
         ),
         ("prompt_budget", "Use {budget} tokens.", "where the instruction says {budget}"),
-        ("difficulty", "Call it [Easy] or [Hard].", "begins with `[Easy]` or `[Hard]`, before any thinking"),
+        ("difficulty", "Call it [E] or [H].", "begins with `[E]` or `[H]`, before any thinking"),
     ],
 )
 def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: str | None) -> None:
-    model = ModelSettings("small", "own/small", **INSTRUCTIONS)
+    model = ModelSettings("small", "own/small", formats=FORMATS)
     card = model_card(model, model.response_format(fmt), "gsm8k", 7, "a-run")
     assert "# small, stage a-run\n" in card
     assert "from `own/small` on `gsm8k` with seed 7." in card
@@ -36,6 +36,6 @@ def test_a_model_card_says_how_its_model_was_asked(fmt: str, asked: str, start: 
 
 
 def test_a_model_without_an_instruction_is_asked_the_question_alone() -> None:
-    model = ModelSettings()
+    model = ModelSettings(formats={"budget": {"instruction": ""}})
     card = model_card(model, model.response_format("budget"), "mini", 0, "a-run")
     assert "The prompt is the question alone." in card

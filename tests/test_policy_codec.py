@@ -11,14 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from budgetrl.core.records import Outcome
 from budgetrl.data.mini import sums
 from budgetrl.data.mini.model import budget_grid, make_tokenizer
-from budgetrl.formats.formats import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.difficulty import DifficultyFormat
+from budgetrl.formats.plain import PlainFormat
+from budgetrl.formats.prompt_budget import PromptBudgetFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
 from budgetrl.settings.model import ModelSettings
 
-PLAIN, BUDGET, PROMPT_BUDGET = PlainFormat(), BudgetFormat(), PromptBudgetFormat()
+PLAIN, BUDGET = PlainFormat(instruction=""), BudgetFormat(instruction="")
 QUESTION = "What is 2 + 3?"
 REAL = {
     "deepseek": ("deepseek-r1-distill-qwen", "tokenizer_config.json", {}),
@@ -61,15 +65,21 @@ def solution(codec: TextCodec, seed: int = 0) -> list[int]:
     return codec.tokenizer.encode(text, add_special_tokens=False)
 
 
+def taught(codec: TextCodec, budget: int, body: list[int]) -> tuple[int, ...]:
+    """A response in the budget format."""
+    outcome = Outcome(well_formed=True, correct=True, length=budget)
+    return codec.target(BUDGET.target(outcome, [outcome], codec.writable(budget)), body)
+
+
 def check_round_trip(codec: TextCodec, budget: int, body: list[int]) -> None:
     """A target reads as what it was made from, and its budget field is the number and one token more."""
-    target = codec.target(budget, body)
+    target = taught(codec, budget, body)
     reading = codec.read(target, BUDGET)
     assert reading.parsed.well_formed
     assert reading.parsed.budget == codec.writable(budget)
     assert reading.body_ids == tuple(body)
     assert reading.length == len(body)
-    field = codec.budget_field(target)
+    field = codec.budget_field(target, BUDGET)
     texts = [codec.decode([target[i]]) for i in field]
     assert "".join(texts[:-1]).strip() == str(codec.writable(budget))
     assert codec.decode(target[: field.start]) == "<budget>"
@@ -96,7 +106,7 @@ def test_a_character_of_several_tokens_is_whole(real: Load, name: str) -> None:
     codec = real(name)
     body = codec.tokenizer.encode("so 𒀀", add_special_tokens=False)
     assert codec.decode(body[:-1]).endswith("�")
-    assert codec.read(codec.target(9, body), BUDGET).body_ids == tuple(body)
+    assert codec.read(taught(codec, 9, body), BUDGET).body_ids == tuple(body)
     assert codec.read(body, PLAIN).length == len(body)
     assert codec.read(body[:-1], PLAIN).length == len(body) - 1
 
@@ -107,10 +117,10 @@ def test_a_prefilled_prompt_is_a_prefix_of_the_target(request: pytest.FixtureReq
     for budget in (1, 12, 131, 4096):
         given_ids = codec.prompt(QUESTION, BUDGET, budget).prefix_ids
         assert BUDGET.parse(codec.decode(given_ids) + "<solution>").budget == codec.writable(budget)
-        target = codec.target(budget, codec.tokenizer.encode(" a 4 b 2", add_special_tokens=False))
+        target = taught(codec, budget, codec.tokenizer.encode(" a 4 b 2", add_special_tokens=False))
         assert target[: len(given_ids)] == given_ids
-        assert codec.budget_field(target) != range(0)
-        assert codec.budget_field(target, prefilled=len(given_ids)) == range(0)
+        assert codec.budget_field(target, BUDGET) != range(0)
+        assert codec.budget_field(target, BUDGET, prefilled=len(given_ids)) == range(0)
 
 
 def test_the_think_prefill_is_given_text_in_plain_and_gone_in_budget(real: Load) -> None:
@@ -132,7 +142,7 @@ def test_thinking_is_counted_within_the_body(real: Load) -> None:
     codec = real("deepseek")
     thought = codec.tokenizer.encode("<think>\nIt is 5.\n</think>", add_special_tokens=False)
     body = [*thought, *codec.tokenizer.encode("\n\n5", add_special_tokens=False)]
-    for reading in (codec.read(body, PLAIN), codec.read(codec.target(50, body), BUDGET)):
+    for reading in (codec.read(body, PLAIN), codec.read(taught(codec, 50, body), BUDGET)):
         assert (reading.length, reading.thinking_length) == (len(body), len(thought))
     assert codec.read(thought[:-1], PLAIN).thinking_length is None
 
@@ -146,9 +156,9 @@ def test_a_template_gets_no_second_begin_token(real: Load, name: str) -> None:
 
 
 def test_a_tokenizer_without_template_gets_the_bare_problem(real: Load) -> None:
-    codec = real("gpt2", instruction="Box it.", budget_instruction="Budget first.")
-    assert codec.decode(codec.prompt(QUESTION, PLAIN).all_ids) == f"{QUESTION}\n\nBox it.\n\n"
-    asked = codec.decode(codec.prompt(QUESTION, BUDGET, 12).all_ids)
+    codec, plain, budget = real("gpt2"), PlainFormat(instruction="Box it."), BudgetFormat(instruction="Budget first.")
+    assert codec.decode(codec.prompt(QUESTION, plain).all_ids) == f"{QUESTION}\n\nBox it.\n\n"
+    asked = codec.decode(codec.prompt(QUESTION, budget, 12).all_ids)
     assert asked == f"{QUESTION}\n\nBudget first.\n\n<budget>12</budget>"
     with pytest.raises(ValueError, match="plain format has no budget"):
         codec.prompt(QUESTION, PLAIN, 12)
@@ -165,21 +175,21 @@ def test_tags_that_share_tokens_with_newlines(real: Load, name: str) -> None:
     assert (reading.parsed.budget, reading.text) == (131, text)
     assert reading.body.strip() == "It is 5."
     assert len(inside) <= reading.length <= len(inside) + 2
-    covered = codec.decode([ids[i] for i in codec.budget_field(ids)])
+    covered = codec.decode([ids[i] for i in codec.budget_field(ids, BUDGET)])
     assert re.fullmatch(r"\s*131\n?(</)?", covered)
 
 
 def test_text_that_begins_without_a_budget_has_no_budget_field(real: Load) -> None:
     codec = real("qwen")
     for text in ("", "5", "<budget></budget>", "so <budget>12</budget>", "<solution>12</solution>"):
-        assert codec.budget_field(codec.tokenizer.encode(text, add_special_tokens=False)) == range(0)
+        assert codec.budget_field(codec.tokenizer.encode(text, add_special_tokens=False), BUDGET) == range(0)
     cut_off = codec.tokenizer.encode("<budget>12", add_special_tokens=False)
-    assert codec.budget_field(cut_off) == range(3, 5)
+    assert codec.budget_field(cut_off, BUDGET) == range(3, 5)
 
 
 def test_the_two_lengths(real: Load) -> None:
     body = real("qwen").tokenizer.encode("It is 5.", add_special_tokens=False)
-    target = real("qwen").target(12, body)
+    target = taught(real("qwen"), 12, body)
     assert real("qwen", length="body").read(target, BUDGET).length == len(body)
     assert real("qwen", length="response").read(target, BUDGET).length == len(target) - 1
     for length in ("body", "response"):
@@ -213,25 +223,26 @@ def test_a_budget_too_small_to_write_becomes_the_smallest() -> None:
 
 
 def test_a_length_asked_for_stands_in_the_prompt(real: Load) -> None:
-    codec = real("deepseek", prompt_budget_instruction="Think for {budget} tokens.")
-    text = codec.decode(codec.prompt(QUESTION, PROMPT_BUDGET, 900).all_ids)
+    codec, fmt = real("deepseek"), PromptBudgetFormat(instruction="Think for {budget} tokens.")
+    text = codec.decode(codec.prompt(QUESTION, fmt, 900).all_ids)
     assert f"{QUESTION}\n\nThink for 900 tokens.<" in text and text.endswith("<think>\n")
     with pytest.raises(ValueError, match="prompt_budget format needs a budget"):
-        codec.prompt(QUESTION, PROMPT_BUDGET)
+        codec.prompt(QUESTION, fmt)
 
 
 def test_the_mini_model_is_asked_for_a_length_it_can_read() -> None:
-    codec = mini("grid", prompt_budget_instruction="<budget>{budget}</budget>")
-    text = codec.decode(codec.prompt("a 4 ?", PROMPT_BUDGET, 25).all_ids)
+    codec, fmt = mini("grid"), PromptBudgetFormat(instruction="<budget>{budget}</budget>")
+    text = codec.decode(codec.prompt("a 4 ?", fmt, 25).all_ids)
     assert text == "<user> a 4 ?<budget> 24</budget><assistant>"
 
 
 def test_a_difficulty_tag_comes_before_the_thinking(real: Load) -> None:
-    codec, fmt = real("deepseek"), DifficultyFormat()
+    codec, fmt = real("deepseek"), DifficultyFormat(instruction="")
     assert not codec.decode(codec.prompt(QUESTION, fmt).all_ids).endswith("<think>\n")
     body = codec.tokenizer.encode("<think>\nIt is 5.\n</think>\n\n5", add_special_tokens=False)
     for easy, tag in ((True, "[Easy]"), (False, "[Hard]")):
-        target = codec.tagged_target(fmt, easy, body)
+        group = [Outcome(well_formed=True, correct=easy, length=len(body))]
+        target = codec.target(fmt.target(group[0], group, len(body)), body)
         reading = codec.read(target, fmt)
         assert codec.decode(target).startswith(f"{tag}<think>")
         assert (reading.parsed.easy, reading.body_ids, reading.length) == (easy, tuple(body), len(body))

@@ -7,18 +7,20 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from budgetrl.data.mini.model import make_tokenizer
-from budgetrl.formats.formats import BudgetFormat, DifficultyFormat, PlainFormat, PromptBudgetFormat, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.difficulty import DifficultyFormat
+from budgetrl.formats.plain import PlainFormat
+from budgetrl.formats.prompt_budget import PromptBudgetFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec
 from budgetrl.policy.template import rewritten, with_think, without_think
 from budgetrl.settings.model import ModelSettings
 
-PLAIN, BUDGET = PlainFormat(), BudgetFormat()
+PLAIN, BUDGET = PlainFormat(instruction=""), BudgetFormat(instruction="Budget first.")
 TAGGED: list[ResponseFormat] = [BUDGET, DifficultyFormat()]
 UNTAGGED: list[ResponseFormat] = [PLAIN, PromptBudgetFormat()]
-MODEL = ModelSettings(
-    "own", "own", budget_instruction="Budget first.", difficulty_instruction="Call it [Easy] or [Hard]."
-)
+MODEL = ModelSettings("own", "own")
 QUESTION = "What is 2 + 3?\n"
 CHATS = [
     [("user", QUESTION)],
@@ -105,7 +107,7 @@ def reloaded(codec: TextCodec, fmt: ResponseFormat, folder: Path) -> TextCodec:
 def check_chat_gives_our_prompt(folder: Path, codec: TextCodec, fmt: ResponseFormat) -> None:
     """With transformers alone, as a server does it."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    wish = codec.spec.instructions(fmt)
+    wish = fmt.instruction
     messages = [{"role": "user", "content": f"{QUESTION}\n\n{wish}" if wish else QUESTION}]
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert tuple(ids) == codec.prompt(QUESTION, fmt).all_ids

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from budgetrl.core.records import Outcome
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.registry import format_names
 from budgetrl.rewards.registry import reward_class, reward_names
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rewards.self_budgeter import SelfBudgeter
@@ -287,7 +287,7 @@ def test_rewards_travel_between_processes(reward: Reward) -> None:
 @every_reward
 def test_rewards_name_themselves_and_a_known_format(reward: Reward) -> None:
     assert type(reward) is reward_class(reward.name)
-    assert reward.needs_format is None or reward.needs_format in FORMATS
+    assert reward.needs_format is None or reward.needs_format in format_names()
 
 
 @every_reward

@@ -14,7 +14,7 @@ import yaml
 import test_rewards_all as every_reward
 import test_rewards_per_component as per_component
 from budgetrl.cli import main as entry
-from budgetrl.cli.compose import check_request
+from budgetrl.cli.request import read_request
 from budgetrl.rewards.registry import reward_names
 from budgetrl.settings.strict import ConfigError
 
@@ -59,13 +59,13 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not say {budget}"),
         (["reward=thinkprune", "reward.limits=[]"], "reward.limits: there is none"),
         (["reward=laser_d"], "(420); give fewer tokens; the longest completion is stage.max_new_tokens=420"),
-        (["model.difficulty_tags=[yes,yes]"], "model.difficulty_tags: must be two different texts"),
+        (["model.formats.difficulty.easy_tag=hmm"], "model.formats.difficulty.hard_tag: 'hmm' is the easy_tag too"),
         (
             ["stage=pipeline", "reward=adactrl", "stage.cold_start.format=budget"],
             "stage.cold_start.format: budget is not stage.grpo.format (difficulty); set both to one, or to auto",
         ),
         (
-            ["stage=pipeline", "reward=accuracy", "stage.grpo.format=budget"],
+            ["stage=pipeline", "reward=accuracy", "stage.grpo.format=budget", "stage.evaluate.format=plain"],
             "stage.evaluate.format: plain is not stage.grpo.format (budget)",
         ),
     ],
@@ -124,7 +124,7 @@ def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Calla
     for stage, noted in (("grpo", True), ("pipeline", False)):
         assert plan(f"stage={stage}", "reward=adactrl", f"run.dir={stage}") == 0
         odd = json.loads(Path(f"{stage}/plan.json").read_text())["warnings"]
-        assert any("was not taught the difficulty format" in note for note in odd) == noted
+        assert any("mini learned the plain format, not the difficulty format" in note for note in odd) == noted
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_an_untaught_shipped_model_is_noted_where_nothing_teaches_it(plan: Calla
         (["reward=l1_max"], "Think for maximum {budget} tokens."),
         (["reward=l1_max", "reward.wording='at most {budget}'"], "Think for at most {budget} tokens."),
         (["reward=kimi"], "Think for {budget} tokens."),
-        (["reward=l1_max", "model.prompt_budget_instruction='{budget} tokens.'"], "{budget} tokens."),
+        (["reward=l1_max", "model.formats.prompt_budget.instruction='{budget} tokens.'"], "{budget} tokens."),
     ],
 )
 def test_a_reward_words_the_length_that_a_real_model_is_asked_for(
     plan: Callable[..., int], words: list[str], wish: str
 ) -> None:
     assert plan("model=r1_distill_qwen_1_5b", "stage.max_new_tokens=4000", *words) == 0
-    asked = yaml.safe_load(Path("run/config.yaml").read_text())["model"]["prompt_budget_instruction"]
+    asked = yaml.safe_load(Path("run/config.yaml").read_text())["model"]["formats"]["prompt_budget"]["instruction"]
     assert asked.removeprefix("Let's think step by step and output the final answer within \\boxed{}. ") == wish
 
 
@@ -178,12 +178,12 @@ CHECKS = [
 
 @pytest.mark.parametrize("command", ABLATIONS)
 def test_the_ablations_of_selfbudgeter_are_requests_that_work(command: str) -> None:
-    check_request(command.split())
+    read_request(command.split())
 
 
 def test_a_drawing_too_short_for_its_reward_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^reward.lower_bound: 1024 is above max_length \(200\)"):
-        check_request(["stage=draw_reward", "stage.longest=200", "reward=laser_d"])
+        read_request(["stage=draw_reward", "stage.longest=200", "reward=laser_d"])
 
 
 def test_every_reward_has_its_rows_on_the_page() -> None:

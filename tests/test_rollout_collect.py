@@ -6,7 +6,7 @@ from typing import Any
 
 from budgetrl.core.records import Completion, Problem, Request, Sampling
 from budgetrl.data.mini.model import make_tokenizer
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verifier
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec

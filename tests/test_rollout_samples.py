@@ -7,14 +7,14 @@ import pytest
 
 from budgetrl.core.records import Completion, Problem, Request, Sampling
 from budgetrl.data.mini.model import make_tokenizer
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.registry import make_format
 from budgetrl.grading.verifier import Verifier
 from budgetrl.policy.loading import make_codec
 from budgetrl.rollout.collect import Collector
 from budgetrl.settings.model import ModelSettings
 
 PROBLEM = Problem("p", "a 2 b 1 ?", "3", level=1)
-CODEC = make_codec(make_tokenizer("digits"), ModelSettings(prompt_budget_instruction="in {budget}"))
+CODEC = make_codec(make_tokenizer("digits"), ModelSettings())
 
 
 class Scripted:
@@ -32,7 +32,8 @@ class Scripted:
 def collector(name: str, text: str = r"3 = \boxed{ 3 }", finished: bool = True, temperature: float = 1.0) -> Collector:
     sampling = Sampling(9, temperature, CODEC.stop_ids)
     engine: Any = Scripted(text, finished)
-    return Collector(engine, CODEC, Verifier(), FORMATS[name], sampling, b_max={"p": 80}, repetition_ngram=2)
+    fmt = make_format(name, {"instruction": "in {budget}" if name == "prompt_budget" else ""})
+    return Collector(engine, CODEC, Verifier(), fmt, sampling, b_max={"p": 80}, repetition_ngram=2)
 
 
 @pytest.mark.parametrize("finished", [True, False])

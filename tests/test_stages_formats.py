@@ -78,7 +78,7 @@ def test_a_grid_of_lengths_can_be_asked_for(runs: Path) -> None:
 def test_tags_are_taught_on_one_answer_a_problem(runs: Path) -> None:
     folder = runs / "tags" / "cold_start"
     tokenizer = AutoTokenizer.from_pretrained(folder / "checkpoints" / "last")
-    spec = ModelSettings(difficulty_tags=("ok", "hmm"))
+    spec = ModelSettings(formats={"difficulty": {"easy_tag": "ok", "hard_tag": "hmm"}})
     codec, fmt = make_codec(tokenizer, spec), spec.response_format("difficulty")
     for group in by_problem(read_rows(folder / "samples.jsonl")).values():
         assert len(group) == 8

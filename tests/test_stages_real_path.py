@@ -15,7 +15,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from budgetrl.formats.formats import BudgetFormat, PlainFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.policy.loading import load_tokenizer, make_codec
 from budgetrl.policy.module import PolicyModule
 from budgetrl.settings.model import ModelSettings
@@ -28,8 +29,8 @@ ROWS_OF_EMBEDDINGS = 152_064
 """As in the published models; the tokenizer has 151,665 tokens."""
 ANSWER, RIGHT, WRONG, HELD_OUT = "20", 14, 7, 5
 SENTENCE = f"It is {ANSWER}.\n</think>\n\n\\boxed{{{ANSWER}}}"
-INSTRUCTION = "Box it."
-MODEL = ["model=hf", f"model.instruction={INSTRUCTION}", "model.budget_instruction=Budget first."]
+PLAIN, BUDGET = PlainFormat(instruction="Box it."), BudgetFormat(instruction="Budget first.")
+MODEL = ["model=hf"] + [f"model.formats.{fmt.name}.instruction={fmt.instruction}" for fmt in (PLAIN, BUDGET)]
 PIPELINE = [
     *("stage=pipeline", *MODEL, "dataset=jsonl", f"dataset.held_out={HELD_OUT}", "reward=budget_cosine"),
     *("stage.steps=2", "stage.prompts_per_step=3", "stage.group_size=4", "stage.tokens_per_device=800"),
@@ -84,16 +85,14 @@ def save(model: Qwen2ForCausalLM, folder: Path, shared_dir: Path) -> None:
 
 def teach(model: Qwen2ForCausalLM, folder: Path, questions: Sequence[str]) -> None:
     """Fit the model to SENTENCE, whatever it is asked."""
-    codec = make_codec(
-        AutoTokenizer.from_pretrained(folder), ModelSettings("taught", str(folder), instruction=INSTRUCTION)
-    )
+    codec = make_codec(AutoTokenizer.from_pretrained(folder), ModelSettings("taught", str(folder)))
     response = (*codec.tokenizer.encode(SENTENCE, add_special_tokens=False), codec.stop_ids[0])
     policy, nowhere = PolicyModule(model), torch.empty(0, dtype=torch.long)
     steps = 40
     adam = torch.optim.Adam(model.parameters(), lr=3e-2, betas=(0.9, 0.95))
     falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.05, steps)
     for step in range(steps):
-        prompt = codec.prompt(questions[step % len(questions)], PlainFormat())
+        prompt = codec.prompt(questions[step % len(questions)], PLAIN)
         batch = collate([(prompt.all_ids, response)])
         logprobs, _ = policy(batch.input_ids, batch.rows, batch.columns, nowhere)
         adam.zero_grad()
@@ -183,9 +182,9 @@ def test_the_trained_model_is_an_ordinary_hugging_face_folder(root: Path, models
     codecs = [
         make_codec(load_tokenizer(str(path)), ModelSettings("own", "own")) for path in (models / "taught", folder)
     ]
-    for fmt, budget in ((PlainFormat(), None), (BudgetFormat(), 131)):
+    for fmt, budget in ((PLAIN, None), (BUDGET, 131)):
         first, second = (codec.prompt("What is 2 + 3?", fmt, budget) for codec in codecs)
         assert first == second
     chat = [{"role": "user", "content": "What is 2 + 3?"}]
     asked = after.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-    assert tuple(asked) == codecs[0].prompt("What is 2 + 3?", BudgetFormat()).all_ids
+    assert tuple(asked) == codecs[0].prompt("What is 2 + 3?", BUDGET).all_ids

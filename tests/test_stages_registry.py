@@ -8,8 +8,8 @@ import re
 import pytest
 
 import budgetrl.stages
-from budgetrl.settings.stages.registry import stage_class, stage_names
 from budgetrl.settings.stages.grpo import Grpo
+from budgetrl.settings.stages.registry import stage_class, stage_names
 from fake_stage import FakeStage
 
 STAGES = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 from budgetrl.grading.verifier import Verifier
 from budgetrl.report.comparison import write_comparison
 from budgetrl.runs.folder import write_json, write_lines
@@ -88,8 +88,8 @@ def test_the_evaluations_of_a_pipeline_are_graded_anew(tmp_path: Path, capfd: py
         assert (tmp_path / path).read_text() == (run / path).read_text(), path
     words = [*QUIET, "mode=dry", f"run.dir={tmp_path / 'no'}", "stage=regrade", f"stage.evaluation={run / 'grpo'}"]
     assert call_entrypoint(*words) == 2
-    advice = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
-    assert advice in capfd.readouterr().err
+    said = f"stage.evaluation: {run / 'grpo'} holds a run of stage=grpo; name the folder of a finished stage=evaluate"
+    assert said in capfd.readouterr().err
 
 
 def test_an_answer_that_was_cut_off_is_not_made_right(root: Path) -> None:

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from budgetrl.data.mini.model import budget_grid
-from budgetrl.formats.formats import BudgetFormat, PlainFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.launch.start import relaunch
 from budgetrl.policy.loading import make_codec
 from budgetrl.settings.config import read_config, run_dir

@@ -64,6 +64,9 @@ def test_an_evaluation_is_graded_anew(evaluation: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "result.json").read_text())["mini/accuracy"] == 1.0
     assert (tmp_path / "run" / "report.md").exists()
+    again = work(tmp_path / "again", {"name": "regrade", "evaluation": str(tmp_path / "run")})
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "result.json").read_text() == (tmp_path / "run" / "result.json").read_text()
 
 
 def test_outcomes_are_scored(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 import fake_stage
 import wandb_record
 from budgetrl.cli import main as entry
-from budgetrl import sweep
+from budgetrl.cli import scheduler
+from budgetrl.cli.request import Request, overrides_first
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, read_config
-from budgetrl.settings.launch import LaunchSettings
 
 Run = Callable[..., int]
 
@@ -122,7 +122,7 @@ def test_a_dry_sweep_leaves_plans_alone(run: Run, launched: list[float], capsys:
 def test_a_job_that_cannot_be_composed_is_one_that_failed(
     run: Run, launched: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("budgetrl.cli.compose.check_request", lambda argv: None)
+    monkeypatch.setattr(entry, "read_request", lambda argv: Request(overrides_first(argv), None))
     assert run("tracking=none", "stage.steps=0,1") == 1
     assert len(launched) == 1
     assert "| failed | stage.steps=0 |  | stage.steps: must be 1 or more, got 0 |" in _summary()
@@ -177,16 +177,15 @@ def test_several_at_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_jobs_that_run_at_once_have_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "count_gpus", lambda: 4)
+    monkeypatch.setattr(scheduler, "count_gpus", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    spec = LaunchSettings(at_once=2, ranks=2)
-    assert [sweep.gpus_of(slot, spec)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0,1", "2,3"]
+    assert [scheduler.gpus_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["0,1", "2,3"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    assert [sweep.gpus_of(slot, spec)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["5,7", "5,7"]
-    assert sweep.gpus_of(1, LaunchSettings(at_once=2)) == {"CUDA_VISIBLE_DEVICES": "7"}
+    assert [scheduler.gpus_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["5,7", "5,7"]
+    assert scheduler.gpus_of(1, 1) == {"CUDA_VISIBLE_DEVICES": "7"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(sweep, "count_gpus", lambda: 0)
-    assert sweep.gpus_of(1, spec) == {}
+    monkeypatch.setattr(scheduler, "count_gpus", lambda: 0)
+    assert scheduler.gpus_of(1, 2) == {}
 
 
 WAITS = f"#!{sys.executable}\nimport os, signal, sys, time\n"
@@ -203,7 +202,7 @@ def test_a_queue_that_is_told_to_stop_tells_its_jobs_and_starts_no_other(
     child.write_text(WAITS + script)
     child.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(child))
-    monkeypatch.setattr(sweep, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.01)
     assert run("tracking=none", "seed=1,2,3,4", "launch.at_once=2") == code
     assert 1 <= len(Path("told").read_text()) <= 2
     assert not Path("curve/sweep.md").exists()
@@ -284,6 +283,8 @@ if seed == {crasher}:
 SWEEPS = """
 import sys
 from budgetrl.cli import main as entry
+from budgetrl.cli import scheduler
+from budgetrl.cli.request import Request, overrides_first
 sys.executable = "{child}"
 sys.argv[0] = "budgetrl"
 entry.main()

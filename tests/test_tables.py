@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 import synthetic_run
-from budgetrl.cli import compose
+from budgetrl.cli.request import read_request
 from budgetrl.core.errors import RequestError
 from budgetrl.report.paper import read_paper
 
@@ -134,7 +134,7 @@ def test_every_row_of_a_table_composes(
     experiment = run.read_experiment(Path("experiments") / scale)
     rows = {row for target in tables.all_targets() for row in tables.read_table(target, scale).rows}
     for row in {row for wave in experiment.waves(rows) for row in wave}:
-        compose.check_request(experiment.command(row, 0))
+        read_request(experiment.command(row, 0))
 
 
 def test_the_report_has_rows_in_their_order_and_says_what_is_missing(

@@ -9,7 +9,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from budgetrl.data.mini.model import make_model, make_tokenizer
-from budgetrl.formats.formats import BudgetFormat, PlainFormat, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.runs.world import Alone
 from budgetrl.settings.model import ModelSettings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from budgetrl.core.records import Completion, Outcome, Problem
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.reward import Controller

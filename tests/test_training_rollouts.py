@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetrl.core.records import Completion, Outcome, Problem
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
 from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.kimi import Kimi
@@ -97,6 +97,16 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
     advantages_PG = rollout_advantages(sampled, algorithm.advantage)
     assert any(map(any, advantages_PG)) == (by != "verdict")  # what only fills teaches nothing
     assert rollout_metrics(sampled)["groups_equal"] == 0
+
+
+def test_completions_of_weights_from_before_an_update_are_refused() -> None:
+    def collect(problems: list[Problem], *_: object) -> list[list[Sample]]:
+        return [[graded(True)] for _ in problems]  # of version 0
+
+    ask = sampler(collect, Algorithm(), problems=5)
+    assert ask(0, Kimi(), 0.0).groups
+    with pytest.raises(RuntimeError, match="for step 1 comes from the weights of step 0: sync first"):
+        ask(1, Kimi(), 0.0)
 
 
 def test_further_attempts_ask_other_problems_with_other_seeds() -> None:

@@ -1,6 +1,6 @@
 """Tokens per second of the native engine against transformers' `generate`, side by side in one run.
 
-Both write the very same completions (same seeds), so the ratio is of equal work. The model is random and
+Both generate the very same completions (same seeds), so the ratio is of equal work. The model is random and
 never stops by itself: `--stops` of the vocabulary's tokens end a completion, which makes lengths geometric.
 
     OMP_NUM_THREADS=1 python experiments/bench/rollout.py --batch 128 --repeats 3
@@ -14,27 +14,31 @@ from collections.abc import Callable
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from budgetrl.rollout.engine import RolloutEngine, Sampling
-from budgetrl.rollout.native import NativeEngine
-from budgetrl.rollout.transformers_engine import TransformersEngine
+from budgetrl.core.records import Request, Sampling
+from budgetrl.data.mini.model import make_tokenizer
+from budgetrl.policy.loading import make_codec
+from budgetrl.rollout.engine import Engine, make_engine
+from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.rollout.native import NativeSettings
+from budgetrl.settings.rollout.transformers import TransformersSettings
 
 
 def main() -> None:
     args = parse()
     torch.manual_seed(0)
     model = random_model(args).to(args.device, getattr(torch, args.dtype)).eval()
-    prompts, seeds = requests(args)
-    sampling = Sampling(args.max_new, stop_ids=tuple(range(args.stops)))
-    engines: dict[str, RolloutEngine] = {
-        "native": NativeEngine(model, args.batch),
-        "transformers": TransformersEngine(model, args.batch),
+    requests = make_requests(args)
+    codec = make_codec(make_tokenizer(), ModelSettings())  # not used: prompts and completions are token ids
+    engines: dict[str, Engine] = {
+        "native": make_engine(NativeSettings(batch_size=args.batch)).open(codec, model),
+        "transformers": make_engine(TransformersSettings(batch_size=args.batch)).open(codec, model),
     }
     clock = time.process_time if args.cpu_time else time.perf_counter
     speeds: dict[str, list[float]] = {name: [] for name in engines}
     for repeat in range(args.repeats):
         for name, engine in engines.items():
             if name == "native" or repeat < args.reference_repeats:
-                speeds[name].append(measure(engine, prompts, seeds, sampling, clock))
+                speeds[name].append(measure(engine, requests, clock))
     for name, values in speeds.items():
         print(f"{name:>12}: {statistics.median(values):>10,.0f} tokens/s (median of {len(values)})")
     native, reference = (statistics.median(values) for values in speeds.values())
@@ -77,25 +81,23 @@ def random_model(args: argparse.Namespace) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM(config)
 
 
-def requests(args: argparse.Namespace) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts of lengths spread evenly up to the longest, and seeds for the samples of each."""
+def make_requests(args: argparse.Namespace) -> list[Request]:
+    """Some samples of each prompt; the prompts' lengths are spread evenly up to the longest."""
+    sampling = Sampling(args.max_new, stop_ids=tuple(range(args.stops)))
     lengths = torch.linspace(args.prompt_length / 4, args.prompt_length, args.prompts).ceil().int().tolist()
-    prompts = [torch.randint(args.vocabulary, (length,)).tolist() for length in lengths]
-    return prompts, [[1000 * p + s for s in range(args.samples)] for p in range(args.prompts)]
+    requests: list[Request] = []
+    for place, length in enumerate(lengths):
+        prompt = tuple(torch.randint(args.vocabulary, (length,)).tolist())
+        requests += [Request(prompt, 1000 * place + sample, sampling) for sample in range(args.samples)]
+    return requests
 
 
-def measure(
-    engine: RolloutEngine,
-    prompts: list[list[int]],
-    seeds: list[list[int]],
-    sampling: Sampling,
-    clock: Callable[[], float],
-) -> float:
+def measure(engine: Engine, requests: list[Request], clock: Callable[[], float]) -> float:
     """New tokens per second of one call."""
     start = clock()
-    groups = engine.generate(prompts, seeds, sampling)
+    completions = engine.generate(requests)
     seconds = clock() - start
-    lengths = [len(completion.token_ids) for group in groups for completion in group]
+    lengths = [len(completion.token_ids) for completion in completions]
     name = type(engine).__name__
     print(f"{name:>20}: {sum(lengths)} tokens, mean length {statistics.mean(lengths):.0f}, {seconds:.2f} s")
     return sum(lengths) / seconds

@@ -1,4 +1,4 @@
-"""Put a run's model into the package as a mini checkpoint, in float16: `ship.py <run> <task> base|cold_start`."""
+"""Put a run's model into the package in float16: `ship.py <run> <family> <base|cold_start|trained>`."""
 
 import shutil
 import sys
@@ -7,15 +7,17 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from budgetrl.data.mini.model import CHECKPOINTS
+from budgetrl.data.mini.shipped import CHECKPOINTS
+from budgetrl.formats.learned import LEARNED
 
 
-def ship(run: Path, task: str, name: str) -> None:
-    """Copy `checkpoints/last` of a run to the package's checkpoint `name` of a task."""
-    source, target = run / "checkpoints" / "last", CHECKPOINTS / task / name
+def ship(run: Path, family: str, name: str) -> None:
+    """Copy `checkpoints/last` of a run to the package's checkpoint `name` of a family."""
+    source, target = run / "checkpoints" / "last", CHECKPOINTS / family / name
     shutil.rmtree(target, ignore_errors=True)
     AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    shutil.copy(source / LEARNED, target)
     size = (target / "model.safetensors").stat().st_size
     print(f"{target}: {size / 1000:.0f} kB")
 

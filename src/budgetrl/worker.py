@@ -112,7 +112,7 @@ def _guarded(path: Path, stop: Stop) -> int:
 def _keep_own_log(config: Config, path: Path) -> None:
     """DeepSpeed's launcher mixes the ranks' output: all but the first write to their own file."""
     rank = int(os.environ.get("RANK", "0"))
-    if config.launch.name == "deepspeed" and rank > 0:
+    if config.launch.mixes_output and rank > 0:
         log = RunFolder(path).log(rank)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:

@@ -2,31 +2,41 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from budgetrl.cli import compose
+from budgetrl.cli.hydra_app import run_with_hydra
+from budgetrl.cli.request import read_request
 from budgetrl.cli.sweep import Launch, Sweep
 from budgetrl.core.errors import RequestError
 from budgetrl.launch.slurm import slurm_path, slurm_script
 from budgetrl.launch.start import check_launcher, launch, launch_script
 from budgetrl.planning.plan import Plan, make_plan, render_plan
+from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder, write_atomically, write_json
 from budgetrl.runs.identity import identity
 from budgetrl.runs.machine import note_start
 from budgetrl.settings.config import Config, read_mapping, run_dir, to_mapping, to_yaml
+from budgetrl.settings.launch import SlurmLaunch
 
 MOST_DIFFERENCES_SHOWN = 5
+Show = Callable[[RunFolder, Config, Plan], None]
 
 
 def main() -> None:
     """Do what the command line asks for and leave with its exit code."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, "")  # so that `budgetrl`, like `python -m budgetrl`, finds the user's own rewards
+    lifeline.follow()
     try:
-        compose.check_request(sys.argv[1:])
-        sys.argv[1:] = compose.overrides_first(sys.argv[1:])
-        code = compose.run(start, Sweep(begin))
+        request = read_request(sys.argv[1:])
+        if request.config is not None:
+            code = start(request.config)
+        else:
+            jobs = Sweep(partial(begin, PlanPrinter()), request.swept)
+            code = run_with_hydra(request, jobs, start)
     except RequestError as error:
         _complain(error)
         code = 2
@@ -38,13 +48,13 @@ def main() -> None:
 def start(config: Config) -> int:
     """Begin one run; what is wrong with the request is said, and exit code 2."""
     try:
-        return begin(config)
+        return begin(PlanPrinter(), config)
     except RequestError as error:
         _complain(error)
         return 2
 
 
-def begin(config: Config, launch_it: Launch | None = None) -> int:
+def begin(show: Show, config: Config, launch_it: Launch | None = None) -> int:
     """Plan one run and, unless the mode is dry, bring it to its end by `launch_it`. Returns the exit code.
 
     Raises RequestError before the folder is touched if the run cannot be planned. A dry run leaves a folder alone in
@@ -72,11 +82,25 @@ def begin(config: Config, launch_it: Launch | None = None) -> int:
         return (launch_it or launch)(config, folder)
 
 
-def show(folder: RunFolder, config: Config, plan: Plan) -> None:
-    """Print the plan, and what would be handed to Slurm."""
-    print(render_plan(plan), flush=True)
-    if config.launch.name == "slurm":
-        print(f"\n{slurm_path(folder)}:\n{slurm_script(config.launch, folder)}", flush=True)
+class PlanPrinter:
+    """Prints the plan of the first run in full; of those that follow in a sweep, the warnings that are new."""
+
+    def __init__(self) -> None:
+        self._warnings: set[str] = set()
+        self._is_first = True
+
+    def __call__(self, folder: RunFolder, config: Config, plan: Plan) -> None:
+        """Print the plan, and what would be handed to Slurm."""
+        if self._is_first:
+            print(render_plan(plan), flush=True)
+            if isinstance(config.launch, SlurmLaunch):
+                print(f"\n{slurm_path(folder)}:\n{slurm_script(config.launch, folder)}", flush=True)
+        else:
+            for warning in plan["warnings"]:
+                if warning not in self._warnings:
+                    print(f"warning: {warning}", flush=True)
+        self._warnings.update(plan["warnings"])
+        self._is_first = False
 
 
 def freeze(folder: RunFolder, config: Config, plan: Plan) -> None:
@@ -85,7 +109,7 @@ def freeze(folder: RunFolder, config: Config, plan: Plan) -> None:
     write_json(folder.plan, plan)
     write_atomically(folder.launch_script, launch_script(folder, sys.argv[1:]))
     folder.launch_script.chmod(0o755)
-    if config.launch.name == "slurm":
+    if isinstance(config.launch, SlurmLaunch):
         write_atomically(slurm_path(folder), slurm_script(config.launch, folder))
 
 
@@ -102,5 +126,5 @@ def refuse_if_changed(folder: RunFolder, config: Config) -> None:
 
 
 def _complain(error: RequestError) -> None:
-    for line in str(error).splitlines():
-        print(f"budgetrl: {line}", file=sys.stderr)
+    for message in error.messages:
+        print(f"budgetrl: {message}", file=sys.stderr)

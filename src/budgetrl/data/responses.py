@@ -10,7 +10,7 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.jsonl import read_objects
 from budgetrl.data.samples import HARNESSES, logged_completions
 from budgetrl.data.sources.base import DatasetSettings
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import without_credit_if_truncated
 from budgetrl.grading.rows import outcome_of_row
 from budgetrl.metrics.keys import is_reward

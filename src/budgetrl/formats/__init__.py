@@ -1,1 +1,1 @@
-"""Response formats: how a response is asked for, pre-filled, parsed and taught."""
+"""Response formats: how a response is asked for, pre-filled, parsed, taught and explained. One file each."""

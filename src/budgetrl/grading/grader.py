@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from budgetrl.core.records import Outcome, Problem
-from budgetrl.formats.formats import Parsed
+from budgetrl.formats.base import Parsed
 from budgetrl.grading.verifier import Verdict, Verifier
 
 GRADER_VERSION = 1

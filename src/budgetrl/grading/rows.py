@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import Graded, Reading, Response
 from budgetrl.grading.verifier import Verdict
 from budgetrl.runs.folder import Row

@@ -7,7 +7,7 @@ import sys
 from budgetrl.launch.supervisor import Child
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import count_gpus
-from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.launch import DeepspeedLaunch, StartedHere
 
 CPU_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
@@ -22,46 +22,46 @@ def worker_command(folder: RunFolder) -> list[str]:
     return [sys.executable, "-m", "budgetrl.worker", str(folder.path.absolute())]
 
 
-def local_ranks(spec: LaunchSettings, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
-    ranks = spec.ranks_per_machine()
-    shared = {**rank_environment(spec), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
+def local_ranks(settings: StartedHere, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+    ranks = settings.ranks_per_machine()
+    shared = {**rank_environment(settings), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     own = [shared | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
     return [Child(f"rank {r}", worker_command(folder), own[r], folder.log(r), shown=r == 0) for r in range(ranks)]
 
 
-def deepspeed_launcher(spec: LaunchSettings, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
-    environment = {**rank_environment(spec), **extra}
-    command = deepspeed_command(spec, folder)
+def deepspeed_launcher(settings: DeepspeedLaunch, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+    environment = {**rank_environment(settings), **extra}
+    command = deepspeed_command(settings, folder)
     return [Child("deepspeed", command, environment, folder.log(0), shown=True, has_ranks_below=True)]
 
 
-def deepspeed_command(spec: LaunchSettings, folder: RunFolder) -> list[str]:
+def deepspeed_command(settings: DeepspeedLaunch, folder: RunFolder) -> list[str]:
     """The command line of DeepSpeed's launcher."""
     command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "warning"]
     command += ["--master_port", str(_free_port())]
-    if spec.hostfile:
-        command += ["--hostfile", spec.hostfile]
-    if spec.ranks or not spec.hostfile:
-        command += _deepspeed_devices(spec)
+    if settings.hostfile:
+        command += ["--hostfile", settings.hostfile]
+    if settings.ranks or not settings.hostfile:
+        command += _deepspeed_devices(settings)
     return [*command, "--module", "budgetrl.worker", str(folder.path.absolute())]
 
 
-def _deepspeed_devices(spec: LaunchSettings) -> list[str]:
+def _deepspeed_devices(settings: DeepspeedLaunch) -> list[str]:
     """Name the visible GPUs where some are hidden: --num_gpus alone would count from the first of all."""
     visible = [i for i in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if i]
-    if visible and not spec.hostfile:
-        return ["--include", f"localhost:{','.join(visible[: spec.ranks_per_machine()])}"]
-    return ["--num_gpus", str(spec.ranks_per_machine())]
+    if visible and not settings.hostfile:
+        return ["--include", f"localhost:{','.join(visible[: settings.ranks_per_machine()])}"]
+    return ["--num_gpus", str(settings.ranks_per_machine())]
 
 
-def rank_environment(spec: LaunchSettings) -> dict[str, str]:
+def rank_environment(settings: StartedHere) -> dict[str, str]:
     """Settings for ranks on this machine; what the user's environment sets already stays."""
-    defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(spec.threads_per_rank())}
+    defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(settings.threads_per_rank())}
     if count_gpus() == 0:
         defaults |= CPU_MALLOC | {"DS_ACCELERATOR": "cpu"}  # DeepSpeed would look for others and warn
     environment = {key: value for key, value in defaults.items() if key not in os.environ}
-    return environment | ({"OMP_NUM_THREADS": str(spec.threads)} if spec.threads else {})
+    return environment | ({"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {})
 
 
 def _free_port() -> int:

@@ -9,37 +9,37 @@ from budgetrl.launch.ranks import worker_command
 from budgetrl.launch.supervisor import say
 from budgetrl.runs.folder import RunFolder, write_atomically
 from budgetrl.runs.machine import output_of
-from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.launch import SlurmLaunch
 
 
-def slurm_script(spec: LaunchSettings, folder: RunFolder) -> str:
+def slurm_script(settings: SlurmLaunch, folder: RunFolder) -> str:
     """The sbatch script of a run: one task a GPU, the rendezvous on the first node."""
     path = folder.path.absolute()
     options = {
         "job-name": path.name,
-        "nodes": spec.nodes,
-        "ntasks-per-node": spec.ranks,
-        "gpus-per-node": spec.ranks,
-        "cpus-per-task": spec.threads,
-        "time": spec.time,
-        "signal": f"TERM@{math.ceil(spec.grace_seconds)}",
+        "nodes": settings.nodes,
+        "ntasks-per-node": settings.ranks,
+        "gpus-per-node": settings.ranks,
+        "cpus-per-task": settings.threads,
+        "time": settings.time,
+        "signal": f"TERM@{math.ceil(settings.grace_seconds)}",
         "output": path / "logs" / "slurm-%j.out",
-        "partition": spec.partition,
-        "account": spec.account,
+        "partition": settings.partition,
+        "account": settings.account,
     }
     own = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
-    theirs = [line for line in spec.lines if line.startswith("#SBATCH")]
-    commands = [line for line in spec.lines if not line.startswith("#SBATCH")]
-    return "\n".join(["#!/bin/bash", *own, *theirs, "", *commands, *_slurm_body(spec, folder)]) + "\n"
+    theirs = [line for line in settings.lines if line.startswith("#SBATCH")]
+    commands = [line for line in settings.lines if not line.startswith("#SBATCH")]
+    return "\n".join(["#!/bin/bash", *own, *theirs, "", *commands, *_slurm_body(settings, folder)]) + "\n"
 
 
-def _slurm_body(spec: LaunchSettings, folder: RunFolder) -> list[str]:
+def _slurm_body(settings: SlurmLaunch, folder: RunFolder) -> list[str]:
     logs = shlex.quote(str(folder.path.absolute() / "logs" / "rank%t.log"))
     return [
         f"cd {shlex.quote(str(Path.cwd()))}",
         'export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
         "export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))",
-        f"export OMP_NUM_THREADS={spec.threads or '${SLURM_CPUS_PER_TASK:-1}'}",
+        f"export OMP_NUM_THREADS={settings.threads or '${SLURM_CPUS_PER_TASK:-1}'}",
         "export PYTHONUNBUFFERED=1",
         f"srun --kill-on-bad-exit=1 --open-mode=append --output={logs} {shlex.join(worker_command(folder))}",
     ]

@@ -14,7 +14,7 @@ from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import note_start
 from budgetrl.settings.config import Config, read_config
-from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.launch import DeepspeedLaunch, LaunchSettings, SlurmLaunch, StartedHere
 
 
 def launch(config: Config, folder: RunFolder) -> int:
@@ -22,11 +22,14 @@ def launch(config: Config, folder: RunFolder) -> int:
 
     Raises SystemExit with that code if this process was told to stop meanwhile.
     """
-    if config.launch.name == "slurm":
+    if not isinstance(config.launch, StartedHere):
         return submit(folder)
     with lifeline.hold() as line:
-        make = deepspeed_launcher if config.launch.name == "deepspeed" else local_ranks
-        children = make(config.launch, folder, {lifeline.LIFELINE: str(line)})
+        further = {lifeline.LIFELINE: str(line)}
+        if isinstance(config.launch, DeepspeedLaunch):
+            children = deepspeed_launcher(config.launch, folder, further)
+        else:
+            children = local_ranks(config.launch, folder, further)
         supervisor = Supervisor(children, config.launch.grace_seconds)
         code = supervisor.run()
     if supervisor.told_to_stop:  # whatever became of this run, none is to follow it
@@ -34,11 +37,11 @@ def launch(config: Config, folder: RunFolder) -> int:
     return code
 
 
-def check_launcher(spec: LaunchSettings, folder: RunFolder) -> None:
-    """Raises RequestError if what `spec` wants to start the run with is not there, or slurm has the run already."""
+def check_launcher(settings: LaunchSettings, folder: RunFolder) -> None:
+    """Raises RequestError if what a launcher starts the run with is not there, or slurm has the run already."""
     if job := queued_job(folder):
         raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
-    if spec.name == "slurm" and shutil.which("sbatch") is None:
+    if isinstance(settings, SlurmLaunch) and shutil.which("sbatch") is None:
         raise RequestError("launch: slurm needs sbatch, which this machine does not have; mode=dry shows the script")
 
 

@@ -16,9 +16,7 @@ from budgetrl.planning.model_config import (
     count_parameters,
     read_model_config,
 )
-from budgetrl.runs.machine import count_gpus, gpu_memory, host_memory
 from budgetrl.settings.config import Config
-from budgetrl.settings.launch import LaunchSettings
 from budgetrl.settings.zero import ZeroSettings
 
 
@@ -84,22 +82,10 @@ def cached_token_bytes(model: ModelConfig, number_bytes: int) -> int:
     return number_bytes * 2 * model.layers * model.key_value_heads * model.head_size
 
 
-def device_memory(launch: LaunchSettings) -> int | None:
-    """Bytes that a rank may use: of the smallest GPU here, or its share of this machine's where there is no GPU.
-
-    None where that cannot be seen from here: below Slurm, unless `gpu_memory` says it, or without the driver's tool.
-    """
-    if launch.name == "slurm":
-        return None if launch.gpu_memory is None else int(launch.gpu_memory * 2**30)
-    if count_gpus():
-        return gpu_memory()
-    return host_memory() // (launch.ranks_per_machine() * launch.at_once)
-
-
 def is_bf16(config: Config) -> bool:
     """Whether weights are in bfloat16 rather than float32."""
-    on_gpus = config.launch.name == "slurm" or count_gpus() > 0
-    return config.model.dtype == "bfloat16" or (config.model.dtype == "auto" and on_gpus)
+    dtype = config.model.dtype
+    return dtype == "bfloat16" or (dtype == "auto" and config.launch.on_gpus())
 
 
 def completion_room(work: Workload) -> int:

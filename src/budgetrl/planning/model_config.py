@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.mini.model import CHECKPOINTS
-from budgetrl.settings.model import MINI, ModelSettings
+from budgetrl.settings.checkpoint import local_folder
+from budgetrl.settings.model import ModelSettings
 
 LOGITS_PER_CHUNK = 2**27
 """Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
@@ -51,11 +51,6 @@ class ModelConfig:
         )
 
 
-def is_remote(model: ModelSettings) -> bool:
-    """Whether the path is a name on the Hub rather than a folder or a shipped checkpoint."""
-    return model.path not in MINI and not Path(model.path).expanduser().is_dir()
-
-
 def read_model_config(model: ModelSettings) -> ModelConfig | None:
     """The model's configuration; None if it is not on this machine yet.
 
@@ -71,33 +66,6 @@ def read_model_config(model: ModelSettings) -> ModelConfig | None:
         return ModelConfig.of(json.loads(path.read_text()))
     except (ValueError, KeyError) as error:
         raise RequestError(f"model.path: {path} is not the configuration of a language model ({error})") from None
-
-
-def local_folder(model: ModelSettings) -> Path | None:
-    """Where the model's files are on this machine; None for a model of the Hub that was not downloaded yet.
-
-    Raises RequestError for a folder that is not there.
-    """
-    if model.path in MINI:
-        return CHECKPOINTS / model.path / "base"
-    folder = Path(model.path).expanduser()
-    if folder.is_dir():
-        return folder
-    if model.path.startswith(("/", ".", "~")):
-        raise RequestError(f"model.path: there is no folder {model.path}")
-    return _cached(model.path, model.revision)
-
-
-def _cached(name: str, revision: str | None) -> Path | None:
-    """The folder in the Hub's cache that holds a model's config.json, if it is there."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(name, "config.json", revision=revision)
-    except HFValidationError as error:
-        raise RequestError(f"model.path: {name!r} is neither a folder nor a name on the Hub ({error})") from None
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def context_of(model: ModelSettings) -> int | None:

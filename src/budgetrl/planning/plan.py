@@ -8,10 +8,12 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.mini.generated import model_warnings
 from budgetrl.data.sources.hub import pin_warnings
-from budgetrl.planning.memory import Memory, completion_room, device_memory, estimate
-from budgetrl.planning.model_config import context_of, is_remote, longest_completion
+from budgetrl.planning.memory import Memory, completion_room, estimate
+from budgetrl.planning.model_config import context_of, longest_completion
 from budgetrl.runs.machine import count_cores, count_gpus
+from budgetrl.settings.checkpoint import is_remote
 from budgetrl.settings.config import Config, run_dir
+from budgetrl.settings.stages.base import format_warnings
 
 Plan = dict[str, Any]
 
@@ -33,6 +35,7 @@ def warnings(config: Config, work: Workload, ranks: int) -> list[Message]:
     """What works but looks unintended."""
     return [
         *config.stage.warnings(config),
+        *format_warnings(config),
         *config.reward.warnings(),
         *_launch_warnings(config, ranks),
         *_task_warnings(config, work),
@@ -88,14 +91,8 @@ def _launch_section(config: Config, ranks: int) -> Plan:
     return {
         "launcher": config.launch.name,
         "ranks": f"{ranks}{machines}",
-        "threads a rank": _threads(config),
+        "threads a rank": config.launch.threads_shown(),
     }
-
-
-def _threads(config: Config) -> int | str:
-    if config.launch.name == "slurm":
-        return config.launch.threads or "as many as slurm gives a task"
-    return config.launch.threads_per_rank()
 
 
 def _where_the_model_is(config: Config, work: Workload, ranks: int) -> Plan:
@@ -112,7 +109,7 @@ def _holds_model(config: Config, work: Workload) -> bool:
 
 
 def _memory_section(config: Config, work: Workload) -> Plan:
-    memory, there = estimate(config), device_memory(config.launch)
+    memory, there = estimate(config), config.launch.device_memory()
     if memory is None:
         return {"parameters": "unknown until the model is downloaded"}
     training, generating = _in_passing(memory, config, work)
@@ -135,7 +132,9 @@ def _in_passing(memory: Memory, config: Config, work: Workload) -> tuple[int, in
 
 def _memory_warnings(config: Config, work: Workload) -> list[Message]:
     """Whether the memory of a device will not do, as far as both are known."""
-    memory, there = (estimate(config), device_memory(config.launch)) if _holds_model(config, work) else (None, None)
+    if not _holds_model(config, work):
+        return []
+    memory, there = estimate(config), config.launch.device_memory()
     if memory is None or there is None:
         return []
     needed = memory.held() + max(_in_passing(memory, config, work))
@@ -168,9 +167,9 @@ def _launch_warnings(config: Config, ranks: int) -> list[Message]:
     if config.zero.stage > 0 and ranks == 1:
         found.append(Message("zero", f"stage {config.zero.stage} has nothing to cut up on one rank"))
     found += [*config.rollout.warnings(getattr(config.stage, "temperature", 0.0))]
-    if launch.name == "slurm":
-        return found
-    here, gpus, cores = launch.ranks_per_machine() * launch.at_once, count_gpus(), count_cores()
+    if launch.is_submitted:
+        return found  # what the nodes have cannot be seen from here
+    here, gpus, cores = launch.ranks_per_machine() * launch.jobs_at_once(), count_gpus(), count_cores()
     threads = here * (launch.threads or 1)
     if 0 < gpus < here:
         found.append(Message("launch.ranks", f"{here} ranks share {gpus} GPUs"))

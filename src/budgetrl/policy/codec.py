@@ -4,14 +4,13 @@ Tags are found in decoded text, never by token id: no tag is one token in a real
 the last character of a tag can share a token with what follows it.
 """
 
-import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from budgetrl.formats.formats import BudgetFormat, DifficultyFormat, ResponseFormat
+from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat, Target
 from budgetrl.grading.grader import Reading
 from budgetrl.policy.budgets import writable_budget
 from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
@@ -45,7 +44,7 @@ class TextCodec:
         """The prompt of a problem in a format, with the user's budget pre-filled if there is one.
 
         A `<think>` that the chat template puts at the start of the response is kept as given text,
-        and taken off in formats that a tag of their own comes first in. ValueError for a budget in a format
+        and taken off in formats with a start of their own. ValueError for a budget in a format
         without one, and for none in a format that asks for one in the prompt.
         """
         if budget is None and fmt.budget_in == "prompt":
@@ -56,26 +55,21 @@ class TextCodec:
         text = self._render(problem, fmt, written)
         think = THINK_PREFILL.search(text)
         turn = text[: think.start()] if think else text
-        if isinstance(fmt, BudgetFormat):
-            given = fmt.prefill(written) if written is not None else ""
-        else:
-            given = think.group() if think and not fmt.taught else ""
+        given = fmt.prefill(written)
+        if think and not fmt.starts_response:
+            given = think.group() + given
         return Prompt(self._encode(turn, start=not self.tokenizer.chat_template), self._encode(given))
 
-    def target(self, budget: int, body_ids: Sequence[int]) -> tuple[int, ...]:
-        """The budget-format response around body tokens, as the cold start teaches it, end token included.
-
-        Each tag is encoded by itself, so that a pre-filled budget is tokenized as in training.
-        """
-        fmt = BudgetFormat()
-        head, tail = fmt.render(self.writable(budget), "\0").split("\0")
-        prefill = fmt.prefill(self.writable(budget))
-        opening = self._encode(prefill) + self._encode(head.removeprefix(prefill))
-        return (*opening, *body_ids, *self._encode(tail), self.stop_ids[0])
-
-    def tagged_target(self, fmt: DifficultyFormat, easy: bool, body_ids: Sequence[int]) -> tuple[int, ...]:
-        """The response around body tokens in the difficulty format, as the cold start teaches it, end included."""
-        return (*self._encode(fmt.tag(easy)), *body_ids, self.stop_ids[0])
+    def target(self, target: Target, body_ids: Sequence[int]) -> tuple[int, ...]:
+        """The tokens of a response to learn, end token included. Each text around the body is encoded by itself, so
+        that one that a user pre-fills has the tokens of training."""
+        ids: list[int] = []
+        for text in target.before:
+            ids += self._encode(text)
+        ids += body_ids
+        for text in target.after:
+            ids += self._encode(text)
+        return (*ids, self.stop_ids[0])
 
     def writable(self, tokens: int, at_least: bool = False) -> int:
         """The nearest budget that the tokenizer can write; `at_least`: the nearest that is not smaller."""
@@ -83,8 +77,8 @@ class TextCodec:
 
     def tokenizer_to_save(self, fmt: ResponseFormat) -> PreTrainedTokenizerBase:
         """The tokenizer for a checkpoint that learned a format: by itself its chat template gives the prompts of
-        `prompt`, without a `<think>` in formats that a tag of their own comes first in."""
-        begun = fmt.taught and THINK_PREFILL.search(self._render("", fmt, None))
+        `prompt`, without a `<think>` in formats with a start of their own."""
+        begun = fmt.starts_response and THINK_PREFILL.search(self._render("", fmt, None))
         return rewritten(self.tokenizer, without_think) if begun else self.tokenizer
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -102,18 +96,17 @@ class TextCodec:
         length = len(ids) if self.spec.length == "response" else end - start
         return Reading(text, parsed, length, self._thinking_length(ids, text, start), tuple(ids[start:end]))
 
-    def budget_field(self, response_ids: Sequence[int], prefilled: int = 0) -> range:
+    def budget_field(self, response_ids: Sequence[int], fmt: ResponseFormat, prefilled: int = 0) -> range:
         """Positions of the tokens that decide the budget: its digits and the first token after them.
 
         Empty where the response does not begin with a budget, or the budget was pre-filled.
         """
-        head = self.decode(response_ids[:_BUDGET_FIELD_WINDOW])
-        match = re.match(r"\s*<budget>\s*\d+", head)
-        if not match or prefilled:
-            return range(0)
         ids = response_ids[:_BUDGET_FIELD_WINDOW]
-        first = self._token_at(ids, head.index("<budget>") + len("<budget>"))
-        return range(first, min(self._token_at(ids, match.end()) + 1, len(ids)))
+        span = None if prefilled else fmt.budget_span(self.decode(ids))
+        if span is None:
+            return range(0)
+        first, last = (self._token_at(ids, position) for position in span)
+        return range(first, min(last + 1, len(ids)))
 
     def _token_at(self, ids: Sequence[int], position: int) -> int:
         """Index of the first token that begins at or after a character position of the decoded text.
@@ -134,7 +127,7 @@ class TextCodec:
         return self._token_at(ids, end + len(_THINK_END)) - body_start if end >= 0 else None
 
     def _render(self, problem: str, fmt: ResponseFormat, budget: int | None) -> str:
-        wish = self.spec.instructions(fmt).replace("{budget}", str(budget))
+        wish = fmt.instruction.replace(BUDGET_SLOT, str(budget))
         content = f"{problem}\n\n{wish}" if wish else problem
         if not self.tokenizer.chat_template:
             return f"{content}\n\n"

@@ -8,11 +8,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.mini.model import CHECKPOINTS
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.data.mini.shipped import is_shipped, shipped_folder
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.learned import Learned, write_learned
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.template import rewritten, with_think
-from budgetrl.settings.model import MINI, ModelSettings
+from budgetrl.settings.model import ModelSettings
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
@@ -27,10 +28,8 @@ class Policy:
 
 
 def resolve_path(spec: ModelSettings, fmt: ResponseFormat) -> str:
-    """The folder or Hub name to load. A shipped name stands for a base model and one that was taught budgets."""
-    if spec.path in MINI:
-        return str(CHECKPOINTS / spec.path / ("cold_start" if fmt.name == "budget" else "base"))
-    return spec.path
+    """The folder or Hub name to load. A family of shipped models has one for the format that it was taught."""
+    return str(shipped_folder(spec.path, fmt.name)) if is_shipped(spec.path) else spec.path
 
 
 def resolve_dtype(spec: ModelSettings, device: torch.device) -> torch.dtype:
@@ -70,7 +69,7 @@ def load_codec(spec: ModelSettings, fmt: ResponseFormat) -> TextCodec:
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """With the base model's chat template, for a checkpoint of ours too: in formats without a tag of their own it is
+    """With the base model's chat template, for a checkpoint of ours too: in formats without a start of their own it is
     asked as the base model is."""
     return rewritten(AutoTokenizer.from_pretrained(path, revision=revision), with_think)
 
@@ -97,9 +96,12 @@ def save_pretrained(
     model: "PreTrainedModel",
     tokenizer: PreTrainedTokenizerBase,
     state: dict[str, torch.Tensor],
+    learned: Learned,
     card: str,
 ) -> None:
-    """Write a Hugging Face folder that loads with transformers alone: weights, tokenizer, chat template, card."""
+    """Write a Hugging Face folder that loads with transformers alone: weights, tokenizer, chat template, card; and
+    `budgetrl.json`, which says how to ask it."""
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
+    write_learned(folder, learned)
     (folder / "README.md").write_text(card)

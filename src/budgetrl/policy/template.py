@@ -1,4 +1,4 @@
-"""Chat templates that begin the response with `<think>`, where a format's own tag is to come first.
+"""Chat templates that begin the response with `<think>`, where a format's own start is to come first.
 
 What a template puts there is known by rendering it. So it is not edited: it is wrapped in Jinja that renders it whole
 and leaves the end off. `without_think` and `with_think` are each other's inverse, but for a template's last newline,

@@ -128,7 +128,11 @@ def _is_result(path: Path) -> bool:
 
 
 def missing_evaluation(key: str, folder: Path) -> list[Message]:
-    """What a folder lacks that is to hold a finished evaluation, as `key` says: one message, or none."""
+    """Why a folder, which `key` names, does not hold a finished evaluation: one message, or none."""
     missing = [folder / name for name in _EVALUATION if not (folder / name).exists()]
     hint = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
-    return [Message(key, f"there is no {path}", hint) for path in missing[:1]]
+    if missing:
+        return [Message(key, f"there is no {missing[0]}", hint)]
+    if read_stage(folder) == "grpo":  # leaves files of the same names, of its completions in training
+        return [Message(key, f"{folder} holds a run of stage=grpo", hint)]
+    return []

@@ -1,45 +1,40 @@
 """How to load, prompt and serve what a run trained."""
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
-from typing import Any
 
-from budgetrl.formats.formats import AUTO
+from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat
+from budgetrl.formats.learned import LEARNED, read_learned
 from budgetrl.report.reading import Run
 from budgetrl.report.sections import Gap, Part, Section
-from budgetrl.rewards.registry import reward_class
 
 
 def serving(run: Run) -> Part:
-    """How to load, prompt and serve the trained model."""
+    """How to load, prompt and serve the trained model, in the format that its checkpoint learned."""
     title = "Use the model"
     checkpoint = _checkpoint(run)
     if checkpoint is None:
         return Gap(title, "there is no checkpoint")
-    fmt = _trained_format(run.config)
-    model = run.config.get("model", {})
-    easy, _ = model.get("difficulty_tags") or ("[Easy]", "[Hard]")
-    start = _STARTS.get(fmt, "").replace("[Easy]", easy)
-    return Section(title, _SERVING.format(checkpoint=checkpoint, question=_question(model, fmt), start=start))
+    learned = read_learned(checkpoint)
+    if learned is None:
+        return Gap(title, f"there is no {LEARNED} beside the checkpoint, so how to ask it is not known")
+    fmt = learned.format
+    body = _SERVING.format(checkpoint=checkpoint, question=_question(fmt), start=_start(fmt))
+    return Section(title, body)
 
 
-def _question(model: Mapping[str, Any], fmt: str) -> str:
+def _question(fmt: ResponseFormat) -> str:
     """What a user says, as Python."""
-    wish = model.get(_WISHES[fmt])
-    if not wish:
+    if not fmt.instruction:
         return repr("...")
-    budget = '.replace("{budget}", "200")' if fmt == "prompt_budget" else ""
-    return repr(f"...\n\n{wish}") + budget
+    budget = f'.replace("{BUDGET_SLOT}", "200")' if BUDGET_SLOT in fmt.instruction else ""
+    return repr(f"...\n\n{fmt.instruction}") + budget
 
 
-def _trained_format(config: Mapping[str, Any]) -> str:
-    """The response format that GRPO asked for."""
-    stage = config.get("stage", {})
-    asked = stage.get("grpo", stage).get("format", AUTO)
-    reward = config.get("reward", {}).get("name", "budget_cosine")
-    if asked != AUTO:
-        return asked
-    return reward_class(reward).needs_format or "plain"
+def _start(fmt: ResponseFormat) -> str:
+    """A line of Python that gives the start of the response, as a comment; empty where there is none to give."""
+    explained = fmt.explain()
+    return f"# prompt += {json.dumps(explained.start)}  # {explained.purpose}\n" if explained.start else ""
 
 
 def _checkpoint(run: Run) -> Path | None:
@@ -51,16 +46,6 @@ def _checkpoint(run: Run) -> Path | None:
     return None
 
 
-_WISHES = {
-    "plain": "instruction",
-    "budget": "budget_instruction",
-    "prompt_budget": "prompt_budget_instruction",
-    "difficulty": "difficulty_instruction",
-}
-_STARTS = {
-    "budget": '# prompt += "<budget>200</budget>"  # to set the budget yourself\n',
-    "difficulty": '# prompt += "[Easy]"  # for a brief answer\n',
-}
 _SERVING = """\
 `{checkpoint}` is an ordinary Hugging Face folder:
 

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
-from budgetrl.formats.formats import EASY_ABOVE
+from budgetrl.formats.difficulty import EASY_ABOVE
 from budgetrl.rewards.checks import given_length, require_finite
 from budgetrl.rewards.group import cosine_between
 from budgetrl.rewards.overlong import require_cache, soft_overlong

@@ -1,4 +1,4 @@
-"""The key-value cache of a batch: written in place, grown when full, packed when rows end."""
+"""The key-value cache of a batch: filled in place, grown when full, packed when rows end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,11 +32,17 @@ class Cache:
     """
 
     def __init__(self, layout: Layout, lengths: Sequence[int], limit: int) -> None:
+        longest = max(lengths)
         self._layout = layout
-        self._rows, self._used = len(lengths), max(lengths)
-        self._limit = self._used + limit
-        self._starts = self._used - torch.tensor(lengths).to(layout.device)
-        self._columns = min(self._limit, self._used + ROOM)
+        self._rows = len(lengths)
+        self._used = longest
+        """Columns that hold something; the next token of every row gets the one after them."""
+        self._limit = longest + limit
+        """The most columns that can ever be needed."""
+        self._columns = min(self._limit, longest + ROOM)
+        """Columns that there is memory for."""
+        self._starts = longest - torch.tensor(lengths).to(layout.device)
+        """The column of each row's first token; padding lies before it."""
         self._keys = [self._blank() for _ in range(layout.layers)]
         self._values = [self._blank() for _ in range(layout.layers)]
         self._bias = self._padding_bias() if min(lengths) < max(lengths) else None
@@ -60,14 +66,15 @@ class Cache:
     def source(self, first: int, owners: Tensor, lengths: Tensor, width: int) -> "Source":
         """How rows from `first` on are filled with prompts padded on the right.
 
-        Row first + i takes prompt `owners[i]` of a set with `lengths` [n], padded to `width` tokens.
+        Row first + i takes prompt `owners[i]` of a set with `lengths` [n], padded to `width` tokens. In the cache the
+        padding is on the left, so a row's tokens move right by what its prompt is shorter than `width`.
         """
         shift = (width - lengths)[owners, None]
         columns = torch.arange(width, device=owners.device) - shift
         return Source(slice(first, first + len(owners)), owners[:, None], columns.clamp_(min=0))
 
     def fill(self, layer: int, source: "Source", keys: Tensor, values: Tensor) -> None:
-        """Write the prompts' `keys` and `values` [n, m, heads, size]; what lands in the padding is hidden."""
+        """Store the prompts' `keys` and `values` [n, m, heads, size]; what lands in the padding is hidden."""
         end = self._used
         begin = end - source.columns.shape[1]
         self._keys[layer][source.rows, :, begin:end] = keys[source.owners, source.columns].transpose(1, 2)
@@ -81,14 +88,15 @@ class Cache:
         if self._used == self._columns:
             self._grow()
         self._used += 1
+        positions = self._used - 1 - self._starts
         bias = None if self._bias is None else self._bias[..., : self._used]
-        return self._used - 1 - self._starts, bias
+        return positions, bias
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write `keys` and `values` [rows, heads, size] into the open column; returns all columns so far."""
-        return self._write(self._keys[layer], keys), self._write(self._values[layer], values)
+        """Store `keys` and `values` [rows, heads, size] in the open column; returns all columns so far."""
+        return self._put(self._keys[layer], keys), self._put(self._values[layer], values)
 
-    def _write(self, store: Tensor, new: Tensor) -> Tensor:
+    def _put(self, store: Tensor, new: Tensor) -> Tensor:
         store.select(2, self._used - 1).copy_(new)
         return store.narrow(2, 0, self._used)
 
@@ -104,16 +112,20 @@ class Cache:
                 used = store[:, :, : self._used]
                 used.index_copy_(0, moved, used.index_select(0, order[moved]))
                 stores[layer] = store[:rows]
-        self._rows, self._starts = rows, self._starts[order]
-        self._bias = None if self._bias is None else self._bias[order]
+        self._rows = rows
+        self._starts = self._starts[order]
+        if self._bias is not None:
+            self._bias = self._bias[order]
 
     def _grow(self) -> None:
         self._columns = min(self._limit, int(self._columns * GROWTH))
         for stores in (self._keys, self._values):
             for layer, old in enumerate(stores):
-                stores[layer] = self._blank()
-                stores[layer][:, :, : self._used] = old[:, :, : self._used]
-        self._bias = None if self._bias is None else self._padding_bias()
+                larger = self._blank()
+                larger[:, :, : self._used] = old[:, :, : self._used]
+                stores[layer] = larger
+        if self._bias is not None:
+            self._bias = self._padding_bias()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from budgetrl.core.records import Completion, Outcome, Problem, Request, Sampling
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import Graded, Reading, Response, grade
 from budgetrl.grading.provenance import Hashes, hashes_of, measure_hash
 from budgetrl.grading.repetition import repetition

@@ -179,13 +179,18 @@ def _rotations(rotary: Any, like: Tensor, positions: int) -> tuple[Tensor, Tenso
 
 
 def _read_layers(blocks: Sequence[Any], heads: Heads) -> list[Layer]:
-    parts = [linear for block in blocks for group in _groups(block) for linear in group]
-    fuse = sum(weight.numel() * weight.element_size() for weight, _ in parts) <= FUSE_BYTES
-    return [_read_layer(block, heads, fuse) for block in blocks]
+    size = 0
+    for block in blocks:
+        qkv, gate_up = _groups(block)
+        for weight, _ in qkv + gate_up:
+            size += weight.numel() * weight.element_size()
+    return [_read_layer(block, heads, fuse=size <= FUSE_BYTES) for block in blocks]
 
 
 def _read_layer(block: Any, heads: Heads, fuse: bool) -> Layer:
-    qkv, gate_up = ([_join(group)] if fuse else group for group in _groups(block))
+    qkv, gate_up = _groups(block)
+    if fuse:
+        qkv, gate_up = [_join(qkv)], [_join(gate_up)]
     return Layer(
         attention_norm=block.input_layernorm.weight,
         qkv=qkv,
@@ -201,8 +206,9 @@ def _read_layer(block: Any, heads: Heads, fuse: bool) -> Layer:
 def _groups(block: Any) -> tuple[list[Linear], list[Linear]]:
     """The projections that read the same input: of the attention, of the MLP."""
     attention, mlp = block.self_attn, block.mlp
-    qkv = [_linear(m) for m in (attention.q_proj, attention.k_proj, attention.v_proj)]
-    return qkv, [_linear(m) for m in (mlp.gate_proj, mlp.up_proj)]
+    qkv = [_linear(attention.q_proj), _linear(attention.k_proj), _linear(attention.v_proj)]
+    gate_up = [_linear(mlp.gate_proj), _linear(mlp.up_proj)]
+    return qkv, gate_up
 
 
 def _linear(module: nn.Linear) -> Linear:
@@ -210,8 +216,10 @@ def _linear(module: nn.Linear) -> Linear:
 
 
 def _join(parts: Sequence[Linear]) -> Linear:
-    biases = [bias for _, bias in parts if bias is not None]
-    return torch.cat([weight for weight, _ in parts]), torch.cat(biases) if biases else None
+    """One linear layer that gives the outputs of all parts, one after the other."""
+    weight = torch.cat([weight for weight, _ in parts])
+    biases = [bias for _, bias in parts if bias is not None]  # all have one, or none has
+    return weight, torch.cat(biases) if biases else None
 
 
 def _head_norm(attention: Any, heads: Heads) -> Tensor | None:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Sampling
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.verifier import Verifier
 from budgetrl.policy.loading import Policy, load_codec, load_policy
 from budgetrl.rollout.collect import Collector

@@ -1,7 +1,7 @@
 """The native engine: a batched sampler on the training weights themselves.
 
 What makes it fast: each prompt is read once for all its samples, finished rows leave the batch, the
-cache is written in place, and nothing but the count of running rows crosses from the device in between.
+cache is filled in place, and nothing but the count of running rows crosses from the device in between.
 """
 
 from collections.abc import Iterator, Sequence

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from budgetrl.core.records import Problem
 from budgetrl.core.seeds import derive_seed
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.settings.config import Config
 
 

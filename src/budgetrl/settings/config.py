@@ -23,7 +23,8 @@ from budgetrl.rewards.reward import Reward
 from budgetrl.runs.identity import flatten, identity
 from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
-from budgetrl.settings.launch import LaunchSettings
+from budgetrl.settings.auto import Rule
+from budgetrl.settings.launch import LaunchSettings, launch_class
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.rollout.base import RolloutSettings
 from budgetrl.settings.rollout.registry import rollout_class
@@ -78,8 +79,10 @@ class Config:
         return replace(self, stage=stage, run=replace(self.run, dir=str(folder)))
 
 
-def load_config(mapping: Mapping[str, Any]) -> Config:
+def load_config(mapping: Mapping[str, Any], open_keys: dict[str, Rule] | None = None) -> Config:
     """Check a whole configuration, as `config.yaml` holds it, and build it.
+
+    A request may also have `auto` in some settings: `open_keys` then takes their keys, and numbers stand in.
 
     Raises:
         ConfigError: for an unknown key, a missing or mistyped value, or one that its part refuses.
@@ -88,13 +91,13 @@ def load_config(mapping: Mapping[str, Any]) -> Config:
     for key in mapping:
         if key not in known:
             dotted = next(iter(flatten({key: mapping[key]})))
-            raise ConfigError(f"{dotted}: there is no such key; {nearest(str(key), known)}")
+            raise ConfigError(Message(dotted, "there is no such key", nearest(str(key), known)))
     for key, value in flatten(mapping).items():
-        if value == MISSING:  # merged, it would count as "take the default"
-            raise ConfigError(f"{key}: a value must be given")
+        if value == MISSING:
+            raise ConfigError(Message(key, "a value must be given"))
     top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
-    parts = {key: build(part, mapping.get(key, {}), key) for key, part in _PARTS.items()}
-    chosen = {key: _build_chosen(key, mapping.get(key, {}), key) for key in _CHOSEN}
+    parts = {key: build(part, mapping.get(key, {}), key, open_keys) for key, part in _PARTS.items()}
+    chosen = {key: _build_chosen(key, mapping.get(key, {}), key, open_keys) for key in _CHOSEN}
     sets: dict[str, DatasetSettings] = {}
     for name, node in mapping.get("eval_datasets", {}).items():
         sets[str(name)] = _build_chosen("dataset", node, f"eval_datasets.{name}")
@@ -131,11 +134,11 @@ def _metric_errors(config: Config) -> list[Message]:
     if config.run.metric is None:
         return []
     found = []
-    if config.launch.name == "slurm":
+    if config.launch.is_submitted:
         found.append(
-            Message("run.metric", "a job that slurm has taken has no number to optimize yet", "use another launch")
+            Message("run.metric", "a job that is only submitted has no number to optimize yet", "use another launch")
         )
-    if config.launch.at_once > 1:
+    if config.launch.jobs_at_once() > 1:
         found.append(
             Message("run.metric", "a job that waits for others has no number to optimize yet", "set launch.at_once=1")
         )
@@ -175,20 +178,20 @@ class _Top:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise SettingError("mode", f"must be {' or '.join(MODES)}, got {self.mode!r}; {nearest(self.mode, MODES)}")
+            raise SettingError("mode", f"must be {' or '.join(MODES)}, got {self.mode!r}")
 
 
 _PARTS: dict[str, type] = {
     "model": ModelSettings,
     "algorithm": Algorithm,
     "zero": ZeroSettings,
-    "launch": LaunchSettings,
     "tracking": TrackingSettings,
     "run": RunSettings,
 }
 _CHOSEN: dict[str, Callable[[str], type]] = {
     "dataset": source_class,
     "rollout": rollout_class,
+    "launch": launch_class,
     "reward": reward_class,
     "objective": objective_class,
     "stage": stage_class,
@@ -198,11 +201,11 @@ _CHOSEN: dict[str, Callable[[str], type]] = {
 _CLASS_KEY = {"dataset": "source"}
 """That key, where it is not `name`."""
 
-_USUAL = {"dataset": "mini", "rollout": "native", "objective": "supervised"}
+_USUAL = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised"}
 """Its value in a group that gives none."""
 
 
-def _build_chosen(group: str, node: Any, at: str) -> Any:
+def _build_chosen(group: str, node: Any, at: str, open_keys: dict[str, Rule] | None = None) -> Any:
     """The settings at the key `at`, of the class that they name themselves."""
     if not isinstance(node, Mapping):
         raise ConfigError(f"{at}: must be a group of keys, got {node!r}")
@@ -214,4 +217,4 @@ def _build_chosen(group: str, node: Any, at: str) -> Any:
         part = _CHOSEN[group](name)
     except SettingError as error:
         raise ConfigError(error.message.below(at)) from None
-    return build(part, node, at)
+    return build(part, node, at, open_keys)

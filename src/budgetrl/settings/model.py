@@ -1,15 +1,16 @@
 """The `model` group."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from budgetrl.core.errors import SettingError
-from budgetrl.data.mini.tasks import TASKS
-from budgetrl.formats.formats import FORMATS, DifficultyFormat, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import format_class
+from budgetrl.settings.strict import build
 
 DTYPES = ("auto", "float32", "bfloat16")
 LENGTHS = ("body", "response")
-MINI = tuple(TASKS)
-"""Names that stand for shipped checkpoints rather than a folder or a Hub name: one model for each generated task."""
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,14 @@ class ModelSettings:
     name: str = "mini"
     """Short name for run folders and tables."""
     path: str = "mini"
-    """A Hugging Face folder or Hub name, or "mini" or "mini_tradeoff": the shipped checkpoint that fits the stage."""
+    """A Hugging Face folder or Hub name, or a shipped checkpoint: "mini/base", "mini/cold_start", "mini/trained", and
+    the same of "mini_tradeoff". "mini" alone is the one that fits the stage's response format."""
     revision: str | None = None
     """Hub revision (a commit); null takes the newest."""
     dtype: str = "auto"
     """auto (bfloat16 on GPUs, float32 on CPUs), float32 or bfloat16."""
-    instruction: str = ""
-    """Added below each problem when the model answers without a budget."""
-    budget_instruction: str = ""
-    """Added below each problem when the model is to write its budget first."""
-    prompt_budget_instruction: str = ""
-    """Added below each problem when the prompt asks for a number of tokens; {budget} stands for it."""
-    difficulty_instruction: str = ""
-    """Added below each problem when the model is to call it easy or hard first."""
-    difficulty_tags: tuple[str, str] = ("[Easy]", "[Hard]")
-    """What a response begins with that calls its problem easy, and hard."""
+    formats: dict[str, Any] = field(default_factory=dict)
+    """Settings of response formats for this model, by a format's name or import path: how it is asked in each."""
     length: str = "body"
     """Which tokens count as length l: body (between the solution tags) or response (all but the end token)."""
     gradient_checkpointing: bool = False
@@ -44,22 +38,20 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise SettingError("dtype", f"must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.prompt_budget_instruction and "{budget}" not in self.prompt_budget_instruction:
-            raise SettingError("prompt_budget_instruction", "must say {budget} where the number of tokens is to stand")
-        if len({tag.strip() for tag in self.difficulty_tags} - {""}) < 2:
-            raise SettingError("difficulty_tags", "must be two different texts, for easy and for hard")
         if self.length not in LENGTHS:
             raise SettingError("length", f"must be one of {', '.join(LENGTHS)}, got {self.length!r}")
+        for name in self.formats:
+            self.response_format(name)
 
     def response_format(self, name: str) -> ResponseFormat:
-        """The response format of a name, with this model's own tags."""
-        return DifficultyFormat(*self.difficulty_tags) if name == "difficulty" else FORMATS[name]
+        """The format of a name or import path, with this model's own settings of it.
 
-    def instructions(self, fmt: ResponseFormat) -> str:
-        """What is added below each problem in a format; may hold {budget}."""
-        return {
-            "plain": self.instruction,
-            "budget": self.budget_instruction,
-            "prompt_budget": self.prompt_budget_instruction,
-            "difficulty": self.difficulty_instruction,
-        }[fmt.name]
+        ConfigError for a setting that the format does not have or refuses, SettingError for a name of no format.
+        """
+        try:
+            cls = format_class(name)
+        except SettingError as error:
+            raise SettingError(f"formats.{name}", error.message.text, error.message.hint) from None
+        own = self.formats.get(name) or {}
+        fields = {**own, "name": name} if isinstance(own, Mapping) else own
+        return build(cls, fields, f"model.formats.{name}")

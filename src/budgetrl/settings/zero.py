@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from budgetrl.core.errors import SettingError
+from budgetrl.settings.auto import Rule, may_be_auto
 
 STAGES = (0, 1, 2, 3)
 
@@ -11,7 +12,7 @@ STAGES = (0, 1, 2, 3)
 class ZeroSettings:
     """DeepSpeed ZeRO."""
 
-    stage: int = 0
+    stage: int = may_be_auto(0, Rule.ZERO_STAGE)
     """0 cuts nothing, 1 the optimizer's state, 2 the gradients too, 3 the weights too."""
     offload_optimizer: bool = False
     """Keep the optimizer's state in host memory (stages 1 to 3): less GPU memory, slower steps."""

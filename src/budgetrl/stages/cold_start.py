@@ -9,7 +9,8 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Datum, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import problems_of
-from budgetrl.formats.formats import EASY_ABOVE, DifficultyFormat, PlainFormat, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import PLAIN
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
 from budgetrl.policy.codec import TextCodec
@@ -31,7 +32,7 @@ from budgetrl.training.train import Schedule
 def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
     """Sample, keep, fine-tune, check; returns the share kept and, of the check, the metrics of an evaluation."""
     taught = stage.taught(config)
-    policy = load_policy(config.model, PlainFormat(), ctx.world.device)
+    policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
         data = [_datum(row) for row in rows if row["kept"]]
@@ -53,7 +54,7 @@ def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config
     path, at_once = ctx.folder.path / "samples.jsonl", config.rollout.completions_at_once
     # The policy is the configuration's model still, so an engine that has no access to it asks that instead.
     source = policy if config.rollout.capabilities.follows_training else None
-    with open_collector(PlainFormat(), stage, verifier, config, ctx, source) as collector:
+    with open_collector(config.model.response_format(PLAIN), stage, verifier, config, ctx, source) as collector:
 
         def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
             groups = collector.collect(share, sampling_seeds(config, stage.name, share, samples))
@@ -91,18 +92,16 @@ def _format_kept(share: float, taught: ResponseFormat) -> str:
 
 
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
-    right = [n for n, sample in enumerate(group) if sample.outcome.correct and sample.outcome.well_formed]
-    if isinstance(taught, DifficultyFormat):
-        easy = len(right) > EASY_ABOVE * len(group)
-        one = (min if easy else max)(right, key=lambda n: group[n].outcome.length, default=None)
-        targets = [codec.tagged_target(taught, easy, sample.reading.body_ids) for sample in group]
-        right = [] if one is None else [one]
-    else:
-        targets = [codec.target(sample.outcome.length, sample.reading.body_ids) for sample in group]
+    """A row for each completion of a problem. The format says which are kept, and what is taught around a body."""
+    outcomes = [sample.outcome for sample in group]
+    kept = taught.kept(outcomes)
     prompt = codec.prompt(group[0].problem.problem, taught).all_ids
-    return [
-        _row(sample, n in right, prompt, target) for n, (sample, target) in enumerate(zip(group, targets, strict=True))
-    ]
+    rows = []
+    for n, sample in enumerate(group):
+        budget = codec.writable(sample.outcome.length)
+        target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.reading.body_ids)
+        rows.append(_row(sample, n in kept, prompt, target))
+    return rows
 
 
 def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int]) -> Row:

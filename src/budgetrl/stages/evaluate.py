@@ -6,6 +6,7 @@ from pathlib import Path
 
 from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
+from budgetrl.formats.learned import Learned, write_learned
 from budgetrl.grading.provenance import Hashes
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.report.against import Earlier
@@ -17,7 +18,7 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row
 from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import chosen_format, evaluated_sets
+from budgetrl.settings.stages.base import evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
 
 PARTIAL = "partial"
@@ -26,13 +27,14 @@ PARTIAL = "partial"
 
 def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     """Measure the model on every data set; returns its numbers, and what changed if there is an earlier evaluation."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.asks(config)
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier, open_collector(fmt, stage, verifier, config, ctx) as collector:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
     result = finish(stage, rows, hashes, earlier, list(evaluated_sets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
     if ctx.world.leads:
+        write_learned(ctx.folder.path, Learned(fmt, config.model.length))  # what its completions are read with again
         shutil.rmtree(ctx.folder.path / PARTIAL)
     return result
 

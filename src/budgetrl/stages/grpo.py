@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import chosen_format
 from budgetrl.settings.stages.grpo import Grpo
 from budgetrl.stages.label import label, read_labels
 from budgetrl.training.engine import ZeroEngine
@@ -47,7 +47,7 @@ COMPLETIONS_LOGGED = 16
 
 def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
     """Train the model on the reward; returns the numbers of the last evaluation during training."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.asks(config)
     policy = load_policy(config.model, fmt, ctx.world.device)
     with open_verifier(ctx) as verifier:
         pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
@@ -87,7 +87,7 @@ class Rollouts:
         self.controller.update(sampled.outcomes)
         return Portion(
             split_minibatches(data_PG, updates),
-            tokens=sum(len(datum.response_ids) for data in data_PG for datum in data),
+            tokens=sum(len(datum.response_ids) for datum in chain.from_iterable(data_PG)),
             metrics=rollout_metrics(sampled) | reward.schedule(progress),
             generation_seconds=seconds,
             completions=completion_rows(sampled.groups, COMPLETIONS_LOGGED),
@@ -95,9 +95,12 @@ class Rollouts:
 
     def _with_old_logprobs(self, data_PG: Sequence[Sequence[PolicyDatum]]) -> list[list[PolicyDatum]]:
         """The same with the log-probabilities of the policy as it is now."""
-        flat = [datum for data in data_PG for datum in data]
+        flat = list(chain.from_iterable(data_PG))
         logprobs = iter(policy_logprobs(self.engine, flat, self.stage.tokens_per_device))
-        return [[replace(datum, old_logprobs=next(logprobs)) for datum in data] for data in data_PG]
+        completed_PG: list[list[PolicyDatum]] = []
+        for data in data_PG:
+            completed_PG.append([replace(datum, old_logprobs=next(logprobs)) for datum in data])
+        return completed_PG
 
 
 def _train(

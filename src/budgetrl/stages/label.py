@@ -21,7 +21,7 @@ from budgetrl.settings.stages.label import LABELS, Label
 
 def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
     """Label the training problems; returns `label_metrics`."""
-    fmt = config.model.response_format(stage.format)
+    fmt = stage.asks(config)
     with open_verifier(ctx) as verifier:
         problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
         with open_collector(fmt, stage, verifier, config, ctx) as collector:

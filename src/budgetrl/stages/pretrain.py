@@ -6,7 +6,7 @@ from budgetrl.core.records import Datum
 from budgetrl.data.mini.examples import Solutions
 from budgetrl.data.mini.generated import GeneratedSettings
 from budgetrl.data.mini.model import make_model, make_tokenizer
-from budgetrl.formats.formats import PlainFormat
+from budgetrl.formats.registry import PLAIN
 from budgetrl.policy.loading import Policy, make_codec
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
@@ -24,13 +24,14 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
     model = make_model(len(tokenizer), config.seed)
     model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
     policy = Policy(model, make_codec(tokenizer, config.model))
+    plain = config.model.response_format(PLAIN)
     solutions = Solutions(dataset.task, tokenizer, config.seed, stage.tokens_per_step, stage.hinted_share)
     schedule = Schedule(stage.steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
 
     def data_at(step: int) -> Sequence[Datum]:
         return examples(stage, solutions, step)
 
-    base = train_supervised(policy, data_at, PlainFormat(), schedule, config, ctx)
+    base = train_supervised(policy, data_at, plain, schedule, config, ctx)
     return evaluate.run(stage.check(), config.with_model(base), ctx)
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.learned import Learned, read_learned, write_learned
 from budgetrl.grading.grader import grade
 from budgetrl.grading.provenance import Hashes, grader_hash
 from budgetrl.grading.rows import graded_columns, response_of
@@ -16,7 +17,7 @@ from budgetrl.report.evaluation import finish
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, RunFolder, read_rows
 from budgetrl.settings.config import Config, read_config, to_yaml
-from budgetrl.settings.stages.base import chosen_format, evaluated_sets
+from budgetrl.settings.stages.base import evaluated_sets
 from budgetrl.settings.stages.evaluate import Evaluate
 from budgetrl.settings.stages.regrade import Regrade
 
@@ -24,19 +25,22 @@ from budgetrl.settings.stages.regrade import Regrade
 def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
     """Grade anew; returns the numbers that the evaluation would have had with today's grader."""
     source = RunFolder(str(stage.evaluation), writes=False)
-    then = read_config(source.config)
+    # An evaluation that was graded anew before has the configuration of the first beside its own.
+    then = read_config(source.evaluation if source.evaluation.exists() else source.config)
     if not isinstance(then.stage, Evaluate):
         raise RequestError(
             f"stage.evaluation: {source.path} holds a run of stage={then.stage.name}; name one of stage=evaluate"
         )
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
-        rows = regraded(read_rows(source.completions), chosen_format(then.stage.format, then), verifier)
+        asked = read_learned(source.path) or Learned(then.stage.asks(then), then.model.length)
+        rows = regraded(read_rows(source.completions), asked.format, verifier)
     hashes = _with_this_grader(json.loads(source.hashes.read_text()))
     if earlier:
         earlier.require_alike(hashes)
     as_evaluated = replace(then, stage=replace(then.stage, against=stage.against))
     ctx.folder.write(ctx.folder.evaluation, to_yaml(as_evaluated))
+    write_learned(ctx.folder.path, asked)
     return finish(then.stage, rows, hashes, earlier, list(evaluated_sets(then)), ctx)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from budgetrl.core.records import Problem
 from budgetrl.data.responses import Line, read_lines, shown
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import Reading, Response, grade
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import (
@@ -28,7 +28,6 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, write_lines
 from budgetrl.runs.stop import Stopped
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import chosen_format
 from budgetrl.settings.stages.score import SCORES, Score
 
 if TYPE_CHECKING:  # outcomes are scored without it, and it takes seconds to import
@@ -40,7 +39,7 @@ ROWS_PER_CHUNK = 256
 
 def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
     """Score the rows of the input, write them, and return their `summary`."""
-    fmt = chosen_format(stage.format, config)
+    fmt = stage.read_as(config)
     lines = read_lines(Path(str(stage.input)), fmt, stage.input_format, config.dataset)
     rows = with_rewards(with_outcomes(lines, fmt, config, ctx), config.reward, stage.progress)
     output = Path(stage.output) if stage.output else ctx.folder.path / SCORES

@@ -17,6 +17,7 @@ Every std has n - 1 in its denominator. The batch is that of a rollout, whatever
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean, stdev
 
 from budgetrl.settings.algorithm import AdvantageSettings
@@ -56,7 +57,11 @@ def group_advantages(groups: Sequence[Group], how: AdvantageSettings) -> list[li
     scaled_PG = _scaled(centered_PG, values_PG, groups, how)
     if how.difficulty_weighting:
         scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
-    return [[0.0 if a is None else a for a in group] for group in scaled_PG]
+    return [_without_gaps(group) for group in scaled_PG]
+
+
+def _without_gaps(advantages: Rewards) -> list[float]:
+    return [0.0 if a is None else a for a in advantages]
 
 
 def all_equal(rewards: Rewards) -> bool:
@@ -90,12 +95,17 @@ def _values(group: Group, how: AdvantageSettings) -> list[float | None]:
     """The rewards, None for all that are missing; or the sum of the parts' z-scores (GDPO, arXiv 2601.05242)."""
     missing = [reward is None or math.isnan(reward) for reward in group.rewards]
     if not how.per_component:
-        return [None if gone else reward for gone, reward in zip(missing, group.rewards, strict=True)]
-    columns = [
-        _standardized([None if gone else x for gone, x in zip(missing, part, strict=True)], how.std_floor)
-        for part in group.parts.values()
-    ]
-    return [None if gone else sum(row) for gone, *row in zip(missing, *columns, strict=True)]
+        return _with_gaps(group.rewards, missing)
+    sums = [0.0] * len(missing)
+    for part in group.parts.values():
+        scores = _standardized(_with_gaps(part, missing), how.std_floor)
+        for n, score in enumerate(scores):
+            sums[n] += score or 0.0
+    return _with_gaps(sums, missing)
+
+
+def _with_gaps(values: Rewards, missing: Sequence[bool]) -> list[float | None]:
+    return [None if gone else value for value, gone in zip(values, missing, strict=True)]
 
 
 def _standardized(values: Rewards, floor: float) -> list[float | None]:
@@ -119,7 +129,7 @@ def _scaled(
         case "group":
             return [_divided(c, _std(v) + floor) for c, v in zip(centered_PG, values_PG, strict=True)]
         case "batch":
-            std = _std([value for values in values_PG for value in values])
+            std = _std(list(chain.from_iterable(values_PG)))
             return [_divided(centered, std + floor) for centered in centered_PG]
         case "tokens":
             return _whitened(centered_PG, [group.lengths for group in groups], floor)
@@ -130,19 +140,21 @@ def _whitened(
     centered_PG: Sequence[Rewards], lengths_PG: Sequence[Sequence[int]], floor: float
 ) -> list[list[float | None]]:
     """Mean 0 and std 1 over tokens; that of all groups is shifted, those with equal rewards too, as published."""
-    weighed = [
-        (a, length)
-        for centered, lengths in zip(centered_PG, lengths_PG, strict=True)
-        for a, length in zip(centered, lengths, strict=True)
-        if a is not None
-    ]
+    weighed: list[tuple[float, int]] = []  # each advantage, and the tokens that have it
+    for centered, lengths in zip(centered_PG, lengths_PG, strict=True):
+        for a, length in zip(centered, lengths, strict=True):
+            if a is not None:
+                weighed.append((a, length))
     if not any(a for a, _ in weighed):
         return [list(centered) for centered in centered_PG]
     tokens = sum(length for _, length in weighed)
     mean = sum(a * length for a, length in weighed) / tokens
     variance = sum((a - mean) ** 2 * length for a, length in weighed) / (tokens - 1)
-    shifted_PG = [[None if a is None else a - mean for a in centered] for centered in centered_PG]
-    return [_divided(shifted, math.sqrt(variance) + floor) for shifted in shifted_PG]
+    whitened_PG: list[list[float | None]] = []
+    for centered in centered_PG:
+        shifted = [None if a is None else a - mean for a in centered]
+        whitened_PG.append(_divided(shifted, math.sqrt(variance) + floor))
+    return whitened_PG
 
 
 def _divided(advantages: Rewards, scale: float) -> list[float | None]:

@@ -58,10 +58,13 @@ def pad_to(batches: Sequence[Indices], count: int) -> list[Indices]:
 
 def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> list[list[Indices]]:
     """Micro-batches [rank][micro-batch][index], as many on each rank, at least one; some may be empty."""
-    hands = deal(lengths, ranks)
-    plans = [plan_micro_batches([lengths[i] for i in hand], tokens_per_device) for hand in hands]
-    named = [[[hand[i] for i in batch] for batch in plan] for hand, plan in zip(hands, plans, strict=True)]
-    return [pad_to(plan, max(1, *map(len, named))) for plan in named]
+    plans: list[list[Indices]] = []
+    for hand in deal(lengths, ranks):
+        own_lengths = [lengths[i] for i in hand]
+        plan = plan_micro_batches(own_lengths, tokens_per_device)  # of positions in the hand
+        plans.append([[hand[i] for i in batch] for batch in plan])
+    count = max(1, *map(len, plans))
+    return [pad_to(plan, count) for plan in plans]
 
 
 def minibatches(prompts: int, parts: int) -> list[range]:

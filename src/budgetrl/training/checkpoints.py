@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.learned import Learned
 from budgetrl.policy.loading import Policy, save_pretrained
 from budgetrl.runs.world import World
 from budgetrl.training.engine import ZeroEngine
@@ -72,7 +73,8 @@ class Checkpoints:
             fresh = self.folder / f"partial-{name}"
             if fresh.exists():  # a kill left it
                 shutil.rmtree(fresh)
-            save_pretrained(fresh, policy.model, policy.codec.tokenizer_to_save(fmt), weights, card)
+            tokenizer, learned = policy.codec.tokenizer_to_save(fmt), Learned(fmt, policy.codec.spec.length)
+            save_pretrained(fresh, policy.model, tokenizer, weights, learned, card)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)
         self._world.barrier()

@@ -81,4 +81,7 @@ class Evaluation:
         with self.learner.engine.whole_weights():
             self.collector.engine.sync(step)
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.ctx.world)
-        return [[sample.outcome for sample in group] for group in groups]
+        outcomes: list[list[Outcome]] = []
+        for group in groups:
+            outcomes.append([sample.outcome for sample in group])
+        return outcomes

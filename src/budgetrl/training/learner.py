@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.policy.card import model_card
 from budgetrl.policy.loading import Policy
 from budgetrl.policy.module import PolicyModule

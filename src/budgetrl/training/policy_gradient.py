@@ -1,7 +1,8 @@
 """The objective of GRPO and its relatives: completions and their advantages -> log-probabilities -> loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ class PolicyGradient:
         logprobs, entropies = engine(part.batch, entropy_at)
         device = logprobs.device
         old = _old_logprobs(data, logprobs.detach())
-        rollout = torch.tensor([value for datum in data for value in datum.logprobs]).to(device)
+        rollout = _concatenated(datum.logprobs for datum in data).to(device)
         advantages = per_token([datum.advantage for datum in data], lengths).to(device)
 
         ratio = policy_ratio(logprobs, old, lengths, algorithm.loss.ratio_level)
@@ -127,8 +128,11 @@ def _old_logprobs(data: Sequence[PolicyDatum], current: Tensor) -> Tensor:
     """Those of the policy that the ratio is taken to [N]: the current ones where a datum has none of its own."""
     if not data or data[0].old_logprobs is None:
         return current
-    values = [value for datum in data for value in datum.old_logprobs or ()]
-    return torch.tensor(values).to(current.device)
+    return _concatenated(datum.old_logprobs or () for datum in data).to(current.device)
+
+
+def _concatenated(values: Iterable[Sequence[float]]) -> Tensor:
+    return torch.tensor(list(chain.from_iterable(values)))
 
 
 @torch.no_grad()

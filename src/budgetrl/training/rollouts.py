@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean
 
 from budgetrl.grading.rows import verification_rates
@@ -20,16 +21,10 @@ from budgetrl.training.step import Unit, alone
 def rollout_advantages(sampled: Sampled, how: AdvantageSettings) -> list[list[float]]:
     """Advantages [P][G]; 0 in groups that only fill the batch."""
     informative, fillers = sampled.groups[: sampled.informative], sampled.groups[sampled.informative :]
-    groups = [
-        Group(
-            rewards=group.rewards,
-            parts=group.parts,
-            lengths=[len(sample.completion.token_ids) for sample in group.samples],
-            correct=[bool(value) for value in verdicts(group)],
-        )
-        for group in informative
-    ]
-    return group_advantages(groups, how) + [[0.0] * len(group.samples) for group in fillers]
+    advantages_PG = group_advantages([_group(group) for group in informative], how)
+    for group in fillers:
+        advantages_PG.append([0.0] * len(group.samples))
+    return advantages_PG
 
 
 def policy_data(group: RewardedGroup, advantages: Sequence[float], collector: Collector) -> list[PolicyDatum]:
@@ -52,12 +47,13 @@ def split_minibatches(data_PG: Sequence[Sequence[PolicyDatum]], count: int) -> l
 def rollout_metrics(sampled: Sampled) -> dict[str, float]:
     """The rollout's part of its line in metrics.jsonl."""
     groups = sampled.groups
-    samples = [sample for group in groups for sample in group.samples]
+    samples = list(chain.from_iterable(group.samples for group in groups))
+    rewards = list(chain.from_iterable(group.rewards for group in groups))
     parts: dict[str, float] = {}
     for name in groups[0].parts:
-        parts[reward_part(name)] = fmean(value for group in groups for value in group.parts[name])
+        parts[reward_part(name)] = fmean(chain.from_iterable(group.parts[name] for group in groups))
     return {
-        REWARD: fmean(reward for group in groups for reward in group.rewards),
+        REWARD: fmean(rewards),
         **parts,
         **batch_metrics(sample.outcome for sample in samples).flat(),
         "groups_equal": equal_share([group.rewards for group in groups]),
@@ -79,10 +75,14 @@ def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
     return rows
 
 
+def _group(group: RewardedGroup) -> Group:
+    lengths = [len(sample.completion.token_ids) for sample in group.samples]
+    return Group(group.rewards, group.parts, lengths, list(map(bool, verdicts(group))))
+
+
 def _policy_datum(sample: Sample, advantage: float, collector: Collector) -> PolicyDatum:
-    budgets_itself = collector.fmt.budget_in == "response"
     given = len(sample.prompt.prefix_ids)
-    field = collector.codec.budget_field(sample.response_ids, prefilled=given) if budgets_itself else range(0)
+    field = collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled=given)
     return PolicyDatum(
         prompt_ids=sample.prompt.all_ids,
         response_ids=sample.completion.token_ids,

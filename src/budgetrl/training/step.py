@@ -6,6 +6,7 @@ comparison: the data of a unit are always in the same micro-batch, one after the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -42,7 +43,7 @@ class MicroBatch(Generic[D]):
     @property
     def data(self) -> list[D]:
         """The data of all units, in order."""
-        return [datum for unit in self.units for datum in unit]
+        return list(chain.from_iterable(self.units))
 
     @property
     def lengths(self) -> list[int]:
@@ -90,14 +91,16 @@ def optimizer_step(
         return loss
 
     loss, norm = engine.step(parts, loss_share, lr)
-    all_noted = [note for share in engine.world.gather(noted) for note in share]
-    return {"loss": loss, "grad_norm": norm, "lr": lr, **objective.metrics(all_noted)}
+    on_all_ranks = list(chain.from_iterable(engine.world.gather(noted)))
+    return {"loss": loss, "grad_norm": norm, "lr": lr, **objective.metrics(on_all_ranks)}
 
 
 def plan_units(units: Sequence[Unit[D]], tokens_per_device: int, engine: ZeroEngine) -> list[Indices]:
     """Which units this rank puts into which micro-batch, as their positions; each takes the rows of the largest."""
     rows = max(map(len, units), default=1)
-    longest = [max(datum.size for datum in unit) for unit in units]
+    longest: list[int] = []
+    for unit in units:
+        longest.append(max(datum.size for datum in unit))
     world = engine.world
     return plan_ranks(longest, max(1, tokens_per_device // rows), world.size)[world.rank]
 
@@ -111,7 +114,7 @@ def _micro_batches(
     objective: StepObjective[D], units: Sequence[Unit[D]], tokens_per_device: int, progress: float, engine: ZeroEngine
 ) -> list[MicroBatch[D]]:
     """Those of this rank."""
-    weights = iter(objective.weights([datum for unit in units for datum in unit]))
+    weights = iter(objective.weights(list(chain.from_iterable(units))))
     learned: list[Unit[D]] = []
     weights_of: list[list[float]] = []  # of the data of each unit that is learned from
     for unit in units:
@@ -127,7 +130,7 @@ def _micro_batches(
         for i in indices:
             for datum, weight in zip(learned[i], weights_of[i], strict=True):
                 token_weights += [weight * own for own in datum.token_weights]
-        batch = collate_data([datum for unit in chosen for datum in unit])
+        batch = collate_data(list(chain.from_iterable(chosen)))
         tensor = torch.tensor(token_weights, dtype=torch.float32)
         parts.append(MicroBatch(chosen, batch, tensor, batch_size, progress))
     return parts

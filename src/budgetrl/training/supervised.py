@@ -8,7 +8,7 @@ from torch import Tensor
 
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Datum
-from budgetrl.formats.formats import ResponseFormat
+from budgetrl.formats.base import ResponseFormat
 from budgetrl.objectives.base import Objective
 from budgetrl.policy.loading import Policy
 from budgetrl.runs.context import Context

@@ -10,7 +10,7 @@ from budgetrl.core.seeds import derive_seed
 from budgetrl.data.mini.model import budget_grid
 from budgetrl.data.mini.sums import COUNT_WORDS
 from budgetrl.data.mini.tasks import Task
-from budgetrl.formats.formats import BudgetFormat
+from budgetrl.formats.budget import BudgetFormat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,7 +5,6 @@ The tokenizer can write budgets on a grid alone (8 numbers per octave, each one 
 tokenizers do. torch, transformers and tokenizers are imported where they are used: settings read this module too.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from budgetrl.data.mini import sums
@@ -13,7 +12,6 @@ from budgetrl.data.mini import sums
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BUDGET_STYLES = ("grid", "digits")
 
 _TAGS = ("<user>", "<assistant>", "<budget>", "</budget>", "<solution>", "</solution>")

@@ -6,6 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from budgetrl.core.records import Outcome
+from budgetrl.formats.base import Example
+from budgetrl.formats.registry import format_class
 from budgetrl.report.figures.canvas import BLACK, BLUE, COLORS, grid, legend_line, small_multiples, styled
 from budgetrl.rewards.reward import Reward
 
@@ -82,8 +84,14 @@ class _Scene:
     longest: int
 
     @property
+    def example(self) -> Example:
+        """What a response looks like in the format that the reward reads."""
+        name = self.reward.needs_format
+        return format_class(name)().example(self.longest) if name else Example()
+
+    @property
     def budget(self) -> int | None:
-        return self.longest // 2 if self.reward.needs_format in ("budget", "prompt_budget") else None
+        return self.example.budget
 
     @property
     def others(self) -> list[Outcome]:
@@ -107,11 +115,8 @@ class _Scene:
     def notes(self) -> list[str]:
         """What the curves hold for, a line each."""
         notes = []
-        if self.budget:
-            limit = ", within b_max" if self.reward.needs_b_max else ""
-            notes.append(f"budget {self.budget:,} tokens{limit}")
-        if self.reward.needs_format == "difficulty":
-            notes.append("every response tagged easy")
+        if note := self.example.note:
+            notes.append(f"{note}, within b_max" if self.budget and self.reward.needs_b_max else note)
         if self._is_relative():
             first, second, third = (f"{outcome.length:,}" for outcome in self.others)
             notes.append(f"the others of the group: right with {first} and {second} tokens, wrong with {third}")
@@ -139,13 +144,12 @@ class _Scene:
 
     def _outcome(self, verdict: str, length: int) -> Outcome:
         well_formed = verdict != "malformed"
-        has_tag = well_formed and self.reward.needs_format == "difficulty"
         return Outcome(
             well_formed=well_formed,
             correct=verdict == "right",
             length=length,
             budget=self.budget,
-            easy=True if has_tag else None,
+            easy=self.example.easy if well_formed else None,
             problem_id=EXAMPLE,
         )
 

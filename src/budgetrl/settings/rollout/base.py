@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from budgetrl.core.checks import require_range
 from budgetrl.core.messages import Message
+from budgetrl.settings.auto import Rule, may_be_auto
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class RolloutSettings(ABC):
 class LocalSettings(RolloutSettings):
     """Settings of an engine that runs a Hugging Face model on this rank's device."""
 
-    batch_size: int = 128
+    batch_size: int = may_be_auto(128, Rule.ROWS)
     """Most completions decoded at once on one device."""
 
     def __post_init__(self) -> None:

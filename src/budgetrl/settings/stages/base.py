@@ -9,7 +9,9 @@ from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.sources.base import DatasetSettings, Split
-from budgetrl.formats.formats import AUTO, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import PLAIN
+from budgetrl.settings.checkpoint import learned_by_asked
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -40,6 +42,10 @@ class StageSettings(ABC):
         """The problems that it will load. Files that they lie in must be there before anything starts."""
         return []
 
+    def asks(self, config: "Config") -> ResponseFormat | None:
+        """The format that the configured model is asked in, as it is before the stage; None if it is not asked."""
+        return None
+
     def errors(self, config: "Config") -> list[Message]:
         """What cannot work in this configuration; empty if all is well."""
         return []
@@ -58,31 +64,48 @@ class Generates(Protocol):
     def temperature(self) -> float: ...
 
 
-def chosen_format(name: str, config: "Config") -> ResponseFormat:
-    """The response format of a stage; auto: the one that the reward reads, else plain."""
-    return config.model.response_format(config.reward.needs_format or "plain" if name == AUTO else name)
+def format_of_reward(config: "Config") -> ResponseFormat:
+    """The format that the reward reads, or plain if it reads none."""
+    return config.model.response_format(config.reward.needs_format or PLAIN)
 
 
-def unread_format(name: str, config: "Config") -> list[Message]:
-    """Why the reward cannot read responses in a stage's format, if it cannot."""
+def unread_format(fmt: ResponseFormat, config: "Config") -> list[Message]:
+    """Why the reward cannot read responses in this format, if it cannot."""
     needed, reward = config.reward.needs_format, config.reward.name
-    if needed in (None, chosen_format(name, config).name):
+    if needed in (None, fmt.name):
         return []
-    return [
-        Message("stage.format", f"reward={reward} reads the {needed} format", f"set stage.format={needed}, or auto")
-    ]
+    text = f"reward={reward} reads the {needed} format"
+    return [Message("stage.format", text, f"set stage.format={needed}, or auto")]
 
 
-def format_errors(name: str, config: "Config") -> list[Message]:
-    """What cannot work in a stage that asks for this format."""
-    reward, chosen = config.reward.name, chosen_format(name, config).name
-    if unread := unread_format(name, config):
-        return unread
-    if chosen == "prompt_budget" and not config.model.prompt_budget_instruction:
-        return [Message("model.prompt_budget_instruction", "must say how a prompt asks for {budget} tokens")]
-    if chosen == "prompt_budget" and config.reward.asked_budget(0) is None:
-        text = f"reward={reward} asks for no budget in the prompt"
-        return [Message("stage.format", text, "take reward=l1_exact or l1_max")]
+def unasked_budget(fmt: ResponseFormat, config: "Config") -> list[Message]:
+    """Why prompts in this format cannot ask for a budget, if they cannot: the reward says for how many tokens."""
+    if fmt.budget_in != "prompt" or config.reward.asked_budget(0) is not None:
+        return []
+    text = f"reward={config.reward.name} asks for no budget in the prompt, as the {fmt.name} format does"
+    return [Message("stage.format", text, "take reward=l1_exact or l1_max")]
+
+
+def format_warnings(config: "Config") -> list[Message]:
+    """Where a stage asks a model in a format that its checkpoint did not learn."""
+    asked = config.stage.asks(config)
+    if asked is None:
+        return []
+    found, learned = learned_by_asked(config.model, asked), None
+    if found and found.format.taught:
+        learned = found.format.name
+    if asked.taught and learned != asked.name:
+        name = config.model.path
+        text = f"no budgetrl.json says that {name} learned the {asked.name} format"
+        if found:
+            text = f"{name} learned the {found.format.name} format, not the {asked.name} format"
+        return [Message("model.path", text, "stage=cold_start or stage=pipeline teaches it")]
+    if learned and learned != asked.name:
+        text = f"{config.model.path} learned the {learned} format and is asked in the {asked.name} format"
+        return [Message("stage.format", text, "auto asks in the one that it learned")]
+    if found and learned and found.length != config.model.length:
+        text = f"{config.model.path} learned the {learned} format with length={found.length}"
+        return [Message("model.length", text, "set the same")]
     return []
 
 

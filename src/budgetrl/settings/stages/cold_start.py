@@ -4,40 +4,43 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.core.checks import require, require_count, require_option, require_range
+from budgetrl.core.checks import require, require_count, require_range
+from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.formats.formats import AUTO, FORMATS, ResponseFormat
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import AUTO, format_class, require_format
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.optimizer import Optimizer
-from budgetrl.settings.stages.base import Reads, StageSettings
+from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
 
-TAUGHT = tuple(name for name, fmt in FORMATS.items() if fmt.taught)
-"""Formats that a model has to be taught."""
+USUAL = "budget"
+"""The format that is taught where neither the stage nor the reward names one."""
 
 
 @dataclass(frozen=True)
 class ColdStart(StageSettings):
     """Sample the initial model, keep what is right and came to its end, fine-tune on it in the format to be taught.
 
-    budget: every right answer, labeled with its true length, `<budget>length</budget><solution>answer</solution>`
-    (SelfBudgeter, section on cold start; epochs, learning rate and batch are ours, the paper gives none).
-    difficulty: one right answer a problem under AdaCtrl's tag, the shortest where the problem is easy, the longest
-    where it is hard (ours, after AdaCtrl's mixture of short easy and long hard solutions).
+    The format says which right answers are kept, and what stands around them. `budget`: every one, labeled with its
+    true length (SelfBudgeter, section on cold start; epochs, learning rate and batch are ours, the paper gives none).
+    `difficulty`: one a problem, under a tag.
     """
 
     name: str = "cold_start"
     format: str = "auto"
-    """The format to teach: auto (the reward's, or budget if that needs no teaching), budget or difficulty."""
+    """The format to teach: auto (the reward's, or budget if that needs no teaching), budget, difficulty, or the import
+    path of a format of your own."""
     problems: int | None = 2800
     """Most training problems to sample; null for all."""
     samples: int | None = None
     """Completions of each problem; null: 1, or 8 for difficulty, which is judged by the share that is right."""
     temperature: float = 1.0
     """Of the sampling."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion to sample, in tokens."""
     epochs: float = 2.5
     """Passes over what was kept."""
@@ -45,7 +48,7 @@ class ColdStart(StageSettings):
     """Optimizer steps; null: as many as `epochs` take."""
     tokens_per_step: int = 4096
     """Padded tokens an optimizer step."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(2e-3, 20, "cosine", 0.02, (0.9, 0.95), 0.01))
     """The learning rate and its schedule."""
@@ -57,7 +60,10 @@ class ColdStart(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.cold_start"
 
     def __post_init__(self) -> None:
-        require_option(self, ("auto", *TAUGHT), "format")
+        require_format(self, auto=True)
+        if self.format != AUTO and not format_class(self.format).taught:
+            text = f"the {self.format} format needs no teaching"
+            raise SettingError("format", text, "take budget, difficulty, or one of your own that says taught = True")
         require_range(self, 1, math.inf, "max_new_tokens", "tokens_per_step", "tokens_per_device")
         require_range(self, 1, math.inf, "save_every")
         require_range(self, 0, math.inf, "temperature", "epochs", "check_problems")
@@ -94,8 +100,9 @@ class ColdStart(StageSettings):
 
     def errors(self, config: "Config") -> list[Message]:
         errors = []
-        if self.taught(config).name == "difficulty" and self.samples_per_problem(config) == 1:
-            text = "a problem's difficulty is judged by several samples"
+        taught = self.taught(config)
+        if taught.samples_to_teach > 1 and self.samples_per_problem(config) == 1:
+            text = f"the {taught.name} format is taught by comparing several samples of a problem"
             errors.append(Message("stage.samples", text, "set 2 or more, or null"))
         if self.check_problems and not config.rollout.capabilities.follows_training:
             text = f"rollout={config.rollout.name} can sample the initial model, but not check the trained one"
@@ -104,9 +111,11 @@ class ColdStart(StageSettings):
 
     def taught(self, config: "Config") -> ResponseFormat:
         """The format that this stage teaches."""
-        read = config.reward.needs_format if config.reward.needs_format in TAUGHT else "budget"
-        return config.model.response_format(read if self.format == AUTO else self.format)
+        if self.format != AUTO:
+            return config.model.response_format(self.format)
+        of_reward = format_of_reward(config)
+        return of_reward if of_reward.taught else config.model.response_format(USUAL)
 
     def samples_per_problem(self, config: "Config") -> int:
         """Completions of each problem."""
-        return self.samples or (8 if self.taught(config).name == "difficulty" else 1)
+        return self.samples or self.taught(config).samples_to_teach

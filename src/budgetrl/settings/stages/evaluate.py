@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.core.checks import require, require_count, require_option, require_range
+from budgetrl.core.checks import require, require_count, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.formats.formats import FORMAT_NAMES
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import AUTO, PLAIN, require_format
 from budgetrl.report.reading import missing_evaluation
-from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, evaluated_sets, format_errors
+from budgetrl.settings.auto import Rule, may_be_auto
+from budgetrl.settings.checkpoint import learned_by
+from budgetrl.settings.stages.base import Reads, StageSettings, evaluated_sets, unasked_budget
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -22,7 +25,8 @@ class Evaluate(StageSettings):
 
     name: str = "evaluate"
     format: str = "auto"
-    """auto (the reward's, else plain), or plain for a model that has not been taught it, budget, ..."""
+    """What the model is asked for: auto (what its checkpoint learned, as budgetrl.json says, else plain), plain,
+    budget, or the import path of a format of your own."""
     datasets: tuple[str, ...] = ()
     """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
     problems: int | None = None
@@ -31,7 +35,7 @@ class Evaluate(StageSettings):
     """Completions of each problem."""
     temperature: float = 1.0
     """0 is greedy."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens."""
     budgets: tuple[int, ...] = ()
     """Budgets to pre-fill, or to ask for in the prompt, in tokens, to see how well they control the length."""
@@ -46,7 +50,7 @@ class Evaluate(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.evaluate"
 
     def __post_init__(self) -> None:
-        require_option(self, FORMAT_NAMES, "format")
+        require_format(self, auto=True)
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems", "budget_problems")
@@ -57,6 +61,7 @@ class Evaluate(StageSettings):
 
     def workload(self, config: "Config") -> Workload:
         summary: dict[str, object] = {
+            "format": f"{self.asks(config).name}, {self._why(config)}",
             "data sets": ", ".join(evaluated_sets(config)),
             "completions a problem": self.samples,
             "budgets given": ", ".join(map(str, self.budgets)) or "none",
@@ -86,10 +91,25 @@ class Evaluate(StageSettings):
         return [(dataset, "eval") for dataset in evaluated_sets(config).values()]
 
     def errors(self, config: "Config") -> list[Message]:
-        fmt = chosen_format(self.format, config)
+        fmt = self.asks(config)
         if self.budgets and fmt.budget_in is None:
-            return [Message("stage.budgets", f"the {fmt.name} format has no budget to give", "set stage.budgets=[]")]
-        return format_errors(self.format, config) if fmt.budget_in == "prompt" else []
+            text = f"the {fmt.name} format ({self._why(config)}) has no budget to give"
+            return [Message("stage.budgets", text, "set stage.budgets=[], or stage.format to one with budgets")]
+        return unasked_budget(fmt, config)
+
+    def asks(self, config: "Config") -> ResponseFormat:
+        if self.format != AUTO:
+            return config.model.response_format(self.format)
+        learned = learned_by(config.model)
+        return learned.format if learned else config.model.response_format(PLAIN)
+
+    def _why(self, config: "Config") -> str:
+        """Why the model is asked in that format."""
+        if self.format != AUTO:
+            return "as stage.format says"
+        if learned_by(config.model):
+            return "which its checkpoint learned"
+        return "since no budgetrl.json says that it learned another"
 
     def warnings(self, config: "Config") -> list[Message]:
         return [] if self.against is None else missing_evaluation("stage.against", Path(self.against))

@@ -5,14 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.core.checks import require_count, require_option, require_range
+from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.schedules import is_due
 from budgetrl.core.workload import Workload
-from budgetrl.formats.formats import FORMAT_NAMES
-from budgetrl.settings.model import MINI
+from budgetrl.data.mini.shipped import is_family
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import AUTO, PLAIN, require_format
+from budgetrl.settings.auto import Rule, may_be_auto
+from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.optimizer import Optimizer
-from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format, format_errors, length_errors
+from budgetrl.settings.stages.base import (
+    Reads,
+    StageSettings,
+    format_of_reward,
+    length_errors,
+    unasked_budget,
+    unread_format,
+)
 from budgetrl.settings.stages.label import Label
 
 if TYPE_CHECKING:
@@ -25,16 +35,17 @@ class Grpo(StageSettings):
 
     name: str = "grpo"
     format: str = "auto"
-    """What the model is asked for: auto (what the reward reads, else plain), plain, budget, ..."""
+    """What the model is asked for: auto (what the reward reads, else what the checkpoint learned, else plain), plain,
+    budget, or the import path of a format of your own."""
     steps: int = 240
     """Optimizer steps."""
     prompts_per_step: int = 16
     """Prompts of an optimizer step, over all ranks."""
     group_size: int = 8
     """Completions of each prompt."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens; a longer one is cut off and counts as malformed."""
     temperature: float = 1.0
     """Of the rollouts."""
@@ -56,7 +67,7 @@ class Grpo(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.grpo"
 
     def __post_init__(self) -> None:
-        require_option(self, FORMAT_NAMES, "format")
+        require_format(self, auto=True)
         counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
         require_range(self, 1, math.inf, *counts, "eval_problems")
         require_range(self, 2, math.inf, "group_size")
@@ -69,6 +80,7 @@ class Grpo(StageSettings):
         per_step = self.prompts_per_step * self.group_size
         updates = algorithm.optimizer_steps_per_rollout
         summary: dict[str, object] = {
+            "format": self.asks(config).name,
             "optimizer steps": self.steps,
             "rollouts": math.ceil(self.steps / updates),
             "labels": self._labels_from(config),
@@ -107,7 +119,8 @@ class Grpo(StageSettings):
         return [(config.dataset, "train"), (config.dataset, "eval")]
 
     def errors(self, config: "Config") -> list[Message]:
-        errors = format_errors(self.format, config)
+        fmt = self.asks(config)
+        errors = unread_format(fmt, config) or unasked_budget(fmt, config)
         errors += length_errors("stage.max_new_tokens", self.max_new_tokens, config)
         errors += config.reward.errors(config.algorithm)
         if config.reward.needs_validation and not self.eval_every:
@@ -119,10 +132,6 @@ class Grpo(StageSettings):
 
     def warnings(self, config: "Config") -> list[Message]:
         warnings = config.reward.too_long(self.max_new_tokens, "stage.max_new_tokens")
-        fmt = chosen_format(self.format, config)
-        if fmt.taught and fmt.name != "budget" and config.model.path in MINI:
-            text = f"the shipped model was not taught the {fmt.name} format"
-            warnings.append(Message("model.path", text, "stage=pipeline teaches it"))
         if self.tokens_per_device < self.max_new_tokens:
             text = "is below stage.max_new_tokens: long completions train one by one"
             warnings.append(Message("stage.tokens_per_device", text))
@@ -131,10 +140,17 @@ class Grpo(StageSettings):
             warnings.append(Message("stage.steps", text))
         return warnings + _algorithm_warnings(config)
 
+    def asks(self, config: "Config") -> ResponseFormat:
+        if self.format != AUTO:
+            return config.model.response_format(self.format)
+        if config.reward.needs_format:
+            return format_of_reward(config)
+        learned = None if is_family(config.model.path) else learned_by(config.model)
+        return learned.format if learned else config.model.response_format(PLAIN)
+
     def labeling(self, config: "Config") -> Label:
         """How the model is asked itself for reference lengths, with this stage's own limits."""
-        fmt = chosen_format(self.format, config).name
-        return Label(format=fmt, problems=self.problems, max_new_tokens=self.max_new_tokens)
+        return Label(format=self.asks(config).name, problems=self.problems, max_new_tokens=self.max_new_tokens)
 
     def _labels_from(self, config: "Config") -> str:
         if not config.reward.needs_b_max:
@@ -144,7 +160,7 @@ class Grpo(StageSettings):
 
 def _algorithm_warnings(config: "Config") -> list[Message]:
     algorithm, warnings = config.algorithm, []
-    if config.reward.needs_format == "budget" and not algorithm.budget_entropy.start:
+    if format_of_reward(config).budget_in == "response" and not algorithm.budget_entropy.start:
         warnings.append(
             Message(
                 "algorithm.budget_entropy.start",

@@ -4,9 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from budgetrl.core.checks import require_count, require_option, require_range
+from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.workload import Workload
-from budgetrl.formats.formats import FORMATS
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import require_format
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.stages.base import Reads, StageSettings
 
 if TYPE_CHECKING:
@@ -31,13 +33,13 @@ class Label(StageSettings):
     """Completions of each problem, the shortest right one of which counts. The paper: 1."""
     temperature: float = 1.0
     """0 is greedy. The paper does not say."""
-    max_new_tokens: int = 420
+    max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens."""
 
     executor: ClassVar[str] = "budgetrl.stages.label"
 
     def __post_init__(self) -> None:
-        require_option(self, list(FORMATS), "format")
+        require_format(self, auto=False)
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems")
@@ -50,6 +52,9 @@ class Label(StageSettings):
             tokens_generated=problems and problems * self.samples * self.max_new_tokens,
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
         )
+
+    def asks(self, config: "Config") -> ResponseFormat:
+        return config.model.response_format(self.format)
 
     def reads(self, config: "Config") -> Reads:
         return [(config.dataset, "train")]

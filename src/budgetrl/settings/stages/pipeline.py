@@ -1,14 +1,16 @@
 """`pipeline`: the whole story, from an initial model to one that budgets, with the report that compares them."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.checks import require
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload, together
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import AUTO, PLAIN
 from budgetrl.runs.parts import COLD_START, GRPO, INITIAL, LABEL, TRAINED
-from budgetrl.settings.stages.base import Reads, StageSettings, chosen_format
+from budgetrl.settings.auto import Rule, may_be_auto
+from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.settings.stages.evaluate import Evaluate
 from budgetrl.settings.stages.grpo import Grpo
@@ -34,7 +36,7 @@ class Pipeline(StageSettings):
     """Prompts of a GRPO step, over all ranks."""
     group_size: int = 8
     """Completions of each prompt in GRPO."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
     eval_every: int = 60
     """GRPO steps between evaluations on held-out problems; 0: only at the end."""
@@ -55,7 +57,7 @@ class Pipeline(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.pipeline"
 
     def __post_init__(self) -> None:
-        require(self.label.format == "plain", "label.format", "must be plain here: the initial model knows no budgets")
+        require(self.label.format == PLAIN, "label.format", "must be plain here: the initial model knows no budgets")
         require(not self.evaluate.against, "evaluate.against", "is for stage=evaluate", "leave it alone here")
         for part, keys in PASSED_DOWN.items():
             for key in keys:
@@ -64,17 +66,27 @@ class Pipeline(StageSettings):
 
     def parts(self, config: "Config") -> dict[str, StageSettings]:
         """The parts that this reward and its format need, by the name of their folder, in the order they are run."""
-        fmt = chosen_format(self.grpo.format, config)
+        fmt = self.trained_format(config)
         parts: dict[str, StageSettings] = {}
         if fmt.taught:
             parts[COLD_START] = replace(self.cold_start, format=self.cold_start.taught(config).name)
         if config.reward.needs_b_max:
             parts[LABEL] = self.label
-        parts[GRPO] = self.grpo
-        parts[INITIAL] = replace(self.evaluate, format="plain", budgets=())
-        has_budget = chosen_format(self.evaluate.format, config).budget_in is not None
-        parts[TRAINED] = self.evaluate if has_budget else replace(self.evaluate, budgets=())
+        parts[GRPO] = replace(self.grpo, format=fmt.name)
+        parts[INITIAL] = replace(self.evaluate, format=PLAIN, budgets=())
+        evaluated = self.evaluate if self.evaluate.format != AUTO else replace(self.evaluate, format=fmt.name)
+        parts[TRAINED] = evaluated if fmt.budget_in else replace(evaluated, budgets=())
         return parts
+
+    def trained_format(self, config: "Config") -> ResponseFormat:
+        """The format that the model is trained and then evaluated in: the reward's, unless `grpo.format` is set."""
+        if self.grpo.format == AUTO:
+            return format_of_reward(config)
+        return config.model.response_format(self.grpo.format)
+
+    def asks(self, config: "Config") -> ResponseFormat:
+        trained = self.trained_format(config)
+        return config.model.response_format(PLAIN) if trained.taught else trained
 
     def workload(self, config: "Config") -> Workload:
         parts = self.parts(config)
@@ -103,28 +115,24 @@ class Pipeline(StageSettings):
         return [*found, *self._format_errors(config)]
 
     def warnings(self, config: "Config") -> list[Message]:
-        taught = config.with_model(Path(COLD_START)) if COLD_START in self.parts(config) else config
         found: dict[Message, None] = {}
         for name, part in self.parts(config).items():
-            for message in part.warnings(taught):
+            for message in part.warnings(config):
                 found[_of_pipeline(name, message)] = None
         return list(found)
 
     def _format_errors(self, config: "Config") -> list[Message]:
         """What is taught, trained and evaluated has to be one format."""
-        trained = chosen_format(self.grpo.format, config)
-        others = {"evaluate": chosen_format(self.evaluate.format, config)}
+        trained = self.trained_format(config)
+        others = {"evaluate": trained.name if self.evaluate.format == AUTO else self.evaluate.format}
         if trained.taught:
-            others[COLD_START] = self.cold_start.taught(config)
-        return [
-            Message(
-                f"stage.{part}.format",
-                f"{fmt.name} is not stage.grpo.format ({trained.name})",
-                "set both to one, or to auto",
-            )
-            for part, fmt in others.items()
-            if fmt.name != trained.name
-        ]
+            others[COLD_START] = self.cold_start.taught(config).name
+        found = []
+        for part, name in others.items():
+            if name != trained.name:
+                text = f"{name} is not stage.grpo.format ({trained.name})"
+                found.append(Message(f"stage.{part}.format", text, "set both to one, or to auto"))
+        return found
 
 
 PASSED_DOWN = {

@@ -10,6 +10,7 @@ from budgetrl.core.workload import Workload
 from budgetrl.data.mini.generated import GeneratedSettings
 from budgetrl.data.mini.model import BUDGET_STYLES
 from budgetrl.data.mini.tasks import TASKS
+from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import Reads, StageSettings
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -30,7 +31,7 @@ class Pretrain(StageSettings):
     """Optimizer steps."""
     tokens_per_step: int = 4096
     """Padded tokens an optimizer step."""
-    tokens_per_device: int = 4096
+    tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
     """Most padded tokens in one micro-batch."""
     hinted_share: float = 0.5
     """Share of prompts with a length hint."""

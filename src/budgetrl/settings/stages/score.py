@@ -8,8 +8,9 @@ from budgetrl.core.checks import require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.responses import INPUT_FORMATS, OURS
-from budgetrl.formats.formats import FORMAT_NAMES
-from budgetrl.settings.stages.base import StageSettings, unread_format
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.registry import AUTO, require_format
+from budgetrl.settings.stages.base import StageSettings, format_of_reward, unread_format
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -50,7 +51,8 @@ class Score(StageSettings):
     progress: float = 1.0
     """Where in training the reward's schedules stand: 0 is the first step, 1 the last."""
     format: str = "auto"
-    """How the responses are laid out: auto (as the reward reads them, else plain), plain, budget, ..."""
+    """How the responses are laid out: auto (as the reward reads them, else plain), plain, budget, or the import path of
+    a format of your own."""
 
     executor: ClassVar[str] = "budgetrl.stages.score"
     reported: ClassVar[bool] = False
@@ -58,7 +60,7 @@ class Score(StageSettings):
 
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "progress")
-        require_option(self, FORMAT_NAMES, "format")
+        require_format(self, auto=True)
         require_option(self, INPUT_FORMATS, "input_format")
 
     def workload(self, config: "Config") -> Workload:
@@ -66,7 +68,11 @@ class Score(StageSettings):
         return Workload({"input": self.input, "output": output, **config.reward.schedule(self.progress)})
 
     def errors(self, config: "Config") -> list[Message]:
-        return [*unread_format(self.format, config), *config.reward.missing(), *self._file_errors()]
+        return [*unread_format(self.read_as(config), config), *config.reward.missing(), *self._file_errors()]
+
+    def read_as(self, config: "Config") -> ResponseFormat:
+        """The format that the responses are read in."""
+        return format_of_reward(config) if self.format == AUTO else config.model.response_format(self.format)
 
     def _file_errors(self) -> list[Message]:
         if self.input is None:

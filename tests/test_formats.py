@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetrl.formats.formats import FORMATS, BudgetFormat, DifficultyFormat, PlainFormat
+from budgetrl.core.records import Outcome
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.difficulty import DifficultyFormat
+from budgetrl.formats.plain import PlainFormat
+from budgetrl.formats.registry import format_class, format_names
 
 TAG = re.compile(r"</?(budget|solution)>")
 FORMAT = BudgetFormat()
@@ -17,9 +21,15 @@ pieces = st.lists(st.sampled_from(["<budget>", "</budget>", "<solution>", "</sol
 blanks = st.text(" \t\r\n", max_size=3)
 
 
+def rendered(budget: int, body: str) -> str:
+    """The response that a cold start teaches around a body."""
+    outcome = Outcome(well_formed=True, correct=True, length=budget)
+    return FORMAT.target(outcome, [outcome], budget).around(body)
+
+
 @given(budget=budgets, body=bodies)
 def test_what_is_rendered_reads_back(budget: int, body: str) -> None:
-    text = FORMAT.render(budget, body)
+    text = rendered(budget, body)
     parsed = FORMAT.parse(text)
     assert parsed.well_formed
     assert parsed.budget == budget
@@ -28,7 +38,7 @@ def test_what_is_rendered_reads_back(budget: int, body: str) -> None:
 
 @given(budget=budgets, body=bodies)
 def test_a_prefilled_budget_is_the_start_of_a_response(budget: int, body: str) -> None:
-    assert FORMAT.render(budget, body).startswith(FORMAT.prefill(budget) + "<solution>")
+    assert rendered(budget, body).startswith(FORMAT.prefill(budget) + "<solution>")
 
 
 @given(budget=budgets, body=bodies, gaps=st.tuples(blanks, blanks, blanks, blanks, blanks))
@@ -44,8 +54,8 @@ def test_blanks_around_tags_and_number_are_allowed(
 @given(pieces)
 def test_any_text_has_a_body_inside_it(pieces: list[str]) -> None:
     text = "".join(pieces)
-    for response_format in FORMATS.values():
-        parsed = response_format.parse(text)
+    for name in format_names():
+        parsed = format_class(name)().parse(text)
         assert 0 <= parsed.body_start <= parsed.body_end <= len(text)
 
 
@@ -131,7 +141,7 @@ def test_a_budget_is_positive(budget: int) -> None:
     with pytest.raises(ValueError, match="positive number of tokens"):
         FORMAT.prefill(budget)
     with pytest.raises(ValueError, match="positive number of tokens"):
-        FORMAT.render(budget, "5")
+        rendered(budget, "5")
 
 
 def test_plain_text_is_all_body() -> None:
@@ -142,9 +152,9 @@ def test_plain_text_is_all_body() -> None:
     assert not plain.parse(" \n").well_formed
 
 
-def test_formats_are_listed_under_their_names() -> None:
-    assert {name: fmt.name for name, fmt in FORMATS.items()} == {name: name for name in FORMATS}
-    assert list(FORMATS) == ["plain", "budget", "prompt_budget", "difficulty"]
+def test_formats_are_found_under_their_names() -> None:
+    assert format_names() == ["budget", "difficulty", "plain", "prompt_budget"]
+    assert [format_class(name)().name for name in format_names()] == format_names()
 
 
 @pytest.mark.parametrize(
@@ -163,5 +173,5 @@ def test_a_difficulty_tag_comes_first(text: str, well_formed: bool, easy: bool |
 
 
 def test_difficulty_tags_are_matched_as_text() -> None:
-    fmt = DifficultyFormat("(e.)", "(h.)")
+    fmt = DifficultyFormat(easy_tag="(e.)", hard_tag="(h.)")
     assert fmt.parse("(e.) 5").easy is True and fmt.parse("(h.) 5").easy is False and fmt.parse("(ex) 5").easy is None

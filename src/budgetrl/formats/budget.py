@@ -1,0 +1,74 @@
+"""SelfBudgeter's format (arXiv 2505.11274): the response begins with the number of tokens that it will take."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from budgetrl.core.records import Outcome
+from budgetrl.formats.base import Example, Explanation, Parsed, ResponseFormat, Target
+
+_HEAD = re.compile(r"\s*<budget>\s*([0-9]{1,9})\s*</budget>\s*<solution>")
+_CLOSE = re.compile(r"</solution>\s*\Z")
+_TAGS = re.compile(r"</?(?:budget|solution)>")
+_NUMBER = re.compile(r"\s*<budget>(\s*\d+)")
+
+
+@dataclass(frozen=True)
+class BudgetFormat(ResponseFormat):
+    """`<budget>b</budget><solution>body</solution>`, exactly once each, in this order.
+
+    What the paper leaves open is our choice: blanks around the number and around the tags are allowed, b = 0 and
+    anything else outside the two tags are malformed. The wording of the instruction is ours, too.
+
+    >>> BudgetFormat().parse("<budget>12</budget><solution>2+3=5</solution>").budget
+    12
+    >>> BudgetFormat().parse("<budget>0</budget><solution>x</solution>").well_formed
+    False
+    """
+
+    name: str = "budget"
+    instruction: str = (
+        "Please reason step by step, and put your final answer within \\boxed{}. First write the number of tokens you "
+        "will need as <budget>tokens</budget>, then your whole response as <solution>response</solution>."
+    )
+    close: str = "</solution>"
+
+    taught = True
+    budget_in = "response"
+    starts_response = True
+
+    def parse(self, text: str) -> Parsed:
+        head = _HEAD.match(text)
+        close = _CLOSE.search(text)
+        budget = int(head.group(1)) if head else None
+        start = head.end() if head else 0
+        end = close.start() if close else len(text)
+        well_formed = bool(head and close and budget and start <= end) and not _TAGS.search(text, start, end)
+        return Parsed(well_formed, budget, start, max(start, end))
+
+    def prefill(self, budget: int | None) -> str:
+        """ValueError for a budget below one token."""
+        if budget is None:
+            return ""
+        if budget < 1:
+            raise ValueError(f"a budget must be a positive number of tokens, got {budget}")
+        return f"<budget>{budget}</budget>"
+
+    def budget_span(self, start: str) -> tuple[int, int] | None:
+        number = _NUMBER.match(start)
+        return number.span(1) if number else None
+
+    def target(self, outcome: Outcome, group: Sequence[Outcome], budget: int) -> Target:
+        """Each tag is a text of its own, so that a pre-filled budget has the tokens of training."""
+        return Target((self.prefill(budget), "<solution>"), ("</solution>",))
+
+    def explain(self) -> Explanation:
+        response = (
+            "The response is `<budget>b</budget><solution>...</solution>`: the budget comes before any thinking.\n"
+            "To set the length yourself, let the response begin with `<budget>b</budget>`, b in tokens."
+        )
+        return Explanation(response, self.prefill(200), "to set the budget yourself")
+
+    def example(self, longest: int) -> Example:
+        budget = longest // 2
+        return Example(budget=budget, note=f"budget {budget:,} tokens")
