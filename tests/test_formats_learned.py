@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from budgetrl.cli.compose import check_request
+
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.records import Outcome
 from budgetrl.data.mini.shipped import CHECKPOINTS, shipped_folder, shipped_names
