@@ -10,16 +10,16 @@ Finished runs are skipped, broken ones go on where they were, and a failed one d
 
 import argparse
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from budgetrl.cli.scheduler import ALREADY_DONE, FAILED, WAITING, Job, Scheduler, visible_gpus
 from budgetrl.core.errors import RequestError
+from budgetrl.runs.folder import RunFolder
 
 DRY = "mode=dry"
 
@@ -50,23 +50,18 @@ class Experiment:
             raise RequestError(f"experiments/{self.name}: there is no row {row}; there are {', '.join(self.rows)}")
         return [needed for override in self.rows[row] for needed in _BRACES.findall(override)]
 
-    def waves(self, rows: Iterable[str]) -> list[list[str]]:
-        """The rows and what they start from; each wave needs only those before it.
+    def with_needs(self, rows: Iterable[str]) -> list[str]:
+        """The rows and what they start from, each after those that it needs.
 
-        >>> Experiment("x", [], {"base": [], "a": [], "b": ["model.path={base}/last"]}).waves(["b", "a"])
-        [['base', 'a'], ['b']]
+        >>> Experiment("x", [], {"base": [], "a": [], "b": ["model.path={base}/last"]}).with_needs(["b", "a"])
+        ['base', 'b', 'a']
         """
-        depths: dict[str, int] = {}
-
-        def place(row: str) -> int:
-            depths[row] = 1 + max(map(place, self.needs(row)), default=-1)
-            return depths[row]
-
+        ordered: list[str] = []
         for row in rows:
-            place(row)
-        return [
-            [row for row in depths if depths[row] == depth] for depth in range(max(depths.values(), default=-1) + 1)
-        ]
+            for one in [*self.with_needs(self.needs(row)), row]:
+                if one not in ordered:
+                    ordered.append(one)
+        return ordered
 
 
 _BRACES = re.compile(r"\{(\w+)\}")
@@ -88,31 +83,41 @@ def run_rows(
     experiment: Experiment, rows: Iterable[str], seeds: Sequence[int], further: Sequence[str] = (), at_once: int = 1
 ) -> int:
     """Make the runs of some rows with `further` overrides, and what they start from. Returns how many failed."""
-    failed = 0
-    for wave in experiment.waves(rows):
-        jobs = {
-            experiment.folder(row, seed): [*experiment.command(row, seed), *further] for seed in seeds for row in wave
-        }
-        with ThreadPoolExecutor(1 if DRY in further else at_once) as pool:
-            for folder, code in zip(jobs, pool.map(run, jobs, jobs.values()), strict=True):
-                failed += code != 0
-                where = "" if DRY in further else f", see {folder}/output.log"
-                print(f"{folder}: {'done' if code == 0 else f'exit code {code}{where}'}", flush=True)
-    return failed
+    is_dry = DRY in further
+    jobs = make_jobs(experiment, rows, seeds, further)
+    slots = 1 if is_dry else at_once
+    Scheduler(slots, max(1, len(visible_gpus()) // slots)).run(jobs)
+    return sum(job.state == FAILED for job in jobs)
+
+
+def make_jobs(
+    experiment: Experiment, rows: Iterable[str], seeds: Sequence[int], further: Sequence[str] = ()
+) -> list[Job]:
+    """A job for each row and seed, with its output in `output.log` of its folder; a plan is for the terminal."""
+    is_dry = DRY in further
+    jobs: list[Job] = []
+    ordered = experiment.with_needs(rows)
+    for seed in seeds:
+        of_row: dict[str, Job] = {}
+        for row in ordered:
+            folder = experiment.folder(row, seed)
+            overrides = [*experiment.command(row, seed), *further, f"run.dir={folder}"]
+            of_row[row] = Job(
+                label=str(folder),
+                folder=RunFolder(folder),
+                command=[sys.executable, "-m", "budgetrl", *overrides],
+                log=None if is_dry else folder / "output.log",
+                needs=[of_row[needed] for needed in experiment.needs(row)],
+                # What is finished needs no plan, and keeps the record of how it was made.
+                state=ALREADY_DONE if is_dry and is_finished(folder) else WAITING,
+            )
+        jobs += of_row.values()
+    return jobs
 
 
 def is_finished(folder: Path) -> bool:
-    return (folder / "result.json").exists()
-
-
-def run(folder: Path, overrides: Sequence[str]) -> int:
-    """One run, its output in `output.log` of its folder; returns its exit code. A plan is for the terminal."""
-    command = [sys.executable, "-m", "budgetrl", *overrides, f"run.dir={folder}"]
-    if DRY in overrides:  # what is finished needs no plan, and keeps the record of how it was made
-        return 0 if is_finished(folder) else subprocess.run(command).returncode
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "output.log", "a") as log:
-        return subprocess.run(command, stdout=log, stderr=log).returncode
+    """Whether the run in a folder came to its end."""
+    return RunFolder(folder).finished
 
 
 def main() -> None:

@@ -185,9 +185,7 @@ def _make(tables: Sequence[Table], experiment: Experiment, given: argparse.Names
     rows = list(dict.fromkeys(row for table in tables for row in table.rows))
     failed = run_rows(experiment, rows, given.seeds, given.overrides, given.at_once)
     if DRY in given.overrides:
-        every = [
-            experiment.folder(row, seed) for wave in experiment.waves(rows) for row in wave for seed in given.seeds
-        ]
+        every = [experiment.folder(row, seed) for row in experiment.with_needs(rows) for seed in given.seeds]
         print_cost([folder for folder in every if (folder / "plan.json").exists() and not is_finished(folder)])
     else:
         for table in tables:

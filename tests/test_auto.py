@@ -81,9 +81,9 @@ def test_a_pipelines_key_and_that_of_the_part_it_is_passed_to_are_settled_alike(
 @pytest.mark.parametrize(("length", "told"), [(768, False), (769, True)])
 def test_completions_that_crowd_the_prompt_out_of_the_context_are_warned_of(length: int, told: bool) -> None:
     """The mini model reads 1,024 tokens, of which a quarter is left to the prompt."""
-    stage = {"name": "pipeline", "label": {"max_new_tokens": length}}
+    stage = {"name": "pipeline", "evaluate": {"max_new_tokens": length}}
     plan = make_plan(load_config(request(stage=stage)))
-    said = f"stage.label.max_new_tokens: {length} of the 1024 tokens that the model can read leave too few"
+    said = f"stage.evaluate.max_new_tokens: {length} of the 1024 tokens that the model can read leave too few"
     assert any(line.startswith(said) for line in plan["warnings"]) is told
     assert plan["run"]["tokens of a completion, at most"] == length
 

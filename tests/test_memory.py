@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Co
 from budgetrl.planning import auto
 from budgetrl.planning.auto import settle
 from budgetrl.planning.memory import cached_token_bytes, estimate, token_bytes
+from budgetrl.planning.model_config import ModelConfig
 from budgetrl.planning.plan import make_plan
 from budgetrl.settings.auto import Rule
 from budgetrl.settings.config import Config, load_config
@@ -17,6 +18,11 @@ from budgetrl.settings.launch import StartedHere
 
 GIB = 2**30
 SHAPE = dict(hidden_size=64, intermediate_size=160, num_attention_heads=4, num_key_value_heads=2, vocab_size=64)
+
+
+def numbers_of(config: Any) -> ModelConfig:
+    """What a transformers configuration comes to once it is written and read."""
+    return ModelConfig.of(config.to_dict())
 
 
 def kept_for_backward(model: Any, tokens: int) -> int:
@@ -41,12 +47,13 @@ def test_activations_are_those_that_pytorch_keeps_but_for_a_third(make: Any, dty
         for n in (2, 4)
     )
     measured = (kept_for_backward(many, 128) - kept_for_backward(few, 128)) / 128
-    said = token_bytes(many.config, dtype.itemsize, False) - token_bytes(few.config, dtype.itemsize, False)
+    said = token_bytes(numbers_of(many.config), dtype.itemsize, False)
+    said -= token_bytes(numbers_of(few.config), dtype.itemsize, False)
     assert 0.66 * said <= measured <= said
 
 
 def test_recomputed_activations_are_each_layers_input_and_one_layer_twice() -> None:
-    few, many = (Qwen2Config(**SHAPE, num_hidden_layers=n) for n in (2, 4))
+    few, many = (numbers_of(Qwen2Config(**SHAPE, num_hidden_layers=n)) for n in (2, 4))
     assert token_bytes(many, 2, True) - token_bytes(few, 2, True) == 2 * 2 * 64
     assert token_bytes(few, 2, True) == 2 * (2 * 64 + 2 * (4 * 160 + 18 * 64))
 
@@ -56,12 +63,13 @@ def test_keys_and_values_of_a_token() -> None:
     shape = Qwen2Config(
         hidden_size=1536, num_attention_heads=12, num_key_value_heads=2, num_hidden_layers=28, vocab_size=64
     )
-    assert cached_token_bytes(shape, 2) == 28 * 2 * 2 * 128 * 2
+    assert cached_token_bytes(numbers_of(shape), 2) == 28 * 2 * 2 * 128 * 2
 
 
 def request(folder: Path, **changes: Any) -> dict[str, Any]:
     """A GRPO run of a small model, with everything that may be auto."""
-    Qwen2Config(**SHAPE, num_hidden_layers=2, max_position_embeddings=4096).save_pretrained(folder)
+    config = Qwen2Config(**SHAPE, num_hidden_layers=2, max_position_embeddings=4096)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     stage = {"name": "grpo", "max_new_tokens": "auto", "tokens_per_device": "auto"}
     model = {"path": str(folder), "dtype": "float32"}
     given = {"stage": stage, "model": model, "reward": {"name": "accuracy"}, "launch": {"ranks": 2}}

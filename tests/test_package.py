@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import budgetrl
+import synthetic_run
 
 CHECKPOINTS = Path("src/budgetrl/data/mini/checkpoints")
 
@@ -73,18 +74,61 @@ def test_imports_point_down(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
 
 
+REFUSES = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "deepspeed"):
+            raise AssertionError(f"{name} is imported")
+
+sys.meta_path.insert(0, Refuse())
+"""
+OUTCOMES = '{"problem_id": "a", "well_formed": true, "correct": true, "length": 90, "budget": 100, "b_max": 100}\n' * 2
+
+
 @pytest.mark.parametrize(
-    ("imported", "slow"),
+    ("overrides", "code"),
     [
-        ("budgetrl.__main__", ["torch", "transformers"]),
-        ("budgetrl.stages.pipeline", ["transformers.modeling_utils", "deepspeed"]),
+        (["mode=dry"], 0),
+        (["mode=dry", "experiment=shorten", "model.path=mini", "dataset.path=outcomes.jsonl"], 0),
+        (["-m", "mode=dry", "seed=1,2", "hydra.sweep.dir=sweep"], 0),
+        (["--help"], 0),
+        (["--cfg", "job"], 0),
+        (["stage=grpo", "stage.stepz=1"], 2),
+        (["stage=grpo", "stage.group_size=1"], 2),
+        (["stage=score", "stage.input=outcomes.jsonl"], 0),
+        (["stage=report", "stage.runs=done"], 0),
+        (["stage=draw_reward"], 0),
     ],
 )
-def test_a_wrong_request_waits_for_no_heavy_import(imported: str, slow: list[str]) -> None:
-    """What the parent imports before it can refuse a key; and a stage, for the values of its own keys."""
-    code = f"import sys, {imported}; sys.exit(' '.join(sys.modules.keys() & {slow!r}))"
+def test_what_needs_no_model_never_imports_torch(tmp_path: Path, repo: Path, overrides: list[str], code: int) -> None:
+    """Neither the parent nor the process that does the work: `sitecustomize` is what every Python reads first."""
+    (tmp_path / "sitecustomize.py").write_text(REFUSES)
+    (tmp_path / "outcomes.jsonl").write_text(OUTCOMES)
+    synthetic_run.evaluate_run(tmp_path / "done")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(repo / "src")])}
+    quiet = [] if overrides[0].startswith("--") else ["tracking=none"]
+    command = [sys.executable, "-m", "budgetrl", *overrides, *quiet]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "is imported" not in done.stdout + done.stderr
+
+
+def test_the_test_above_can_fail(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(REFUSES)
+    command = [sys.executable, "-c", "import budgetrl.policy.loading"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, text=True, capture_output=True)
+    assert "torch is imported" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["budgetrl.cli.main", "budgetrl.worker"])
+def test_what_every_run_imports_is_light(module: str) -> None:
+    """Data sets, tracking, statistics and figures are imported where they are used."""
+    heavy = ["datasets", "matplotlib", "pandas", "pyarrow", "scipy", "numpy", "wandb", "huggingface_hub"]
+    code = f"import sys, {module}, budgetrl.settings.stages.pipeline; print(*(sys.modules.keys() & {heavy!r}))"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
-    assert done.stderr.strip() == ""
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 def test_make_help_lists_every_target(repo: Path) -> None:

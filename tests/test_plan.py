@@ -26,17 +26,17 @@ def test_training_state_of_1000_bf16_parameters_on_4_ranks(
 
 
 @pytest.mark.parametrize(
-    ("rollouts", "kl", "together"),
-    [(False, 0.1, 16), (True, 0.0, 20), (True, 0.1, 24)],  # float32: 4 weights, 4 gradients, 8 Adam
+    ("rollouts", "reference", "together"),
+    [(False, False, 16), (True, False, 20), (True, True, 24)],  # float32: 4 weights, 4 gradients, 8 Adam
 )
 def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
-    monkeypatch: pytest.MonkeyPatch, rollouts: bool, kl: float, together: int
+    monkeypatch: pytest.MonkeyPatch, rollouts: bool, reference: bool, together: int
 ) -> None:
     monkeypatch.setattr(memory, "count_parameters", lambda _: 1)
-    work = Workload(trains=True, generates=rollouts, generates_in_training=rollouts, holds_reference=kl > 0)
+    work = Workload(trains=True, generates=rollouts, generates_in_training=rollouts, holds_reference=reference)
     monkeypatch.setattr(fake_stage.FakeStage, "workload", lambda stage, config: work)
     parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}
-    parts |= {"model": {"dtype": "float32"}, "algorithm": {"kl": {"coefficient": kl}}}
+    parts |= {"model": {"dtype": "float32"}}
     parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
     needed = memory.estimate(load_config(parts))
     assert needed is not None

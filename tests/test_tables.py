@@ -73,8 +73,12 @@ def make(repo: Path, here: Path) -> Make:
 
 def test_a_row_names_the_run_that_it_starts_from(scripts: tuple[ModuleType, ModuleType], here: Path) -> None:
     experiment = scripts[0].read_experiment(Path("experiments/tiny"))
-    assert experiment.waves(["unseen"]) == [["base"], ["unseen"]]
-    assert experiment.waves(["unseen", "base", "unused"]) == [["base", "unused"], ["unseen"]]
+    assert experiment.with_needs(["unseen"]) == ["base", "unseen"]
+    assert experiment.with_needs(["unseen", "base", "unused"]) == ["base", "unseen", "unused"]
+    base, unseen = scripts[0].make_jobs(experiment, ["unseen"], [3])
+    assert (base.needs, unseen.needs) == ([], [base])
+    assert unseen.log == Path("runs/tiny/unseen-s3/output.log")
+    assert unseen.command[-1] == "run.dir=runs/tiny/unseen-s3"
     command = experiment.command("unseen", 3)
     assert command[:2] == ["tracking=none", "launch.ranks=1"]
     assert "model.path=runs/tiny/base-s3/grpo/checkpoints/last" in command
@@ -102,7 +106,7 @@ def test_a_scale_takes_the_rows_of_another(scripts: tuple[ModuleType, ModuleType
 def test_an_unknown_row_scale_or_table_is_refused(scripts: tuple[ModuleType, ModuleType], here: Path) -> None:
     run, tables = scripts
     with pytest.raises(RequestError, match=r"experiments/tiny: there is no row bse; there are base, unseen, unused"):
-        run.read_experiment(Path("experiments/tiny")).waves(["bse"])
+        run.read_experiment(Path("experiments/tiny")).with_needs(["bse"])
     with pytest.raises(RequestError, match=r"no experiments/huge/rows.yaml; experiments with rows are large, tiny"):
         run.read_experiment(Path("experiments/huge"))
     with pytest.raises(RequestError, match=r"there is no table or figure table-bth; there are table-both"):
@@ -118,7 +122,7 @@ def test_every_scale_has_the_rows_of_every_table(
     experiment = run.read_experiment(Path("experiments") / scale)
     for target in tables.all_targets():
         table = tables.read_table(target, scale)
-        assert experiment.waves(table.rows)
+        assert experiment.with_needs(table.rows)
         assert table.figure is None or table.figure in tables.FIGURES
         read_paper(table.paper)
         assert f"\n{target}: install ## " in (repo / "Makefile").read_text()
@@ -133,7 +137,7 @@ def test_every_row_of_a_table_composes(
     run, tables = scripts
     experiment = run.read_experiment(Path("experiments") / scale)
     rows = {row for target in tables.all_targets() for row in tables.read_table(target, scale).rows}
-    for row in {row for wave in experiment.waves(rows) for row in wave}:
+    for row in experiment.with_needs(rows):
         read_request(experiment.command(row, 0))
 
 

@@ -1,6 +1,7 @@
 """What a model's own files say of it, read without torch or transformers, before its weights are."""
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,20 +92,30 @@ def count_parameters(model: ModelSettings) -> int | None:
 
 @cache
 def _count_in(folder: Path) -> int | None:
-    files = sorted(folder.glob("*.safetensors"))
-    return sum(_count_in_file(file) for file in files) or None
+    is_tied = json.loads((folder / "config.json").read_text()).get("tie_word_embeddings", False)
+    counts: dict[str, int] = {}
+    for file in _weight_files(folder):
+        counts |= _count_in_file(file)
+    if is_tied and len(counts) > 1:
+        counts.pop("lm_head.weight", None)  # the same numbers as the embeddings, which some files hold again
+    return sum(counts.values()) or None
 
 
-def _count_in_file(path: Path) -> int:
-    """The numbers in a safetensors file. Its header is JSON, and its first eight bytes are how long that is."""
+def _weight_files(folder: Path) -> list[Path]:
+    """The files of the weights; others may lie beside them, such as a second copy in another layout."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text())["weight_map"].values())
+        files = [folder / name for name in sorted(names)]
+        return files if all(file.is_file() for file in files) else []
+    single = folder / "model.safetensors"
+    return [single] if single.is_file() else []
+
+
+def _count_in_file(path: Path) -> dict[str, int]:
+    """How many numbers each tensor of a safetensors file has. Its header is JSON, and its first eight bytes are how
+    long that is."""
     with open(path, "rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header: dict[str, Any] = json.loads(file.read(size))
-    count = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            numbers = 1
-            for extent in tensor["shape"]:
-                numbers *= extent
-            count += numbers
-    return count
+    return {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}

@@ -5,9 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+)
+from transformers import __version__ as version
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.data.mini.shipped import is_shipped, shipped_folder
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.learned import Learned, write_learned
@@ -42,6 +51,7 @@ def resolve_dtype(spec: ModelSettings, device: torch.device) -> torch.dtype:
 def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) -> Policy:
     """Load model and tokenizer onto a device."""
     path = resolve_path(spec, fmt)
+    _require_known_type(path, spec.revision)
     model = AutoModelForCausalLM.from_pretrained(
         path, revision=spec.revision, dtype=resolve_dtype(spec, device), attn_implementation="sdpa"
     )
@@ -49,6 +59,20 @@ def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) 
     if spec.gradient_checkpointing:
         _checkpoint_activations(model)
     return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model.generation_config))
+
+
+def _require_known_type(path: str, revision: str | None) -> None:
+    """RequestError for a model whose type the installed transformers does not know, or knows of no language model."""
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision)
+    except ValueError as error:  # its text goes on for a screen about remote code and updates
+        what = str(error).strip().splitlines()[0]
+        hint = "install a newer transformers, or take another model"
+        raise RequestError(
+            Message("model.path", f"{path} cannot be loaded by transformers {version} ({what})", hint)
+        ) from None
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise RequestError(Message("model.path", f"{path} is no language model, but {config.model_type}"))
 
 
 def _checkpoint_activations(model: "PreTrainedModel") -> None:
