@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.records import Outcome
+from budgetrl.formats.learned import Learned, write_learned
+from budgetrl.formats.registry import make_format
 from budgetrl.metrics.summary import compare, summarize
 from budgetrl.runs.parts import INITIAL, TRAINED
 
@@ -57,7 +59,9 @@ def grpo_run(path: Path, steps: int = 180) -> Path:
     samples = [_completion(draws, i, trained=i > 20) | {"step": 4 * i + 1, "reward": 0.5} for i in range(40)]
     _jsonl(path / "completions.jsonl", samples)
     for name in ("best", "last"):
-        (path / "checkpoints" / name).mkdir(parents=True)
+        checkpoint = path / "checkpoints" / name
+        checkpoint.mkdir(parents=True)
+        write_learned(checkpoint, Learned(make_format("budget", {}), length="body"))
     return path
 
 

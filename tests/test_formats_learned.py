@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from budgetrl.cli.compose import check_request
 
+from budgetrl.cli.request import read_request
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.records import Outcome
 from budgetrl.data.mini.shipped import CHECKPOINTS, shipped_folder, shipped_names
@@ -202,7 +202,7 @@ def test_the_parts_of_a_pipeline_agree(plan: Any, reward: str, formats: dict[str
 )
 def test_what_cannot_work_is_refused_under_its_key(words: list[str], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_request(["stage=grpo", *words] if "stage=" not in "".join(words) else words)
+        read_request(["stage=grpo", *words] if "stage=" not in "".join(words) else words)
     assert str(caught.value).startswith(said)
 
 

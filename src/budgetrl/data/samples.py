@@ -45,7 +45,8 @@ def logged_completions(path: Path, harness: str, dataset: DatasetSettings) -> li
             if logged.get("filter") != counted:
                 continue
             rows = HARNESSES[harness](logged, dataset.reader)
-            if (id_ := rows[0]["problem_id"]) in first_use:
+            id_ = rows[0]["problem_id"]  # the same in all of them
+            if id_ in first_use:
                 raise BadRowError(f"problem {id_!r} is already that of {first_use[id_]}")
         except BadRowError as error:
             raise RequestError(f"{where}: {error}") from error
@@ -67,6 +68,7 @@ def _logged_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _of_lm_eval(logged: Mapping[str, Any], reader: RowReader) -> list[Row]:
+    """The rows of an object that lm-evaluation-harness logged."""
     doc = _mapping(_needed(logged, "doc"), "doc")
     requests = _needed(logged, "resps")
     if not isinstance(requests, list) or len(requests) != 1:
@@ -76,12 +78,14 @@ def _of_lm_eval(logged: Mapping[str, Any], reader: RowReader) -> list[Row]:
 
 
 def _of_lighteval(logged: Mapping[str, Any], reader: RowReader) -> list[Row]:
+    """The rows of an object that lighteval logged, whose names of fields are its own."""
     doc = _mapping(_needed(logged, "doc"), "doc")
     response = _mapping(_needed(logged, "model_response"), "model_response")
     if any(response.get("reasonings") or ()):
         raise BadRowError("model_response.reasonings: a server took the thinking off; no length could be measured")
     values = {"problem": doc.get("query"), "answer": _gold(doc)}
-    return _rows(values, replace(reader, fields=Fields()), str(_needed(doc, "id")), response.get("text"), "text")
+    own_fields = replace(reader, fields=Fields())
+    return _rows(values, own_fields, str(_needed(doc, "id")), response.get("text"), "text")
 
 
 HARNESSES: dict[str, Callable[[Mapping[str, Any], RowReader], list[Row]]] = {
@@ -138,7 +142,9 @@ def as_lm_eval(rows: Sequence[Mapping[str, Any]], sampling: Mapping[str, object]
 
 def _logged(doc_id: int, group: Sequence[Mapping[str, Any]], sampling: Mapping[str, object]) -> Row:
     first = group[0]
-    doc = {"id": first["problem_id"], **{key: first.get(key) for key in ("problem", "answer", "level")}}
+    doc = {"id": first["problem_id"]}
+    for key in ("problem", "answer", "level"):
+        doc[key] = first.get(key)
     return {
         "doc_id": doc_id,
         "doc": doc,

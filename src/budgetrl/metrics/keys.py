@@ -152,9 +152,12 @@ def _parse_place(metric: str, k: int | None, segments: list[str]) -> Key:
 
 
 def _parse_part(segment: str) -> Part | None:
+    """The part that a segment such as `level_3` names; None if it names none."""
     kind, _, digits = segment.rpartition("_")
     number = _whole(digits)
-    return Part(PartKind(kind), number) if number is not None and kind in _PART_KINDS else None
+    if number is None or kind not in _PART_KINDS:
+        return None
+    return Part(PartKind(kind), number)
 
 
 def _whole(digits: str) -> int | None:

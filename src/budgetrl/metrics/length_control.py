@@ -33,19 +33,26 @@ def at_cutoffs(groups: Groups, cutoffs: Sequence[int]) -> Results:
     0.5
     """
     counts_P = _sums(groups, lambda outcome: 1)
-    right_BP = np.array([_sums(groups, partial(_ends_by, cutoff)) for cutoff in cutoffs])
-    lengths_BP = np.array([_sums(groups, partial(_cut_length, cutoff)) for cutoff in cutoffs])
+    right_at: list[np.ndarray] = []
     estimates: dict[Key, Estimate] = {}
-    for cutoff, right_P, lengths_P in zip(cutoffs, right_BP, lengths_BP, strict=True):
+    for cutoff in cutoffs:
+        right_P = _sums(groups, partial(_ends_by, cutoff))
+        lengths_P = _sums(groups, partial(_cut_length, cutoff))
+        right_at.append(right_P)
         for metric, totals_P in (("accuracy", right_P), ("length", lengths_P)):
-            if (mean := ratio(totals_P, counts_P)) is not None:
+            mean = ratio(totals_P, counts_P)
+            if mean is not None:
                 estimates[Key(metric, part=Part(PartKind.CUTOFF, cutoff))] = mean.estimate()
-    if len(cutoffs) > 1:
-        ends = min(cutoffs), max(cutoffs)
-        whole = jackknife(
-            lambda weights_P: area(cutoffs, right_BP @ weights_P / (counts_P @ weights_P), *ends), len(groups)
-        )
-        estimates[Key("cutoff_area")] = whole.estimate()
+    if len(cutoffs) < 2:
+        return Results(estimates)
+    right_BP = np.array(right_at)
+
+    def weighted_area(weights_P: np.ndarray) -> float:
+        accuracies_B = right_BP @ weights_P / (counts_P @ weights_P)
+        return area(cutoffs, accuracies_B, min(cutoffs), max(cutoffs))
+
+    # The area is no mean over problems, so that its error comes from leaving each problem out.
+    estimates[Key("cutoff_area")] = jackknife(weighted_area, len(groups)).estimate()
     return Results(estimates)
 
 
@@ -66,24 +73,27 @@ def budget_area(groups_by_budget: Mapping[int, Groups]) -> Results:
 
     def weighted_area(weights_P: np.ndarray) -> float:
         counts_B = counts_BP @ weights_P
-        return area((lengths_BP @ weights_P / counts_B).tolist(), right_BP @ weights_P / counts_B, *ends)
+        mean_lengths_B = lengths_BP @ weights_P / counts_B
+        accuracies_B = right_BP @ weights_P / counts_B
+        return area(mean_lengths_B.tolist(), accuracies_B, *ends)
 
     return Results({Key("budget_area"): jackknife(weighted_area, counts_BP.shape[1]).estimate()})
 
 
 def area(lengths_B: Sequence[float], accuracies_B: Sequence[float] | np.ndarray, low: float, high: float) -> float:
-    """By the trapezoidal rule over log length from `low` to `high`, divided by the width of that: 0 to 1.
+    """The area below accuracy over log length from `low` to `high`, by the trapezoidal rule, over its width: 0 to 1.
 
     >>> round(area([10, 100], [0.5, 1.0], 10, 1000), 3)
     0.875
     """
     order = np.argsort(lengths_B, kind="stable")
     x_B, y_B = np.log(np.maximum(lengths_B, 1))[order], np.asarray(accuracies_B)[order]
+    # Below the shortest length accuracy is 0: nothing is added there, but its width counts in the divisor.
     start, end = max(float(x_B[0]), math.log(low)), math.log(high)
     if start >= end:
         return 0.0
     knots = np.array([start, *x_B[(x_B > start) & (x_B < end)], end])
-    heights = np.interp(knots, x_B, y_B)
+    heights = np.interp(knots, x_B, y_B)  # beyond the longest length the last accuracy holds
     return float(np.diff(knots) @ (heights[1:] + heights[:-1]) / 2) / (end - math.log(low))
 
 

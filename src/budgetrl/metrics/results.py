@@ -22,21 +22,25 @@ class Results:
 
     @staticmethod
     def parse(numbers: Mapping[str, float | None]) -> "Results":
-        """From flat keys; what has no value is left out."""
+        """Read results from flat keys; what has no value is left out."""
         aspects: dict[Key, dict[Aspect, float]] = {}
         for text, number in numbers.items():
             if number is not None:
                 key, aspect = parse(text)
                 aspects.setdefault(key, {})[aspect] = number
-        return Results({key: _estimate(one) for key, one in aspects.items() if Aspect.VALUE in one})
+        estimates: dict[Key, Estimate] = {}
+        for key, found in aspects.items():
+            if Aspect.VALUE in found:  # an error by itself says nothing
+                estimates[key] = _estimate(found)
+        return Results(estimates)
 
     @staticmethod
     def plain(values: Mapping[str, float]) -> "Results":
-        """Values of metrics by name, without errors."""
+        """Results from values of metrics by name, without errors."""
         return Results({Key(metric): Estimate(value) for metric, value in values.items()})
 
     def flat(self) -> dict[str, float]:
-        """By flat keys: values, and where there are any, errors and the ends of intervals."""
+        """The numbers by flat keys: values, and where there are any, errors and the ends of intervals."""
         numbers: dict[str, float] = {}
         for key, estimate in self.estimates.items():
             numbers[key.flat()] = estimate.value
@@ -55,13 +59,11 @@ class Results:
 
     def of(self, dataset: str, evaluation: str = "") -> "Results":
         """The numbers of one data set in one evaluation, by metric and part alone."""
-        return Results(
-            {
-                replace(key, dataset="", evaluation=""): estimate
-                for key, estimate in self.estimates.items()
-                if (key.dataset, key.evaluation) == (dataset, evaluation)
-            }
-        )
+        estimates: dict[Key, Estimate] = {}
+        for key, estimate in self.estimates.items():
+            if key.dataset == dataset and key.evaluation == evaluation:
+                estimates[replace(key, dataset="", evaluation="")] = estimate
+        return Results(estimates)
 
     def placed(self, dataset: str | None = None, evaluation: str | None = None) -> "Results":
         """The same numbers as those of a data set, of an evaluation, or of both."""
@@ -75,16 +77,20 @@ class Results:
 
     def datasets(self, evaluation: str = "") -> list[str]:
         """Names of the data sets that an evaluation measured, in order."""
-        names = [
-            key.dataset
-            for key in self.estimates
-            if key.evaluation == evaluation and key.dataset and key.metric == "accuracy"
-        ]
-        return list(dict.fromkeys(names))
+        names: dict[str, None] = {}  # an ordered set
+        for key in self.estimates:
+            # Every evaluation has an accuracy, so that this finds each data set that was measured.
+            if key.evaluation == evaluation and key.dataset and key.metric == "accuracy":
+                names[key.dataset] = None
+        return list(names)
 
     def numbers_of(self, kind: PartKind) -> list[int]:
         """The levels, budgets or cut-offs with numbers of their own, ascending."""
-        return sorted({key.part.number for key in self.estimates if key.part and key.part.kind == kind})
+        numbers: set[int] = set()
+        for key in self.estimates:
+            if key.part is not None and key.part.kind == kind:
+                numbers.add(key.part.number)
+        return sorted(numbers)
 
     def samples(self) -> int:
         """The most samples of a problem that pass@k is known for; 1 where it is for none."""

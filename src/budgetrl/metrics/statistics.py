@@ -43,7 +43,7 @@ class Statistic:
         return t_interval(self.value, error, self.problems)
 
     def estimate(self, with_interval: bool = False) -> Estimate:
-        """As results have it."""
+        """The number with its error, as results have it."""
         return Estimate(self.value, self.error(), self.interval() if with_interval else None)
 
 
@@ -62,6 +62,8 @@ class Reduction(Statistic):
         """
         if self.problems < 2:
             return None
+        # The ends are the roots of a k^2 - 2 b k + c = 0. With a <= 0, where `before` itself could be 0, the possible
+        # shares have no bound.
         x, y = self.before.value, self.after.value
         reach = _t_quantile(self.problems - 1) ** 2 * self.problems / (self.problems - 1)
         (xx, xy), (_, yy) = (reach * _products(self.before.influence, self.after.influence)).tolist()
@@ -110,6 +112,7 @@ def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statisti
     """The standard deviation over responses (divided by N); its error by the delta method."""
     if not len(values_N):
         return None
+    # sqrt has the derivative 1 / (2 sqrt): what a response adds to the variance changes the spread by that much.
     squares_N = (values_N - values_N.mean()) ** 2
     value = float(np.sqrt(squares_N.mean()))
     terms_N = (squares_N - value**2) / (2 * value * len(values_N)) if value else np.zeros(len(values_N))
@@ -117,12 +120,16 @@ def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statisti
 
 
 def slope(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statistic | None:
-    """Of the least-squares line of y on x, with an intercept; None if x is constant. Cluster-robust error."""
+    """The slope of the least-squares line of y on x, with an intercept; None if x is constant.
+
+    Its error is robust to clusters, which are the problems.
+    """
     if not len(x_N) or np.ptp(x_N) == 0:
         return None
     x_N, y_N = x_N - x_N.mean(), y_N - y_N.mean()
     value = float(x_N @ y_N / (x_N @ x_N))
-    return _over_problems(value, x_N * (y_N - value * x_N) / (x_N @ x_N), problems_N, count)
+    residuals_N = y_N - value * x_N
+    return _over_problems(value, x_N * residuals_N / (x_N @ x_N), problems_N, count)
 
 
 def difference(before: Statistic, after: Statistic) -> Statistic:
@@ -133,6 +140,7 @@ def difference(before: Statistic, after: Statistic) -> Statistic:
 def reduction(before: Statistic, after: Statistic) -> Reduction:
     """1 - after / before, on the same problems."""
     kept = after.value / before.value
+    # The derivative of 1 - y / x is (y / x dx - dy) / x.
     influence = (kept * before.influence - after.influence) / before.value
     return Reduction(1 - kept, influence, _both(before, after), before, after)
 
@@ -145,7 +153,11 @@ def jackknife(statistic: Callable[[np.ndarray], float], count: int) -> Statistic
     value = statistic(np.ones(count))
     if count < 2:
         return Statistic(value, np.zeros(count), count)
-    without_P = np.array([statistic(1.0 - (np.arange(count) == left_out)) for left_out in range(count)])
+    without_P = np.empty(count)
+    for left_out in range(count):
+        weights_P = np.ones(count)
+        weights_P[left_out] = 0.0
+        without_P[left_out] = statistic(weights_P)
     # (P - 1) / P times the sum of squares around their mean is the jackknife's variance.
     return Statistic(value, (without_P.mean() - without_P) * (count - 1) / count, count)
 
@@ -164,6 +176,7 @@ class RankPairs:
 
     @staticmethod
     def of(x_N: np.ndarray, y_N: np.ndarray, problems_N: np.ndarray) -> "RankPairs":
+        """The pairs of two fields of N outcomes; `problems_N` may have gaps in its numbers."""
         places_3N = np.array([np.unique(column, return_inverse=True)[1] for column in (x_N, y_N, problems_N)])
         return RankPairs(places_3N[:2], places_3N[2])
 
@@ -173,20 +186,27 @@ class RankPairs:
         return self._rho(np.ones(len(self.problems)))
 
     def estimate(self) -> Estimate | None:
-        """As results have it; None where there is no rho."""
+        """Rho with its error, as results have it; None where there is no rho."""
         value = self.value
         return None if value is None else Estimate(value, self.error())
 
     def error(self) -> float | None:
-        """Spread of rho over redrawn problems; None for a single problem or if no two redraws have a rho."""
+        """The spread of rho over redrawn problems; None for a single problem or if no two redraws have a rho."""
         count = len(np.unique(self.problems))
-        generator = np.random.default_rng(0)
-        drawn = (generator.integers(count, size=count) for _ in range(_BOOTSTRAP_DRAWS))
-        rhos = [self._rho(np.bincount(draw, minlength=count)[self.problems]) for draw in drawn]
-        defined = [rho for rho in rhos if rho is not None]
-        return float(np.std(defined, ddof=1)) if count > 1 and len(defined) > 1 else None
+        if count < 2:
+            return None
+        generator = np.random.default_rng(0)  # the same rows have the same error
+        rhos: list[float] = []
+        for _ in range(_BOOTSTRAP_DRAWS):
+            drawn = generator.integers(count, size=count)
+            times_P = np.bincount(drawn, minlength=count)
+            rho = self._rho(times_P[self.problems])
+            if rho is not None:
+                rhos.append(rho)
+        return float(np.std(rhos, ddof=1)) if len(rhos) > 1 else None
 
     def _rho(self, weights_N: np.ndarray) -> float | None:
+        """Pearson's correlation of the ranks, each row standing there `weight` times."""
         if not weights_N.sum():
             return None
         ranks_2N = np.array([_middle_ranks(places, weights_N) for places in self.places])
@@ -203,11 +223,12 @@ def _over_problems(value: float, terms_N: np.ndarray, problems_N: np.ndarray, co
 
 
 def _products(*influences: np.ndarray) -> np.ndarray:
-    """[n, n] sums over problems of the products of each two."""
+    """The sums over problems of the products of each two, [n, n]."""
     return np.array(influences) @ np.array(influences).T
 
 
 def _both(before: Statistic, after: Statistic) -> int:
+    """The number of problems that count in both, of which no more can be than in either."""
     return min(before.problems, after.problems)
 
 

@@ -105,7 +105,8 @@ def compare(initial: Groups, trained: Groups) -> Results:
     (0.75, -0.5, 0.5)
     """
     _require_same_problems(initial, trained)
-    before, after = ({**_means(groups), **_price(groups)} for groups in (initial, trained))
+    before = {**_means(initial), **_price(initial)}
+    after = {**_means(trained), **_price(trained)}
     changes: dict[Key, Statistic] = {}
     for metric in _CHANGES:
         key = Key(metric)
@@ -118,14 +119,20 @@ def compare(initial: Groups, trained: Groups) -> Results:
 
 
 def _rank_correlations(groups: Groups) -> dict[Key, RankPairs]:
-    return {Key(metric): RankPairs.of(*_columns(groups, *fields)) for metric, fields in _RHOS.items()}
+    """Spearman's correlations of two fields, over the well-formed responses that have both."""
+    correlations: dict[Key, RankPairs] = {}
+    for metric, (x, y) in _RHOS.items():
+        x_N, y_N, problems_N = _columns(groups, x, y)
+        correlations[Key(metric)] = RankPairs.of(x_N, y_N, problems_N)
+    return correlations
 
 
 def _of_k_samples(groups: Groups) -> dict[Key, Statistic]:
     """pass@k and maj@k, for as many samples as every problem has. Each problem weighs the same."""
     answered = {problem: group for problem, group in enumerate(groups) if group}
+    fewest = min(len(group) for group in answered.values())
     statistics: dict[Key, Statistic | None] = {}
-    for k in sizes(min(len(group) for group in answered.values())):
+    for k in sizes(fewest):
         for metric, chance in (("pass_at", pass_at), ("maj_at", majority_at)):
             chances = {problem: chance(k, group) for problem, group in answered.items()}
             statistics[Key(metric, k)] = mean_of_problems(chances, len(groups))
@@ -137,10 +144,13 @@ def _calibration(groups: Groups) -> dict[Key, Statistic]:
     lengths_N, budgets_N, problems_N = _columns(groups, "length", "budget")
     if not len(budgets_N):
         return {}
-    use_N, count = lengths_N / budgets_N, len(groups)
+    count = len(groups)
+    use_N = lengths_N / budgets_N
+    use_P = np.bincount(problems_N, use_N, count)
+    responses_P = np.bincount(problems_N, minlength=count)
     return _known(
         {
-            Key("budget_use"): ratio(np.bincount(problems_N, use_N, count), np.bincount(problems_N, minlength=count)),
+            Key("budget_use"): ratio(use_P, responses_P),
             Key("budget_use_sd"): spread(use_N, problems_N, count),
             Key("length_budget_slope"): slope(budgets_N, lengths_N, problems_N, count),
         }
@@ -158,6 +168,7 @@ def _price(groups: Groups) -> dict[Key, Statistic]:
             if outcome.budget:
                 beyond_P[problem] += max(0, outcome.length - outcome.budget)
                 right_beyond_P[problem] += outcome.correct and outcome.length > outcome.budget
+    # A problem without a right response has tokens all the same, so that it counts.
     problems = int(np.count_nonzero(responses_P))
     statistics = {Key("tokens_per_correct"): ratio(length_P, right_P, problems)}
     if any(outcome.budget for outcome in chain(*groups)):
@@ -167,12 +178,12 @@ def _price(groups: Groups) -> dict[Key, Statistic]:
 
 
 def _known(statistics: Mapping[Key, Statistic | None]) -> dict[Key, Statistic]:
-    """Those that have a value."""
+    """The statistics that have a value."""
     return {key: statistic for key, statistic in statistics.items() if statistic is not None}
 
 
 def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
-    """[N] of each field of the well-formed responses that have them all, and [N] their problems."""
+    """The columns [N] of these fields, over the well-formed responses that have them all, and of their problems."""
     rows: list[list[float]] = []
     for problem, group in enumerate(groups):
         for outcome in group:
@@ -205,7 +216,8 @@ def _scores(outcome: Outcome, budgeted: bool) -> dict[str, float]:
         "truncated": outcome.truncated,
     }
     if budgeted:
-        scores |= {f"match_{percent}": _matches(outcome, percent) for percent in MATCH_PERCENTS}
+        for percent in MATCH_PERCENTS:
+            scores[f"match_{percent}"] = _matches(outcome, percent)
     if outcome.well_formed and outcome.budget is not None:
         scores["budget"] = outcome.budget
     if outcome.thinking_length is not None:
@@ -219,6 +231,7 @@ def _has_budgets(groups: Groups) -> bool:
 
 
 def _matches(outcome: Outcome, percent: int) -> bool:
+    """Whether a length is within so many percent of its budget; a malformed response matches nothing."""
     if not outcome.well_formed or outcome.budget is None:
         return False
     # In integers, so that the edge counts as a match without a thought for rounding.
@@ -226,6 +239,7 @@ def _matches(outcome: Outcome, percent: int) -> bool:
 
 
 def _by_level(groups: Groups) -> dict[int, list[Sequence[Outcome]]]:
+    """The problems of each level, which all responses to a problem share."""
     levels: dict[int, list[Sequence[Outcome]]] = defaultdict(list)
     for group in groups:
         if group and group[0].level is not None:

@@ -14,7 +14,14 @@ def sizes(most: int) -> list[int]:
     >>> sizes(6), sizes(1)
     ([2, 4, 6], [])
     """
-    return sorted({*(2**n for n in range(1, most.bit_length()) if 2**n <= most), *([most] if most > 1 else [])})
+    found: list[int] = []
+    size = 2
+    while size < most:
+        found.append(size)
+        size *= 2
+    if most > 1:
+        found.append(most)
+    return found
 
 
 def pass_at(k: int, group: Sequence[Outcome]) -> float:
@@ -43,10 +50,12 @@ def majority_at(k: int, group: Sequence[Outcome]) -> float:
     rights = Counter(outcome.given_answer for outcome in group if outcome.correct)
     abstentions = len(group) - votes.total()
     won = Fraction(0)
-    for answer in votes:
-        if right := rights[answer]:
-            others = [count for other, count in votes.items() if other != answer]
-            won += Fraction(right, votes[answer]) * _ways_to_win(k, votes[answer], others, abstentions)
+    for answer, ours in votes.items():
+        if not rights[answer]:
+            continue
+        others = [count for other, count in votes.items() if other != answer]
+        # The same answer may be graded right in one response and wrong in another: a win then counts in part.
+        won += Fraction(rights[answer], ours) * _ways_to_win(k, ours, others, abstentions)
     return float(won / math.comb(len(group), k))
 
 
@@ -54,20 +63,25 @@ def _ways_to_win(k: int, ours: int, others: Iterable[int], abstentions: int) -> 
     """How many choices of k samples an answer wins that `ours` of them give; a tie of t counts 1 / t."""
     won = Fraction(0)
     for votes in range(1, min(k, ours) + 1):
-        ways = _choices(k - votes, votes, others, abstentions)
-        won += math.comb(ours, votes) * sum((Fraction(count, ties + 1) for ties, count in ways.items()), Fraction(0))
+        # It has `votes` of the k; the rest are chosen so that no other answer has more.
+        chances = Fraction(0)
+        for ties, ways in _choices(k - votes, votes, others, abstentions).items():
+            chances += Fraction(ways, ties + 1)  # the lot decides between it and the answers that tie with it
+        won += math.comb(ours, votes) * chances
     return won
 
 
 def _choices(left: int, most: int, others: Iterable[int], abstentions: int) -> dict[int, int]:
     """Ways to choose `left` samples with no other answer above `most` votes, by the answers that reach it."""
-    ways = {(0, 0): 1}  # (chosen, answers at `most`) -> ways
+    # Answer by answer: to (samples chosen so far, answers among them that have `most` votes), the ways to get there.
+    ways = {(0, 0): 1}
     for count in others:
         longer: dict[tuple[int, int], int] = defaultdict(int)
         for (chosen, ties), number in ways.items():
             for votes in range(min(count, most, left - chosen) + 1):
                 longer[chosen + votes, ties + (votes == most)] += number * math.comb(count, votes)
         ways = longer
+    # What is still to be chosen comes from the responses without a vote.
     by_ties: dict[int, int] = defaultdict(int)
     for (chosen, ties), number in ways.items():
         by_ties[ties] += number * math.comb(abstentions, left - chosen)

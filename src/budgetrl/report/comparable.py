@@ -28,16 +28,19 @@ def caution(runs: Mapping[str, Run], dataset: str) -> str:
     found = {name: _hashes(run, dataset) for name, run in runs.items()}
     if not any(found.values()):
         return f"Whether these runs were measured alike is {UNKNOWN}: they left no {HASHES}."
-    unlike, asked = (_varying([*found.values()], keys) for keys in (MUST_AGREE, MAY_DIFFER))
+    every = list(found.values())
+    unlike = _varying(every, MUST_AGREE)
+    asked = _varying(every, MAY_DIFFER)
     told = "".join(f"\n- `{key}`: {MAY_DIFFER[key]}" for key in asked)
     if not unlike:
         return f"Measured alike, but asked in different ways:\n{told}" if asked else ""
     said = "".join(f"\n- `{key}`: {MUST_AGREE[key]}" for key in unlike)
-    table = _by_hashes(found, [*unlike, *asked])
+    table = _by_hashes(found, unlike + asked)
     return f"**Not ranked**, since these runs were not measured alike. They differ in\n{said}{told}\n\n{table}"
 
 
 def _varying(found: list[Mapping[str, str]], keys: Mapping[str, str]) -> list[str]:
+    """The keys in which not all hashes agree."""
     varying = []
     for key in keys:
         values = {hashes.get(key) for hashes in found}
@@ -50,13 +53,16 @@ def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
     """A row for each choice of hashes, with the runs that have it."""
     runs: dict[tuple[str, ...], list[str]] = {}
     for name, hashes in found.items():
-        runs.setdefault(tuple(hashes.get(key, UNKNOWN) for key in keys), []).append(name)
+        values = tuple(hashes.get(key, UNKNOWN) for key in keys)
+        runs.setdefault(values, []).append(name)
     rows = [[*values, ", ".join(names)] for values, names in runs.items()]
     return tables.markdown([*keys, "runs"], rows, numbers=False)
 
 
 def _hashes(run: Run, dataset: str) -> Mapping[str, str]:
-    """Of the evaluation that a run is judged by."""
+    """The hashes of a data set in the evaluation that a run is judged by; empty where it left none."""
     path = run.path / HASHES
     every = json.loads(path.read_text()) if path.exists() else {}
-    return every.get(f"{run.evaluation}/{dataset}" if run.evaluation else dataset, {})
+    # A pipeline keeps the hashes of both of its evaluations.
+    key = f"{run.evaluation}/{dataset}" if run.evaluation else dataset
+    return every.get(key, {})

@@ -55,18 +55,22 @@ def write_comparison(
         measured = {short: run for short, run in finished.items() if table.dataset in run.datasets()}
         note = caution(measured, table.dataset) if len(measured) > 1 else ""
         parts.append(_results(table, groups, out_dir, len(built) > 1, note))
-    parts += [_differences(finished)] if differences and len(finished) > 1 else []
-    parts += [Gap(short, "the run measured no model, or is not finished") for short in runs if short not in finished]
+    if differences and len(finished) > 1:
+        parts.append(_differences(finished))
+    for short in runs:
+        if short not in finished:
+            parts.append(Gap(short, "the run measured no model, or is not finished"))
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
     write_atomically(out_dir / f"{name}.csv", to_csv(built))
-    counted = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     return write_parts(out_dir / f"{name}.md", title or counted, "", parts)
 
 
 def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
-    """One for each data set; the paper's lines stand below ours."""
+    """A table for each data set; the paper's lines stand below ours."""
     papers = read_paper(paper) if paper else {}
-    keys = (tuple(groups[0].values) if groups else ()) or ("",)
+    keys = tuple(groups[0].values) if groups else ()
+    keys = keys or ("",)  # a table has a column of labels even where no key tells its lines apart
     runs_on: dict[str, list[Run]] = {}
     for group in groups:
         for run in group.runs:
@@ -74,9 +78,14 @@ def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
                 runs_on.setdefault(dataset, []).append(run)
     built = []
     for dataset in {**runs_on, **papers}:
-        ours = [_line(group, dataset) for group in groups if group.on(dataset).estimates]
-        theirs = [_widened(line, len(keys)) for line in papers.get(dataset, {}).values()]
-        built.append(Table(dataset, keys, (*ours, *theirs), ranked=alike(runs_on.get(dataset, []), dataset)))
+        lines: list[Line] = []
+        for group in groups:
+            if group.on(dataset).estimates:
+                lines.append(_line(group, dataset))
+        for line in papers.get(dataset, {}).values():
+            lines.append(_widened(line, len(keys)))
+        ranked = alike(runs_on.get(dataset, []), dataset)
+        built.append(Table(dataset, keys, tuple(lines), ranked))
     return built
 
 
@@ -87,42 +96,64 @@ def _line(group: RunGroup, dataset: str) -> Line:
 
 
 def _widened(line: Line, width: int) -> Line:
-    return replace(line, labels=(*line.labels, *[""] * (width - 1)))
+    """A line of the paper, whose one label stands in the first of `width` columns."""
+    empty = [""] * (width - 1)
+    return replace(line, labels=(*line.labels, *empty))
 
 
 def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: bool, note: str) -> Part:
-    measured = [(group, results) for group in groups if (results := group.on(table.dataset)).get("accuracy")]
+    """The section of one data set; `several` says whether there are others, `note` stands below the table."""
+    measured: list[tuple[RunGroup, Results]] = []
+    for group in groups:
+        results = group.on(table.dataset)
+        if results.get("accuracy"):
+            measured.append((group, results))
     drawn = {
         "coefficient": ("Accuracy and length against the coefficient", _curves(measured)),
         "accuracy_length": ("Accuracy against length", _front(measured)),
     }
-    shown = [
-        picture(figure, out_dir, f"{stem}_{table.dataset}" if several else stem, alt, pdf=True)
-        for stem, (alt, figure) in drawn.items()
-        if figure is not None
-    ]
-    ranked = _RANKED if table.ranked and len(table.ours()) > 1 else ""
-    reading = (READ_AS if table.ours() else "") + ranked + (_PAPER_READ_AS if table.papers() else "")
+    blocks: list[str] = []
+    for stem, (alt, figure) in drawn.items():
+        if figure is not None:
+            name = f"{stem}_{table.dataset}" if several else stem
+            blocks.append(picture(figure, out_dir, name, alt, pdf=True))
+    reading = READ_AS if table.ours() else ""
+    if table.ranked and len(table.ours()) > 1:
+        reading += _RANKED
+    if table.papers():
+        reading += _PAPER_READ_AS
+    blocks += [to_markdown(table), reading]
+    if note:
+        blocks.append(note)
     title = f"Results: {table.dataset}" if several or table.papers() else "Results"
-    return Section(title, "\n\n".join([*shown, to_markdown(table), reading, *([note] if note else [])]))
+    return Section(title, "\n\n".join(blocks))
 
 
 def _curves(measured: Sequence[tuple[RunGroup, Results]]) -> "Figure | None":
-    """Over the first key that has several numbers as values: a line for each choice of the other keys."""
+    """Curves over the first key with several numbers as values, a line for each choice of the other keys."""
     keys = list(measured[0][0].values) if measured else []
-    axis = None
-    for key in reversed(keys):
-        values = {_number(group, key) for group, _ in measured}
-        if len(values - {None}) > 1:
-            axis = key
+    axis = _first_numeric([group for group, _ in measured], keys)
     if axis is None:
         return None
     lines: dict[str, dict[float, Results]] = {}
     for group, results in measured:
-        if (x := _number(group, axis)) is not None:
-            others = RunGroup({key: value for key, value in group.values.items() if key != axis}, ())
-            lines.setdefault(others.label if len(keys) > 1 else "", {})[x] = results
+        x = _number(group, axis)
+        if x is None:
+            continue
+        others = dict(group.values)
+        del others[axis]
+        label = RunGroup(others, ()).label if len(keys) > 1 else ""
+        lines.setdefault(label, {})[x] = results
     return figures.against_coefficient(axis, lines)
+
+
+def _first_numeric(groups: Sequence[RunGroup], keys: Sequence[str]) -> str | None:
+    """The first of the keys that has more than one number as its value; None if there is none."""
+    for key in keys:
+        numbers = {_number(group, key) for group in groups} - {None}
+        if len(numbers) > 1:
+            return key
+    return None
 
 
 def _front(measured: Sequence[tuple[RunGroup, Results]]) -> "Figure | None":
@@ -130,11 +161,13 @@ def _front(measured: Sequence[tuple[RunGroup, Results]]) -> "Figure | None":
 
 
 def _number(group: RunGroup, key: str) -> float | None:
+    """The value of a group's key, if it is a number."""
     value = group.values[key]
     return value if is_number(value) else None
 
 
 def _differences(runs: Mapping[str, Run]) -> Part:
+    """A row for each run, with the keys of the configuration in which they differ."""
     flat = {name: settings(run) for name, run in runs.items()}
     varying = []
     for key in sorted(set().union(*flat.values())):
@@ -154,4 +187,8 @@ def short_names(run_dirs: Iterable[Path]) -> dict[str, Path]:
     """Folder names, with the folder above where two are the same. Links stay: one may be the part of a pipeline."""
     paths = [Path(os.path.abspath(path)) for path in run_dirs]
     names = [path.name for path in paths]
-    return {p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}": p for p in paths}
+    by_name: dict[str, Path] = {}
+    for path in paths:
+        is_alone = names.count(path.name) == 1
+        by_name[path.name if is_alone else f"{path.parent.name}/{path.name}"] = path
+    return by_name

@@ -17,9 +17,10 @@ from budgetrl.metrics.results import Results
 from budgetrl.report import tables
 from budgetrl.report.numbers import EITHER, SEVERAL, names, number
 
-_SPECIAL = str.maketrans(
-    {c: f"\\{c}" for c in "%&#$_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
-)
+_ESCAPED = {character: f"\\{character}" for character in "%&#$_{}"}
+_NAMED = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
+_SPECIAL = str.maketrans(_ESCAPED | _NAMED)
+"""The characters that LaTeX would take for commands, and how each is written."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Table:
     """Whether the best are marked, which takes numbers of one kind of measurement."""
 
     def metrics(self) -> dict[Key, str]:
-        """Those of which there is a number, with their names."""
+        """The metrics that any line has a number of, with their names."""
         return names(SEVERAL, [line.results for line in self.lines])
 
     def ours(self) -> list[Line]:
@@ -61,19 +62,24 @@ class Table:
 
 
 def to_markdown(table: Table) -> str:
-    """Best in bold, second best underlined."""
+    """A Markdown table; the best is bold, the second best underlined."""
     marks = ("{}", "**{}**", "<u>{}</u>")
-    rows = [[*line.labels, _count(line), *_cells(table, line, marks, str)] for line in table.lines]
+    rows: list[list[str]] = []
+    for line in table.lines:
+        rows.append([*line.labels, _count(line), *_cells(table, line, marks, str)])
     return tables.markdown(_header(table), rows)
 
 
 def to_latex(table: Table) -> str:
-    """A tabular; the preamble needs booktabs."""
+    """A LaTeX tabular; the preamble needs booktabs."""
     columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
     marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
     blocks = [_latex_row(_header(table), [])]
     for lines in (table.ours(), table.papers()):
-        rows = [_latex_row([*line.labels, _count(line)], _cells(table, line, marks, _latex_text)) for line in lines]
+        rows: list[str] = []
+        for line in lines:
+            cells = _cells(table, line, marks, _latex_text)
+            rows.append(_latex_row([*line.labels, _count(line)], cells))
         if rows:
             blocks.append("\n".join(rows))
     body = "\n\\midrule\n".join(blocks)
@@ -88,12 +94,14 @@ def to_csv(several: Sequence[Table]) -> str:
     columns = _csv_columns([line for table in several for line in table.lines])
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    for table in several[:1]:
-        writer.writerow(["dataset", *table.keys, "runs", *columns])
+    if several:  # all tables have the same keys
+        writer.writerow(["dataset", *several[0].keys, "runs", *columns])
     for table in several:
         for line in table.lines:
             numbers = line.results.flat()
-            shown = [f"{numbers[column]:.10g}" if column in numbers else "" for column in columns]
+            shown: list[str] = []
+            for column in columns:
+                shown.append(f"{numbers[column]:.10g}" if column in numbers else "")
             writer.writerow([table.dataset, *line.labels, line.runs, *shown])
     return file.getvalue()
 
@@ -102,9 +110,11 @@ def _csv_columns(lines: Sequence[Line]) -> list[str]:
     """Each metric with its standard error and, for what has intervals, the ends of the 95 % interval."""
     columns = []
     for key in names(EITHER, [line.results for line in lines]):
+        aspects = [Aspect.VALUE, Aspect.ERROR]
         found = [line.results.get(key) for line in lines]
-        ends = (Aspect.LOW, Aspect.HIGH) if any(one and one.interval for one in found) else ()
-        columns += [key.flat(aspect) for aspect in (Aspect.VALUE, Aspect.ERROR, *ends)]
+        if any(estimate and estimate.interval for estimate in found):
+            aspects += [Aspect.LOW, Aspect.HIGH]
+        columns += [key.flat(aspect) for aspect in aspects]
     return columns
 
 
@@ -115,21 +125,27 @@ def ranks(lines: Sequence[Line], key: Key) -> dict[int, int]:
     >>> ranks(lines, Key("length")), ranks(lines, Key("budget"))
     ({0: 1, 1: 1, 3: 2}, {})
     """
-    shown = {i: _shown(key.metric, found) for i, line in enumerate(lines) if (found := line.results.get(key))}
+    shown: dict[int, float] = {}
+    for position, line in enumerate(lines):
+        estimate = line.results.get(key)
+        if estimate:
+            # Compared as readers see them: numbers that are written the same are equally good.
+            shown[position] = float(number(key.metric, Estimate(estimate.value)))
     better = find(key.metric).better
-    best = sorted({*shown.values()}, reverse=better > 0)
+    best = sorted(set(shown.values()), reverse=better > 0)
     if len(best) < 2 or not better:  # all alike: nothing is best
         return {}
-    return {i: best.index(value) + 1 for i, value in shown.items() if value in best[:2]}
-
-
-def _shown(metric: str, estimate: Estimate) -> float:
-    return float(number(metric, Estimate(estimate.value)))
+    places = {best[0]: 1, best[1]: 2}
+    return {position: places[value] for position, value in shown.items() if value in places}
 
 
 def _header(table: Table) -> list[str]:
-    units = [(name, find(key.metric).kind.unit) for key, name in table.metrics().items()]
-    return [*table.keys, "runs", *(f"{name},{unit}" if unit else name for name, unit in units)]
+    """The headings of a table: its keys, then each metric with its unit."""
+    header = [*table.keys, "runs"]
+    for key, name in table.metrics().items():
+        unit = find(key.metric).kind.unit
+        header.append(f"{name},{unit}" if unit else name)
+    return header
 
 
 def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str], str]) -> list[str]:
@@ -138,10 +154,12 @@ def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str
     `quoted` makes a remark fit to be printed.
     """
     cells = []
+    ours = table.ours()
     for key in table.metrics():
         cell = line.printed.get(key.metric) or number(key.metric, line.results.get(key))
-        marked = table.ranked and line.runs is not None
-        mark = ranks(table.ours(), key).get(table.ours().index(line), 0) if marked else 0
+        mark = 0
+        if table.ranked and line.runs is not None:
+            mark = ranks(ours, key).get(ours.index(line), 0)
         remark = f" ({quoted(line.remarks[key.metric])})" if key.metric in line.remarks else ""
         cells.append(f"{marks[mark].format(cell)}{remark}")
     return cells
@@ -156,6 +174,9 @@ def _latex_text(text: str) -> str:
 
 
 def _latex_row(texts: Sequence[str], numbers: Sequence[str]) -> str:
-    cells = [*map(_latex_text, texts), *(number.replace("±", r"$\pm$") for number in numbers)]
+    """A row of a tabular: `texts` are escaped, `numbers` are LaTeX already but for their signs."""
+    cells = [_latex_text(text) for text in texts]
+    cells += [number.replace("±", r"$\pm$") for number in numbers]
+    # A hyphen before a number, by itself or inside \textbf{...}, is a minus.
     cells = [re.sub(r"^-(?=\d)|(?<={)-(?=\d)", "$-$", cell) for cell in cells]
     return f"{' & '.join(cells)} \\\\"

@@ -31,12 +31,15 @@ class RunGroup:
     @property
     def label(self) -> str:
         """Its values, as a command line would give them; a folder's name by itself."""
-        values = (text(v) if key == FOLDER else f"{key}={text(v)}" for key, v in self.values.items())
+        values: list[str] = []
+        for key, value in self.values.items():
+            values.append(text(value) if key == FOLDER else f"{key}={text(value)}")
         return " ".join(values) or "all runs"
 
     def on(self, dataset: str) -> Results:
         """The numbers of one data set, over the runs."""
-        return pool([numbers for run in self.runs if (numbers := run.final(dataset)).get("accuracy")])
+        measured = [run.final(dataset) for run in self.runs]
+        return pool([results for results in measured if results.get("accuracy")])
 
 
 def pool(several: Sequence[Results]) -> Results:
@@ -49,20 +52,29 @@ def pool(several: Sequence[Results]) -> Results:
     Estimate(value=12.0, error=2.0, interval=None)
     """
     if len(several) < 2:
+        # Of one run there is no spread over runs; its own errors are over its problems.
         return several[0] if several else Results()
     pooled: dict[Key, Estimate] = {}
     for key in several[0].estimates:
-        estimates = [estimate for one in several if (estimate := one.get(key)) is not None]
+        estimates: list[Estimate] = []
+        for results in several:
+            estimate = results.get(key)
+            if estimate is not None:
+                estimates.append(estimate)
         if len(estimates) == len(several):
             pooled[key] = _mean(estimates)
     return Results(pooled)
 
 
 def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of several runs' estimates, with the standard error that their spread gives it."""
     values = [estimate.value for estimate in estimates]
-    mean, error = fmean(values), stdev(values) / math.sqrt(len(values))
-    has_interval = all(estimate.interval for estimate in estimates)
-    return Estimate(mean, error, t_interval(mean, error, len(values)) if has_interval else None)
+    mean = fmean(values)
+    error = stdev(values) / math.sqrt(len(values))
+    interval = None
+    if all(estimate.interval for estimate in estimates):
+        interval = t_interval(mean, error, len(values))
+    return Estimate(mean, error, interval)
 
 
 def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
@@ -83,7 +95,8 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
 
     members: dict[tuple[str, ...], list[Run]] = {}
     for run in sorted(runs, key=order):
-        members.setdefault(tuple(text(_value(run, key)) for key in keys), []).append(run)
+        values = tuple(text(_value(run, key)) for key in keys)
+        members.setdefault(values, []).append(run)
     groups = []
     for group in members.values():
         groups.append(RunGroup({key: _value(group[0], key) for key in keys}, group))
@@ -98,15 +111,16 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     (['reward.name'], ['reward.p'])
     """
     kept: list[str] = []
-    told = 1
+    told_apart = 1
     keys = set().union(*configurations) - {"seed"}
+    # A key is kept if it splits what those before it leave together.
     for key in sorted(keys, key=lambda key: (not key.endswith("name"), key.count("."), key)):
-        distinct = set()
+        distinct: set[tuple[str, ...]] = set()
         for configuration in configurations:
-            distinct.add(tuple(text(configuration.get(k)) for k in [*kept, key]))
-        if len(distinct) > told:
+            distinct.add(tuple(text(configuration.get(name)) for name in [*kept, key]))
+        if len(distinct) > told_apart:
             kept.append(key)
-            told = len(distinct)
+            told_apart = len(distinct)
     return kept
 
 
@@ -130,12 +144,16 @@ def text(value: Any) -> str:
 
 
 def _value(run: Run, key: str) -> Any:
+    """What a run has for a key of its configuration, for the name of a group in it, or for `FOLDER`."""
     flat = settings(run)
-    return flat.get(key, flat.get(f"{key}.name", _folder(run) if key == FOLDER else None))
+    for name in (key, f"{key}.name"):
+        if name in flat:
+            return flat[name]
+    return _folder(run) if key == FOLDER else None
 
 
 def _folder(run: Run) -> str:
-    """The name without the seed; of a part of another run, behind that one's."""
+    """The folder's name without the seed; before that of a part of another run stands that run's name."""
     if not run.is_part:
         return _SEED.sub("", run.path.name)
     return f"{_SEED.sub('', run.path.parent.name)}/{run.path.name}"

@@ -16,6 +16,7 @@ WELL_FORMED = 0.95
 
 
 def headline(run: Run) -> str:
+    """What came out of a run: a sentence for each data set, or one over its training; empty where there is nothing."""
     if run.stage == PIPELINE:
         return " ".join(_pipeline_headlines(run))
     if run.stage == "evaluate":
@@ -24,6 +25,7 @@ def headline(run: Run) -> str:
 
 
 def _pipeline_headlines(run: Run) -> Iterator[str]:
+    """A sentence for each data set: how much shorter, at which accuracy."""
     datasets = run.datasets()
     for dataset in datasets:
         initial, trained, changes = (run.result.of(dataset, which) for which in (INITIAL, TRAINED, ""))
@@ -88,4 +90,6 @@ _HEADLINE_METRICS = (
 def _at(rows: Sequence[Row], key: str, scale: float, digits: int) -> str:
     """The mean of a metric over some steps; empty where it was not logged."""
     values = [row[key] for row in rows if row.get(key) is not None]
-    return "" if not values else f"{scale * sum(values) / len(values):.{digits}f}"
+    if not values:
+        return ""
+    return f"{scale * sum(values) / len(values):.{digits}f}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from budgetrl.metrics.definitions import METRICS, POINTS, SHARE, Metric, find
 from budgetrl.metrics.estimates import NOISE, Estimate
-from budgetrl.metrics.keys import Key
+from budgetrl.metrics.keys import Key, PartKind
 from budgetrl.metrics.results import Results
 
 ABSENT = "-"
@@ -23,8 +23,21 @@ def names(metrics: Iterable[Metric], several: Sequence[Results]) -> dict[Key, st
     """Keys and names of those metrics, and of pass@k and maj@k of the largest k, of which any results have a number."""
     most = max((results.samples() for results in several), default=1)
     every = {Key(metric.key): metric.name for metric in metrics}
-    every |= {Key(metric.key, most): metric.name.format(k=most) for metric in _OF_SAMPLES}
-    return {key: name for key, name in every.items() if any(results.get(key) for results in several)}
+    for metric in _OF_SAMPLES:
+        every[Key(metric.key, most)] = metric.name.format(k=most)
+    found: dict[Key, str] = {}
+    for key, name in every.items():
+        if any(results.get(key) for results in several):
+            found[key] = name
+    return found
+
+
+def levels_of(several: Iterable[Results]) -> list[int]:
+    """The levels that any of these results have numbers of, ascending."""
+    levels: set[int] = set()
+    for results in several:
+        levels.update(results.numbers_of(PartKind.LEVEL))
+    return sorted(levels)
 
 
 def number(metric: str, estimate: Estimate | None, sign: str = "-") -> str:
@@ -53,7 +66,8 @@ def quantity(metric: str, estimate: Estimate | None) -> str:
     >>> quantity("budget_level_rho", Estimate(0.887)), quantity("budget", None)
     ('0.89', '-')
     """
-    return f"{number(metric, estimate)}{find(metric).kind.unit if estimate else ''}"
+    unit = find(metric).kind.unit if estimate else ""
+    return f"{number(metric, estimate)}{unit}"
 
 
 def change(metric: str, estimate: Estimate | None) -> str:
@@ -62,7 +76,9 @@ def change(metric: str, estimate: Estimate | None) -> str:
     >>> change("accuracy", Estimate(0.001, 0.006)), change("length", Estimate(-102.5))
     ('+0.1 ± 0.6 points', '-102.5')
     """
-    return f"{number(metric, estimate, sign='+')}{POINTS.unit if estimate and find(metric).kind == SHARE else ''}"
+    # 96 % less 95 % is one percentage point, not one percent.
+    unit = POINTS.unit if estimate and find(metric).kind == SHARE else ""
+    return f"{number(metric, estimate, sign='+')}{unit}"
 
 
 def interval(metric: str, ends: tuple[float, float] | None, sign: str = "+") -> str:

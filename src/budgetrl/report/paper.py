@@ -28,23 +28,35 @@ def read_paper(path: Path) -> dict[str, dict[str, Line]]:
     found: dict[str, dict[str, dict[str, _Number]]] = {}
     for dataset, model, metric, number in _numbers(path):
         found.setdefault(dataset, {}).setdefault(model, {})[metric] = number
-    return {dataset: {m: _line(m, numbers) for m, numbers in models.items()} for dataset, models in found.items()}
+    lines: dict[str, dict[str, Line]] = {}
+    for dataset, models in found.items():
+        lines[dataset] = {model: _line(model, numbers) for model, numbers in models.items()}
+    return lines
 
 
 class _Number(NamedTuple):
+    """A number of a paper: in our units, as it was printed, and what is to be said of it."""
+
     value: float
     printed: str
     remark: str
 
 
 def _line(model: str, numbers: dict[str, _Number]) -> Line:
-    results = Results.plain({metric: number.value for metric, number in numbers.items()})
-    printed = {metric: number.printed for metric, number in numbers.items()}
-    remarks = {metric: number.remark for metric, number in numbers.items() if number.remark}
-    return Line((f"paper: {model}",), results, remarks=remarks, printed=printed)
+    """The line of one model, from its numbers by metric."""
+    values: dict[str, float] = {}
+    printed: dict[str, str] = {}
+    remarks: dict[str, str] = {}
+    for metric, number in numbers.items():
+        values[metric] = number.value
+        printed[metric] = number.printed
+        if number.remark:
+            remarks[metric] = number.remark
+    return Line((f"paper: {model}",), Results.plain(values), remarks=remarks, printed=printed)
 
 
 def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
+    """The rows of the file: data set, model, metric and number. Raises RequestError."""
     if not path.is_file():
         raise RequestError(f"stage.paper: there is no file {path}")
     with StringIO(_text(path), newline="") as file:
@@ -58,8 +70,12 @@ def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:
             if row["certainty"] not in CERTAINTIES:
                 raise RequestError(f"{at}: certainty is {row['certainty']!r}, not {', '.join(CERTAINTIES)}")
             value = _number(row["value"], at) / find(row["metric"]).kind.scale
-            said = (row.get("remark"), row["certainty"].replace("high", ""))
-            number = _Number(value, row["value"].strip(), "; ".join(filter(None, said)))
+            remarks: list[str] = []
+            if row.get("remark"):
+                remarks.append(row["remark"])
+            if row["certainty"] != "high":  # what goes without saying
+                remarks.append(row["certainty"])
+            number = _Number(value, row["value"].strip(), "; ".join(remarks))
             yield row["dataset"], row["model"], row["metric"], number
 
 

@@ -55,11 +55,11 @@ class Run:
         return RunFolder(self.path.parent, writes=False).config.exists()
 
     def datasets(self) -> list[str]:
-        """What it was measured on; of a pipeline, what its trained model was."""
+        """The data sets that it was measured on; for a pipeline, those of its trained model."""
         return self.result.datasets(self.evaluation)
 
     def final(self, dataset: str) -> Results:
-        """What it is judged by; of a pipeline also what changed against the initial model."""
+        """The numbers that it is judged by; for a pipeline also what changed against the initial model."""
         return self.result.of(dataset) | self.result.of(dataset, self.evaluation)
 
     def free(self, dataset: str) -> list[Row]:

@@ -85,11 +85,17 @@ def _ending(run: Run) -> Iterator[Part]:
 
 def write_parts(path: Path, title: str, summary: str, parts: Sequence[Part]) -> Path:
     """Write a report; what could not be written is listed at its end."""
-    written = [f"## {part.title}\n\n{part.body}" for part in parts if isinstance(part, Section)]
-    gaps = [f"- {part.title}: {part.reason}." for part in parts if isinstance(part, Gap)]
+    blocks = [f"# {title}"]
+    if summary:
+        blocks.append(f"**{summary}**")
+    gaps: list[str] = []
+    for part in parts:
+        if isinstance(part, Section):
+            blocks.append(f"## {part.title}\n\n{part.body}")
+        else:
+            gaps.append(f"- {part.title}: {part.reason}.")
     if gaps:
-        written.append("## Left out\n\n" + "\n".join(gaps))
-    blocks = [f"# {title}", *([f"**{summary}**"] if summary else []), *written]
+        blocks.append("## Left out\n\n" + "\n".join(gaps))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(blocks) + "\n")
     return path

@@ -51,7 +51,10 @@ def before_after(run: Run, trained: Run, dataset: str, models: Mapping[str, Resu
 def evaluation(run: Run, datasets: Sequence[str]) -> str:
     """The table of an evaluation, a column for each data set."""
     table = tables.evaluation({dataset: run.result.of(dataset) for dataset in datasets})
-    return f"{table}\n\n{_basis([row for dataset in datasets for row in run.free(dataset)])}"
+    rows: list[Row] = []
+    for dataset in datasets:
+        rows += run.free(dataset)
+    return f"{table}\n\n{_basis(rows)}"
 
 
 def against(run: Run, datasets: Sequence[str]) -> Iterator[Section]:
@@ -113,10 +116,12 @@ def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[Pa
         return
     alt = "Accuracy against cut-offs and given budgets"
     shown = picture(figure, run.out, f"cut_off{suffix}", alt)
-    each = [
-        f"{model} model:\n\n{tables.cutoffs(results)}".removeprefix(" model:\n\n") for model, results in cut.items()
-    ]
-    yield Section(f"Cut off{suffix}", "\n\n".join([shown, _CUT_OFF, *each]))
+    blocks = [shown, _CUT_OFF]
+    for model, results in cut.items():
+        if model:
+            blocks.append(f"{model} model:")
+        blocks.append(tables.cutoffs(results))
+    yield Section(f"Cut off{suffix}", "\n\n".join(blocks))
 
 
 _CUT_OFF = (
@@ -149,40 +154,54 @@ def late_samples(run: Run) -> Part:
 def on_the_way(run: Run) -> Part:
     """What the cold start and the labels came to, in words."""
     title = "On the way"
-    cold_start, label = (read_run(run.path / name).result for name in (COLD_START, LABEL))
-    said = [
-        words.format(quantity(metric, results.get(metric)))
-        for results, metric, words in (
-            (
-                cold_start,
-                "kept",
-                "{} of the initial model's completions, all of them right, were kept for the cold start.",
-            ),
-            (cold_start, "format", "After it, {} of the completions kept the format,"),
-            (cold_start, "match_50", "and {} had a length within 50 % of their budget."),
-            (label, "finite", "{} of the training problems have a reference length,"),
-            (label, "b_max", "{} tokens on average."),
-        )
-        if results.get(metric)
-    ]
-    return Section(title, " ".join(said)) if said else Gap(title, "cold_start/ and label/ have no results")
+    said: list[str] = []
+    for part, sentences in _ON_THE_WAY.items():
+        results = read_run(run.path / part).result
+        for metric, words in sentences.items():
+            estimate = results.get(metric)
+            if estimate:
+                said.append(words.format(quantity(metric, estimate)))
+    if not said:
+        return Gap(title, "cold_start/ and label/ have no results")
+    return Section(title, " ".join(said))
+
+
+_ON_THE_WAY = {
+    COLD_START: {
+        "kept": "{} of the initial model's completions, all of them right, were kept for the cold start.",
+        "format": "After it, {} of the completions kept the format,",
+        "match_50": "and {} had a length within 50 % of their budget.",
+    },
+    LABEL: {
+        "finite": "{} of the training problems have a reference length,",
+        "b_max": "{} tokens on average.",
+    },
+}
+"""What is said of a pipeline's parts, by the metric that a sentence is about."""
 
 
 def example(initial: Run, trained: Run) -> Part:
     """The problem that was shortened most typically: both right, the ratio of lengths nearest the median."""
     title = "An example"
     before, after = _right_by_problem(initial), _right_by_problem(trained)
-    ratios = {key: after[key]["length"] / max(1, before[key]["length"]) for key in after if key in before}
-    if not ratios:
+    shortened: list[tuple[float, tuple[str, str]]] = []
+    for problem in before.keys() & after.keys():
+        ratio = after[problem]["length"] / max(1, before[problem]["length"])
+        shortened.append((ratio, problem))
+    if not shortened:
         return Gap(title, "no problem was answered rightly both before and after")
-    typical = sorted(ratios.items(), key=lambda item: (item[1], item[0]))[len(ratios) // 2][0]
+    shortened.sort()
+    _, typical = shortened[len(shortened) // 2]
     return Section(title, _side_by_side(before[typical], after[typical]))
 
 
 def _right_by_problem(run: Run) -> dict[tuple[str, str], Row]:
     """A right completion of each problem of each data set, with a budget of the model's own if any."""
-    right = (row for row in run.completions if row["correct"] and row.get("prefilled") is None)
-    return {(row.get("dataset", ""), row["problem_id"]): row for row in right}
+    by_problem: dict[tuple[str, str], Row] = {}
+    for row in run.completions:
+        if row["correct"] and row.get("prefilled") is None:
+            by_problem[row.get("dataset", ""), row["problem_id"]] = row
+    return by_problem
 
 
 def _side_by_side(before: Row, after: Row) -> str:
@@ -205,14 +224,19 @@ def _excerpt(text: str) -> str:
     if len(text) > EXCERPT_HEAD + EXCERPT_TAIL:
         left_out = len(text) - EXCERPT_HEAD - EXCERPT_TAIL
         text = f"{text[:EXCERPT_HEAD]}\n[... {left_out:,} characters ...]\n{text[-EXCERPT_TAIL:]}"
-    lines = (line for long in text.strip().splitlines() for line in textwrap.wrap(long, 100) or [""])
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        lines += textwrap.wrap(line, 100) or [""]  # textwrap makes nothing of an empty line
     return "\n".join(lines)
 
 
 def settings(run: Run) -> Part:
     """The configuration, a row for each group."""
     title = "Settings"
-    rows = [row for group in SETTINGS if group in run.config for row in _setting_rows(group, run.config[group])]
+    rows: list[list[str]] = []
+    for group in SETTINGS:
+        if group in run.config:
+            rows += _setting_rows(group, run.config[group])
     if not rows:
         return Gap(title, "config.yaml is missing")
     return Section(title, tables.markdown(["group", "values"], rows, numbers=False))

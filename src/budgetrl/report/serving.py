@@ -39,8 +39,11 @@ def _start(fmt: ResponseFormat) -> str:
 
 def _checkpoint(run: Run) -> Path | None:
     """The policy at the end of training, which is the one that was measured."""
-    folders = [run.path / stage / "checkpoints" / "last" for stage in ("grpo", "")]
-    return next((folder for folder in folders if folder.is_dir()), None)
+    for stage in ("grpo", ""):  # a pipeline trains in a folder of its own, a training run in this one
+        folder = run.path / stage / "checkpoints" / "last"
+        if folder.is_dir():
+            return folder
+    return None
 
 
 _SERVING = """\

@@ -6,7 +6,7 @@ from budgetrl.metrics.definitions import find
 from budgetrl.metrics.estimates import Estimate
 from budgetrl.metrics.keys import Key, Part, PartKind
 from budgetrl.metrics.results import Results
-from budgetrl.report.numbers import ABSENT, BOTH, SINGLE, change, interval, names, quantity
+from budgetrl.report.numbers import ABSENT, BOTH, SINGLE, change, interval, levels_of, names, quantity
 
 _CUT = ("accuracy", "length")
 _BY_LEVEL = ("accuracy", "length", "budget")
@@ -15,24 +15,30 @@ _BY_LEVEL = ("accuracy", "length", "budget")
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = True) -> str:
     """A table; columns after the first stand to the right if they hold numbers."""
     rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in (header, rule, *rows))
+    lines: list[str] = []
+    for row in (header, rule, *rows):
+        cells = " | ".join(map(_cell, row))
+        lines.append(f"| {cells} |")
+    return "\n".join(lines)
 
 
 def before_after(initial: Results, trained: Results, changes: Results) -> str:
     """One data set, one row per metric: initial model, trained model, and what the difference is."""
     rows = []
     for key, name in names(BOTH, [initial, trained]).items():
-        before, after = (quantity(key.metric, results.get(key)) for results in (initial, trained))
+        before = quantity(key.metric, initial.get(key))
+        after = quantity(key.metric, trained.get(key))
         rows.append([name, before, after, _difference(key, initial, trained, changes)])
     return markdown(["", "initial", "trained", "change (95 % interval)"], rows)
 
 
 def evaluation(by_name: Mapping[str, Results]) -> str:
     """One column per data set (or run), one row per metric."""
-    rows = [
-        [name, *(quantity(key.metric, results.get(key)) for results in by_name.values())]
-        for key, name in names(SINGLE, [*by_name.values()]).items()
-    ]
+    rows: list[list[str]] = []
+    for key, name in names(SINGLE, list(by_name.values())).items():
+        row = [name]
+        row += [quantity(key.metric, results.get(key)) for results in by_name.values()]
+        rows.append(row)
     return markdown(["", *by_name], rows)
 
 
@@ -42,9 +48,8 @@ def gains(by_name: Mapping[str, Results]) -> str:
     for name, results in by_name.items():
         gained, shorter = results.get("accuracy_change"), results.get("compression")
         ends = shorter.interval if shorter else None
-        rows.append(
-            [name, _change("accuracy", gained), quantity("compression", shorter) + interval("compression", ends, "-")]
-        )
+        shorter_by = quantity("compression", shorter) + interval("compression", ends, sign="-")
+        rows.append([name, _change("accuracy", gained), shorter_by])
     return markdown(["", "accuracy gained (95 % interval)", "shorter by (95 % interval)"], rows)
 
 
@@ -52,14 +57,18 @@ def cutoffs(results: Results) -> str:
     """One data set, one row per cut-off: what is right by then, and how long answers are if they are cut there."""
     rows = []
     for cutoff in results.numbers_of(PartKind.CUTOFF):
-        part = Part(PartKind.CUTOFF, cutoff)
-        rows.append([f"{cutoff:,}", *(quantity(metric, results.get(Key(metric, part=part))) for metric in _CUT)])
-    return markdown(["cut off at, tokens", *(find(metric).name for metric in _CUT)], rows)
+        row = [f"{cutoff:,}"]
+        for metric in _CUT:
+            key = Key(metric, part=Part(PartKind.CUTOFF, cutoff))
+            row.append(quantity(metric, results.get(key)))
+        rows.append(row)
+    headings = [find(metric).name for metric in _CUT]
+    return markdown(["cut off at, tokens", *headings], rows)
 
 
 def by_level(models: Mapping[str, Results]) -> str:
     """One row per level; for each metric a column per model that has it."""
-    levels = sorted({level for results in models.values() for level in results.numbers_of(PartKind.LEVEL)})
+    levels = levels_of(models.values())
     titles: list[str] = []
     columns: list[list[str]] = []
     for metric in _BY_LEVEL:
@@ -78,6 +87,7 @@ def _difference(key: Key, initial: Results, trained: Results, changes: Results) 
     if key == Key("length") and (shorter := changes.get("compression")):
         ends, word = shorter.interval, "shorter"
         if shorter.value < 0:
+            # "10 % longer", not "-10 % shorter": all is turned around.
             word = "longer"
             ends = ends and (-ends[1], -ends[0])
             shorter = Estimate(-shorter.value, shorter.error)
@@ -94,5 +104,5 @@ def _change(metric: str, difference: Estimate | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that does not break a table apart."""
+    """A text with what would break a table apart escaped or left out."""
     return text.replace("|", "\\|").replace("\n", " ")

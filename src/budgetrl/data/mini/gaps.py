@@ -80,6 +80,7 @@ def slip_rate(operands: int) -> float:
 
 
 def _look(rng: Random, operands: Sequence[int], stride: int) -> tuple[list[str], int]:
+    """The words of one pass over the operands, `stride` at a time, and the result that it comes to."""
     words: list[str] = []
     value = 0
     for start in range(0, len(operands), stride):
@@ -87,7 +88,10 @@ def _look(rng: Random, operands: Sequence[int], stride: int) -> tuple[list[str],
         value = follow(value, step)
         if rng.random() < slip_rate(len(step)):
             value = rng.choice([n for n in range(LARGEST_OPERAND + 1) if n != value])
-        words += [LABELS[start + len(step) - 1], *map(str, step if stride == 1 else ()), "=", str(value)]
+        words.append(LABELS[start + len(step) - 1])
+        if stride == 1:
+            words.append(str(step[0]))  # the closest look writes the operand too
+        words += ["=", str(value)]
         if rng.random() < FILLER_RATE:
             words.append("hmm")
     return words, value

@@ -24,7 +24,11 @@ _CHAT_TEMPLATE = (
 
 def budget_grid() -> tuple[int, ...]:
     """The numbers a grid tokenizer can write as a budget: 8 to 480, 8 to the octave (48 of them)."""
-    return tuple(step * 2**octave for octave in range(6) for step in range(8, 16))
+    numbers: list[int] = []
+    for octave in range(6):
+        for step in range(8, 16):
+            numbers.append(step * 2**octave)
+    return tuple(numbers)
 
 
 def make_tokenizer(budget_style: str = "grid") -> "PreTrainedTokenizerFast":
@@ -39,9 +43,13 @@ def make_tokenizer(budget_style: str = "grid") -> "PreTrainedTokenizerFast":
     words = [*_WORDS, *sums.LABELS, *map(str, numbers)]
     if grid:
         words += [str(n) for n in budget_grid() if n not in numbers]
-    vocabulary = ["<pad>", "<eos>", *_TAGS, *(f"▁{w}" for w in words), *([] if grid else "0123456789")]
+    vocabulary = ["<pad>", "<eos>", *_TAGS]
+    vocabulary += [f"▁{word}" for word in words]  # Metaspace's mark of a blank before a word
+    if not grid:
+        vocabulary += "0123456789"
 
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<pad>"))
+    ids = {token: id_ for id_, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="always" if grid else "never")
     # A word without a blank before it is a number inside a tag: there the digits are split.
     by_digit = pre_tokenizers.Split(Regex("^▁.+|."), behavior="isolated")

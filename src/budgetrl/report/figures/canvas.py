@@ -74,8 +74,10 @@ def look(index: int) -> tuple[str, str]:
 
 
 def small_multiples(count: int, height: float = 2.35) -> "tuple[Figure, list[Axes]]":
+    """A figure with `count` panels in rows of at most `COLUMNS`."""
     columns = min(COLUMNS, count)
-    return grid(-(-count // columns), columns, width=3.25 * columns, height=height, count=count)
+    rows = -(-count // columns)  # rounded up
+    return grid(rows, columns, width=3.25 * columns, height=height, count=count)
 
 
 def grid(rows: int, columns: int, width: float, height: float, count: int | None = None) -> "tuple[Figure, list[Axes]]":
@@ -83,13 +85,16 @@ def grid(rows: int, columns: int, width: float, height: float, count: int | None
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height * rows), layout="constrained")
-    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count or rows * columns)]
+    panels = count or rows * columns
+    return figure, [figure.add_subplot(rows, columns, place) for place in range(1, panels + 1)]
 
 
 def error_line(
     ax: "Axes", at: Sequence[float], estimates: Sequence[Estimate], scale: float = 1.0, **style: Any
 ) -> None:
+    """Draw a line through estimates, `scale` times each, with bars of one standard error."""
     values = [scale * estimate.value for estimate in estimates]
+    # No bar for an estimate without an error: matplotlib takes a 0 for that, but no None among numbers.
     errors = [scale * (estimate.error or 0.0) for estimate in estimates]
     ax.errorbar(at, values, yerr=errors, **{"markersize": 4.5, "capsize": 2, "elinewidth": 1, **style})
 
@@ -112,14 +117,14 @@ def legend_marker(marker: str, label: str, color: str = BLACK, filled: bool = Tr
 
 
 def legend_above(ax: "Axes") -> None:
-    """Between title and panel, where no data can be."""
+    """Put a legend between title and panel, where no data can be."""
     place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.97), "borderpad": 0.2}
     legend = ax.legend(ncols=3, handlelength=1.2, columnspacing=1.0, **place)
     legend.set_in_layout(False)  # a long legend must not make its panel narrower than the others
 
 
 def legend_below(figure: "Figure", ax: "Axes") -> None:
-    """Below all panels, with the entries of one of them."""
+    """Put a legend below all panels, with the entries of one of them."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=columns_that_fit(figure, labels))
@@ -129,17 +134,19 @@ def columns_that_fit(figure: "Figure", labels: Sequence[str]) -> int:
     """Columns of a legend as wide as a figure: four at most, fewer where labels are long, all of about one height."""
     widest = LEGEND_HANDLE + LEGEND_LETTER * max(map(len, labels))
     most = min(4, len(labels), max(1, int(figure.get_figwidth() / widest)))
+    # As many rows as `most` columns need, then no more columns than fill these rows. `-(-a // b)` rounds up.
     rows = -(-len(labels) // most)
     return -(-len(labels) // rows)
 
 
 def plain_log_ticks(ax: "Axes") -> None:
+    """Write the ticks of both logarithmic axes as plain numbers (see `plain_log_axis`)."""
     for axis in (ax.xaxis, ax.yaxis):
         plain_log_axis(axis)
 
 
 def plain_log_axis(axis: "Axis") -> None:
-    """10, 20, 50, 100 instead of powers of ten."""
+    """Write ticks as 10, 20, 50, 100 instead of powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.container import ErrorbarContainer
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 
 LONG_LABEL = 30
@@ -25,24 +26,34 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
     None for a single one, which there is nothing to compare with. More of them than there are colors have numbers too,
     at the points and in the legend.
     """
-    points = {name: (r.get("length"), r.get("accuracy")) for name, r in runs.items()}
-    found = {name: (x, y) for name, (x, y) in points.items() if x and y}
+    found: dict[str, tuple[Estimate, Estimate]] = {}
+    for name, results in runs.items():
+        length, accuracy = results.get("length"), results.get("accuracy")
+        if length and accuracy:
+            found[name] = length, accuracy
     if len(found) < 2:
         return None
     below = max(map(len, found)) > LONG_LABEL
-    figure, (ax,) = grid(1, 1, width=6.6, height=3.8 + 0.2 * len(found) if below else max(3.6, 0.2 * len(found)))
+    legend_height = 0.2 * len(found)  # inches: below the panel it adds to the figure, beside it it only needs to fit
+    figure, (ax,) = grid(1, 1, width=6.6, height=3.8 + legend_height if below else max(3.6, legend_height))
     numbered = len(found) > len(COLORS)
     centers = [(length.value, 100 * accuracy.value) for length, accuracy in found.values()]
-    lines = [_draw_point(ax, index, centers, *errors, numbered) for index, errors in enumerate(found.values())]
-    labels = [f"{number} {name}" if numbered else name for number, name in enumerate(found, start=1)]
-    entries = [legend_marker(look(index)[1], label, look(index)[0], filled=False) for index, label in enumerate(labels)]
-    if len(front := pareto_front(centers)) > 1:
+    bars: list[ErrorbarContainer] = []
+    entries: list[Line2D] = []
+    for index, (name, (length, accuracy)) in enumerate(found.items()):
+        bars.append(_draw_point(ax, index, centers, length, accuracy, thin=numbered))
+        color, marker = look(index)
+        label = f"{index + 1} {name}" if numbered else name
+        entries.append(legend_marker(marker, label, color, filled=False))
+    front = pareto_front(centers)
+    if len(front) > 1:
+        lengths, accuracies = zip(*front, strict=True)
         label = "none is better in both"
-        entries += ax.plot(*zip(*front, strict=True), color="#999999", linewidth=1, zorder=1, label=label)
+        entries += ax.plot(lengths, accuracies, color="#999999", linewidth=1, zorder=1, label=label)
     ax.set(xlabel="mean length, tokens", ylabel="accuracy, %")
     figure.legend(handles=entries, loc="outside lower left" if below else "outside right upper")
     if numbered:
-        number_points(figure, ax, lines)
+        number_points(figure, ax, bars)
     return figure
 
 
@@ -54,22 +65,24 @@ def _draw_point(
     accuracy: Estimate,
     thin: bool,
 ) -> "ErrorbarContainer":
-    """With its bars; of several at the same place one is a ring around the other."""
+    """Draw a run's point with its bars; of several at the same place each is a ring around those before it."""
     color, marker = look(index)
+    before_it = centers[:index].count(centers[index])
     return ax.errorbar(
         *centers[index], xerr=length.error, yerr=_times(accuracy.error, 100), color=color, marker=marker,
-        markerfacecolor="none", linestyle="none", markersize=6 + 4 * centers[:index].count(centers[index]),
+        markerfacecolor="none", linestyle="none", markersize=6 + 4 * before_it,
         capsize=2, elinewidth=0.7 if thin else 1,
     )  # fmt: skip
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (length, accuracy) those that no other equals or beats in both, by length.
+    """The points (length, accuracy) that no other equals or beats in both, by length.
 
     >>> pareto_front([(30, 90), (20, 80), (40, 90), (25, 70), (10, 50)])
     [(10, 50), (20, 80), (30, 90)]
     """
     front: list[tuple[float, float]] = []
+    # From the shortest on, a point is of the front if it is more accurate than all that are shorter.
     for length, accuracy in sorted(set(points), key=lambda point: (point[0], -point[1])):
         if not front or accuracy > front[-1][1]:
             front.append((length, accuracy))
@@ -80,13 +93,20 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) -> "Figure":
     """Accuracy and length over the values of one key of the configuration, with errors; a line for each label."""
     figure, axes = grid(1, 2, width=8.0, height=3.0)
+    values: set[float] = set().union(*lines.values())
     for ax, (metric, title, scale) in zip(axes, _AGAINST_COEFFICIENT, strict=True):
         for index, (label, by_value) in enumerate(lines.items()):
-            found = {x: estimate for x, results in sorted(by_value.items()) if (estimate := results.get(metric))}
+            at: list[float] = []
+            estimates: list[Estimate] = []
+            for value, results in sorted(by_value.items()):
+                estimate = results.get(metric)
+                if estimate:
+                    at.append(value)
+                    estimates.append(estimate)
             color, marker = look(index)
-            error_line(ax, list(found), list(found.values()), scale, color=color, marker=marker, label=label)
+            error_line(ax, at, estimates, scale, color=color, marker=marker, label=label)
         ax.set(title=title, xlabel=key)
-        _ticks_at(ax, sorted({x for by_value in lines.values() for x in by_value}))
+        _ticks_at(ax, sorted(values))
     axes[1].set_ylim(bottom=0)
     if len(lines) > 1:
         legend_below(figure, axes[0])
@@ -98,7 +118,8 @@ MOST_TICKS = 8
 
 def _ticks_at(ax: "Axes", values: Sequence[float]) -> None:
     """Ticks where there are points, as the user wrote the values; of many, some at equal steps in their order."""
-    shown = values[:: -(-len(values) // MOST_TICKS)]
+    step = -(-len(values) // MOST_TICKS)  # rounded up
+    shown = values[::step]
     ax.set_xticks(shown, [f"{value:.10g}" for value in shown])
 
 

@@ -22,6 +22,7 @@ from budgetrl.report.figures.canvas import (
     small_multiples,
     styled,
 )
+from budgetrl.report.numbers import levels_of
 from budgetrl.runs.folder import Row
 
 if TYPE_CHECKING:
@@ -40,11 +41,14 @@ LIGHTEST = 0.7
 def by_level(models: Mapping[str, Results]) -> "Figure | None":
     """Accuracy, length and budget by difficulty, a line for each model."""
     titles = {"accuracy": "Accuracy, %", "length": "Length, tokens", "budget": "Budget, tokens"}
-    drawn = [metric for metric in titles if any(_over_levels(r, metric) for r in models.values())]
+    drawn: list[str] = []
+    for metric in titles:
+        if any(_over_levels(results, metric) for results in models.values()):
+            drawn.append(metric)
     if not drawn:
         return None
     figure, axes = small_multiples(len(drawn), height=2.9)
-    levels = sorted({level for results in models.values() for level in results.numbers_of(PartKind.LEVEL)})
+    levels = levels_of(models.values())
     for ax, metric in zip(axes, drawn, strict=True):
         _draw_levels(ax, models, metric, levels)
         ax.set_title(titles[metric])
@@ -62,14 +66,18 @@ def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
         return None
     budgets, lengths = np.array(pairs, dtype=float).T
     figure, (ax,) = grid(1, 1, width=5.2, height=4.2)
-    low, high = 0.8 * np.array([budgets.min(), lengths.min()]).min(), 1.25 * max(budgets.max(), lengths.max())
+    # Both axes have the same range, so that length = budget is the diagonal.
+    low, high = 0.8 * min(budgets.min(), lengths.min()), 1.25 * max(budgets.max(), lengths.max())
+    extent = np.log10([low, high])  # hexbin takes the exponents where an axis is logarithmic
     _draw_bands(ax, low, high)
     cells = ax.hexbin(
         budgets, lengths, gridsize=HEXAGONS, xscale="log", yscale="log", mincnt=1, cmap="viridis",
-        norm="log", extent=(*np.log10([low, high]), *np.log10([low, high])), linewidths=0.2, zorder=3,
+        norm="log", extent=(*extent, *extent), linewidths=0.2, zorder=3,
     )  # fmt: skip
+    # At least two shades, or the color bar of cells with one completion each would have no length.
     cells.set_clim(1, max(2, np.max(np.asarray(cells.get_array()))))
-    plain_log_axis(figure.colorbar(cells, ax=ax, label="completions", shrink=0.85).ax.yaxis)
+    color_bar = figure.colorbar(cells, ax=ax, label="completions", shrink=0.85)
+    plain_log_axis(color_bar.ax.yaxis)
     ax.set(xlim=(low, high), ylim=(low, high), xlabel="budget the model wrote, tokens", ylabel="length, tokens")
     legend_below(figure, ax)
     plain_log_ticks(ax)
@@ -83,10 +91,11 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
     if not cells:
         return None
     figure, (ax,) = grid(1, 1, width=5.2, height=4.0)
-    budgets = sorted({budget for by_budget in cells.values() for budget in by_budget})
+    budgets = sorted(set().union(*cells.values()))
     ax.plot(budgets, budgets, color=BLACK, linestyle="--", linewidth=1, zorder=5, label="as asked")
     for index, (level, by_budget) in enumerate(sorted(cells.items(), key=_level_order)):
         estimates = {budget: _mean(by_problem) for budget, by_problem in sorted(by_budget.items())}
+        # The points of all levels stand around the budget, on a logarithmic axis at equal distances.
         moved = (1 + APART) ** (index - (len(cells) - 1) / 2)
         label = "all problems" if level is None else f"level {level}"
         style = {"color": _ramp(len(cells))[index], "marker": MARKERS[index % len(MARKERS)], "label": label}
@@ -146,9 +155,12 @@ _AGAINST_LIMIT = {
 
 
 def _model_look(index: int, count: int) -> dict[str, Any]:
-    """The initial model red, the trained one blue, as is a model by itself; of more models each its own."""
+    """The initial model is red, the trained one blue, as is a model by itself; more than two have a color each."""
     color, marker = look(index)
-    return {"color": color if count > 2 else (RED, BLUE)[index - count], "marker": marker}
+    if count <= 2:
+        # Counted from the end, so that the last is blue: (-2, -1) for two models, -1 for one.
+        color = (RED, BLUE)[index - count]
+    return {"color": color, "marker": marker}
 
 
 def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels: Sequence[int]) -> None:
@@ -156,7 +168,8 @@ def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels:
     apart = min(0.08, 0.6 / len(models))
     for index, (model, results) in enumerate(models.items()):
         found = _over_levels(results, metric)
-        at = [levels.index(level) + apart * (index - (len(models) - 1) / 2) for level in found]
+        moved = apart * (index - (len(models) - 1) / 2)  # around 0, so that a model by itself is not moved
+        at = [levels.index(level) + moved for level in found]
         style = {**_model_look(index, len(models)), "label": model}
         error_line(ax, at, list(found.values()), 100 if metric == "accuracy" else 1, **style)
     ax.set_xticks(range(len(levels)), [str(level) for level in levels])
@@ -164,6 +177,7 @@ def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels:
 
 
 def _draw_bands(ax: "Axes", low: float, high: float) -> None:
+    """Shade the lengths that are near their budget."""
     ends = np.array([low, high])
     for share, shade in ((0.5, "#eeeeee"), (0.25, "#d9d9d9")):
         label = f"within {share:.0%} of the budget".replace("%", " %")
@@ -172,6 +186,7 @@ def _draw_bands(ax: "Axes", low: float, high: float) -> None:
 
 
 def _over_levels(results: Results, metric: str) -> dict[int, Estimate]:
+    """The estimates of a metric by level."""
     found: dict[int, Estimate] = {}
     for level in results.numbers_of(PartKind.LEVEL):
         if (estimate := results.get(Key(metric, part=Part(PartKind.LEVEL, level)))) is not None:
@@ -190,14 +205,18 @@ def _lengths_by_level_and_budget(rows: Sequence[Row]) -> dict[Any, dict[int, dic
 
 
 def _mean(by_problem: Mapping[str, Sequence[float]]) -> Estimate:
-    """The mean over problem means, with its error: samples of one problem are not independent."""
+    """The mean over problem means, with its standard error: samples of one problem are not independent."""
     means = [np.mean(values) for values in by_problem.values()]
-    error = float(np.std(means, ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
+    error = None
+    if len(means) > 1:
+        error = float(np.std(means, ddof=1) / np.sqrt(len(means)))
     return Estimate(float(np.mean(means)), error)
 
 
 def _level_order(item: tuple[Any, Any]) -> tuple[bool, float]:
-    return item[0] is None, item[0] or 0
+    """Where a level stands: by its number, problems without one last."""
+    level, _ = item
+    return level is None, level or 0
 
 
 def _ramp(count: int) -> list[Any]:

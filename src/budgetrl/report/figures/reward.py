@@ -30,7 +30,7 @@ def reward_shape(reward: Reward, longest: int) -> "Figure":
     """
     figure, (ax,) = grid(1, 1, width=6.4, height=4.0)
     scene = _Scene(reward.within(longest), longest)
-    lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
+    lengths = _lengths(longest)
     moments = _moments({progress: scene.curves(lengths, progress) for progress in PROGRESSES})
     verdicts = next(iter(moments.values()))
     for curves, color in zip(moments.values(), COLORS, strict=False):
@@ -38,12 +38,18 @@ def reward_shape(reward: Reward, longest: int) -> "Figure":
             ax.plot(lengths, earned, color=color, linestyle=_VERDICT_LINES[verdict])
     if scene.budget:
         ax.axvline(scene.budget, color="#999999", linewidth=0.9, zorder=1)
-    ax.set_title(reward.name, pad=6 + 12 * len(scene.notes()))
-    ax.text(0, 1.015, "\n".join(scene.notes()), transform=ax.transAxes, va="bottom", fontsize=8, linespacing=1.25)
+    # The notes stand between the title and the panel: 12 points for each of them.
+    notes = scene.notes()
+    ax.set_title(reward.name, pad=6 + 12 * len(notes))
+    ax.text(0, 1.015, "\n".join(notes), transform=ax.transAxes, va="bottom", fontsize=8, linespacing=1.25)
     ax.set(xlabel="length, tokens", ylabel="reward", xlim=(0, longest))
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    handles = [legend_line(BLACK if moments.keys() != {""} else BLUE, _VERDICT_LINES[name], name) for name in verdicts]
-    handles += [legend_line(color, "solid", label) for label, color in zip(moments, COLORS, strict=False) if label]
+    # Where colors stand for moments, the styles of the verdicts are shown in black; else in the only color there is.
+    verdict_color = BLACK if moments.keys() != {""} else BLUE
+    handles = [legend_line(verdict_color, _VERDICT_LINES[name], name) for name in verdicts]
+    for label, color in zip(moments, COLORS, strict=False):
+        if label:
+            handles.append(legend_line(color, "solid", label))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) if len(handles) <= 6 else 4)
     return figure
 
@@ -52,10 +58,10 @@ def reward_shape(reward: Reward, longest: int) -> "Figure":
 def reward_grid(rewards: Sequence[Reward], longest: int) -> "Figure":
     """Several rewards at the end of training beside each other: a panel each, a line for each verdict."""
     figure, axes = small_multiples(len(rewards))
-    handles = [
-        legend_line(color, style, name) for (name, style), color in zip(_VERDICT_LINES.items(), COLORS, strict=False)
-    ]
-    lengths = sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
+    handles: list[Any] = []
+    for (name, style), color in zip(_VERDICT_LINES.items(), COLORS, strict=False):
+        handles.append(legend_line(color, style, name))
+    lengths = _lengths(longest)
     for ax, reward in zip(axes, rewards, strict=True):
         scene = _Scene(reward.within(longest), longest)
         for (verdict, earned), color in zip(scene.curves(lengths, 1.0).items(), COLORS, strict=False):
@@ -99,10 +105,9 @@ class _Scene:
 
     def curves(self, lengths: Sequence[int], progress: float) -> "Curves":
         """The rewards of each verdict; none of malformed responses if they are those of wrong ones."""
-        curves = {
-            verdict: [self._earned(verdict, length, progress, self.others) for length in lengths]
-            for verdict in _VERDICT_LINES
-        }
+        curves: Curves = {}
+        for verdict in _VERDICT_LINES:
+            curves[verdict] = [self._earned(verdict, length, progress, self.others) for length in lengths]
         if curves["malformed"] == curves["wrong"]:
             del curves["malformed"]
         return curves
@@ -116,25 +121,37 @@ class _Scene:
             first, second, third = (f"{outcome.length:,}" for outcome in self.others)
             notes.append(f"the others of the group: right with {first} and {second} tokens, wrong with {third}")
         if moves := self.reward.controller().moves:
-            held = {name: getattr(self.reward, name) for name in moves}
-            values = (f"{name} {value if value not in (None, {}) else 'none'}" for name, value in held.items())
+            values: list[str] = []
+            for name in moves:
+                value = getattr(self.reward, name)
+                values.append(f"{name} {'none' if value in (None, {}) else value}")
             notes.append(f"learned so far: {', '.join(values)}")
         return notes
 
     def _is_relative(self) -> bool:
-        return any(
-            self._earned(verdict, self.longest * n // 8, 1.0, self.others)
-            != self._earned(verdict, self.longest * n // 8, 1.0, [])
-            for verdict in ("right", "wrong")
-            for n in range(9)
-        )
+        """Whether the rest of the group changes what a response earns, tried at nine lengths."""
+        for verdict in ("right", "wrong"):
+            for n in range(9):
+                length = self.longest * n // 8
+                alone = self._earned(verdict, length, 1.0, [])
+                if self._earned(verdict, length, 1.0, self.others) != alone:
+                    return True
+        return False
 
     def _earned(self, verdict: str, length: int, progress: float, others: Sequence[Outcome]) -> float:
+        """What one response earns in a group with `others`."""
         return self.reward([self._outcome(verdict, length), *others], progress)[0]
 
     def _outcome(self, verdict: str, length: int) -> Outcome:
-        tag = self.example.easy if verdict != "malformed" else None
-        return Outcome(verdict != "malformed", verdict == "right", length, self.budget, easy=tag, problem_id=EXAMPLE)
+        well_formed = verdict != "malformed"
+        return Outcome(
+            well_formed=well_formed,
+            correct=verdict == "right",
+            length=length,
+            budget=self.budget,
+            easy=self.example.easy if well_formed else None,
+            problem_id=EXAMPLE,
+        )
 
 
 EXAMPLE = "example"
@@ -142,16 +159,23 @@ EXAMPLE = "example"
 Curves = dict[str, list[float]]
 
 
+def _lengths(longest: int) -> list[int]:
+    """The lengths at which a reward is drawn, from 0 to `longest`, each once."""
+    return sorted({longest * n // LENGTHS_DRAWN for n in range(LENGTHS_DRAWN + 1)})
+
+
 def _moments(curves: Mapping[float, Curves]) -> dict[str, Curves]:
     """The curves that differ, by the share of training over which they hold; no label if they always do."""
-    stretches = [(list(same), drawn) for drawn, same in groupby(curves, key=lambda progress: curves[progress])]
-    if len(stretches) == 1:
-        return {"": stretches[0][1]}
-    return {_stretch(shares): drawn for shares, drawn in stretches}
+    moments: dict[str, Curves] = {}
+    # Neighbors with the same curves are one moment.
+    for drawn, same in groupby(curves, key=lambda progress: curves[progress]):
+        moments[_stretch(list(same))] = drawn
+    return moments if len(moments) > 1 else {"": next(iter(moments.values()))}
 
 
 def _stretch(shares: Sequence[float]) -> str:
-    """
+    """The share of training between the first and the last of these shares, in words.
+
     >>> _stretch([0.25]), _stretch([0.5, 0.75, 1.0])
     ('25 %', '50 to 100 % of training')
     """

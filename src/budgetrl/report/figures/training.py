@@ -77,9 +77,13 @@ PANELS = (
 @styled
 def training_curves(rows: Sequence[Row]) -> "Figure | None":
     """Small multiples over steps: each step thin, the running mean bold, evaluations as points."""
-    panels = [panel for panel in PANELS if any(_is_logged(rows, curve) for curve in panel.curves)]
-    if any(panel.title == "Reward" for panel in panels):
-        panels = [panel for panel in panels if panel.title != "Loss"]
+    panels: list[Panel] = []
+    for panel in PANELS:
+        if any(_is_logged(rows, curve) for curve in panel.curves):
+            panels.append(panel)
+    titles = [panel.title for panel in panels]
+    if "Reward" in titles and "Loss" in titles:
+        del panels[titles.index("Loss")]
     if not panels:
         return None
     figure, axes = small_multiples(len(panels))
@@ -97,13 +101,17 @@ def training_curves(rows: Sequence[Row]) -> "Figure | None":
 def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
     """Budget and length over the steps, a line for each model; rows of the same step, of several runs, are averaged."""
     panels = {"Budget, tokens": Curve("budget", "budget"), "Length, tokens": Curve("length", "length")}
-    drawn = {model: rows for model, rows in models.items() if any(row.get("budget") is not None for row in rows)}
+    drawn: dict[str, Sequence[Row]] = {}
+    for model, rows in models.items():
+        if any(row.get("budget") is not None for row in rows):
+            drawn[model] = rows
     if not drawn:
         return None
     figure, axes = grid(1, 2, width=8.0, height=3.0)
     for ax, (title, curve) in zip(axes, panels.items(), strict=True):
         for index, (model, rows) in enumerate(drawn.items()):
             steps, values = _mean_series(rows, curve)
+            # Once all colors are used they come again with the next style of line.
             color, style = COLORS[index % len(COLORS)], LINES[index // len(COLORS) % len(LINES)]
             ax.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
             ax.plot(steps, _running_mean(values), color=color, linestyle=style, label=model)
@@ -120,6 +128,7 @@ def _draw_panel(
     examined: Mapping[str, Mapping[int, Results]],
     markers: Mapping[str, str],
 ) -> None:
+    """Draw one panel: its curves, and what evaluations on the way found, `examined` by data set and step."""
     several = len(panel.curves) > 1
     for curve, color in zip(panel.curves, COLORS, strict=False):
         steps, values = _series(rows, curve)
@@ -130,9 +139,8 @@ def _draw_panel(
         values = _running_mean(values) if curve.noisy else values
         ax.plot(steps, values, color=color, label=curve.label if several else None)
         for dataset, marker in markers.items():
-            by_step = {step: results.get(curve.key) for step, results in examined[dataset].items()}
-            _draw_evaluations(ax, by_step, curve.scale, color=color, marker=marker)
-    ax.set_title(panel.title, pad=19)
+            _draw_evaluations(ax, examined[dataset], curve, color=color, marker=marker)
+    ax.set_title(panel.title, pad=19)  # points: a line of legend fits between title and panel
     ax.set_xlabel("step")
     if panel.title.endswith("%"):
         _limit_to_shares(ax)
@@ -147,10 +155,16 @@ def _limit_to_shares(ax: "Axes") -> None:
     ax.set_ylim(max(low - spare, -2), min(high + spare, 102))
 
 
-def _draw_evaluations(ax: "Axes", by_step: Mapping[int, Estimate | None], scale: float, **style: Any) -> None:
-    found = {step: estimate for step, estimate in by_step.items() if estimate is not None}
-    steps, estimates = list(found), list(found.values())
-    error_line(ax, steps, estimates, scale, linestyle="none", markeredgecolor="white", zorder=4, **style)
+def _draw_evaluations(ax: "Axes", by_step: Mapping[int, Results], curve: Curve, **style: Any) -> None:
+    """Draw a point with its error at each step where an evaluation measured the curve's metric."""
+    steps: list[int] = []
+    estimates: list[Estimate] = []
+    for step, results in by_step.items():
+        estimate = results.get(curve.key)
+        if estimate is not None:
+            steps.append(step)
+            estimates.append(estimate)
+    error_line(ax, steps, estimates, curve.scale, linestyle="none", markeredgecolor="white", zorder=4, **style)
 
 
 def _examinations(rows: Sequence[Row]) -> dict[str, dict[int, Results]]:
@@ -169,10 +183,15 @@ def _is_logged(rows: Sequence[Row], curve: Curve) -> bool:
 
 
 def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values where the metric was logged and finite."""
-    found = [(row["step"], curve.scale * row[curve.key]) for row in rows if row.get(curve.key) is not None]
-    steps, values = np.array(found, dtype=float).reshape(-1, 2).T
-    return steps, values
+    """The steps at which the metric was logged and finite, and its values there."""
+    steps: list[float] = []
+    values: list[float] = []
+    for row in rows:
+        value = row.get(curve.key)
+        if value is not None:
+            steps.append(row["step"])
+            values.append(curve.scale * value)
+    return np.array(steps, dtype=float), np.array(values, dtype=float)
 
 
 def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
@@ -183,6 +202,9 @@ def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndar
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
-    """Centered; the window shrinks at the ends."""
+    """The mean of the values around each one; the window is centered and shrinks at the ends."""
     half = max(1, round(SMOOTHING * len(values) / 2))
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+    means = np.empty(len(values))
+    for at in range(len(values)):
+        means[at] = values[max(0, at - half) : at + half + 1].mean()
+    return means
