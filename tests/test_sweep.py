@@ -119,6 +119,19 @@ def test_a_dry_sweep_leaves_plans_alone(run: Run, launched: list[float], capsys:
     assert not Path("curve/sweep.md").exists()
 
 
+def test_the_plan_is_printed_once_and_each_warning_once(
+    run: Run, launched: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("tracking=none", "mode=dry", "zero.stage=1,2", "seed=1,3", "launch.ranks=1", "launch.threads=1") == 0
+    said = capsys.readouterr().out
+    jobs = re.findall(r"^== job (\d) \((.*)\): curve/FakeStage-\S+$", said, re.MULTILINE)
+    assert jobs[1] == ("2", "zero.stage=1 seed=3")
+    assert len(jobs) == 4
+    assert said.count("\nlaunch\n") == 1
+    warned = re.findall(r"^warning: zero: (stage \d)", said, re.MULTILINE)
+    assert warned == ["stage 1", "stage 2"]  # each of two seeds
+
+
 def test_a_job_that_cannot_be_composed_is_one_that_failed(
     run: Run, launched: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

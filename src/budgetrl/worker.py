@@ -88,7 +88,8 @@ def _guarded(path: Path, stop: Stop) -> int:
     """Run the rank; any end becomes an exit code."""
     # DeepSpeed's own calls, at every step of ZeRO 3.
     warnings.filterwarnings("ignore", r"`torch\.distributed\..*is deprecated", FutureWarning)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("budgetrl").setLevel(logging.INFO)  # not of libraries, which report each request to the Hub
     try:
         config = read_config(path / "config.yaml")
         _keep_own_log(config, path)

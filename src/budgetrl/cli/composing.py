@@ -99,8 +99,10 @@ def _loader() -> ConfigLoader:
 
 def _in_one_line(error: Exception) -> str:
     """The first line of an error of Hydra's; of a YAML file's the last two, which say what is wrong, and where."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return " ".join(lines[-2:]) if isinstance(error, YAMLError) else lines[0]
+    lines = str(error).splitlines()
+    if not isinstance(error, YAMLError):
+        return lines[0].strip()
+    return " ".join(map(str.strip, lines[-2:]))
 
 
 def _explain(name: str, overrides: list[str]) -> None:
@@ -113,7 +115,7 @@ def _explain(name: str, overrides: list[str]) -> None:
     except _COMPOSING:
         return  # an option itself is wrong: what Hydra said of it stands
     names = {*_keys_and_groups(composed), *_groups()}
-    parsed = [parse_override(text) for text in overrides]
+    parsed = list(map(parse_override, overrides))
     if any(override.key_or_group.startswith("hydra.") for override in parsed):
         own = hydra.compose(name, return_hydra_config=True).hydra
         names |= _keys_and_groups({"hydra": OmegaConf.to_container(own, resolve=False)})
@@ -129,8 +131,11 @@ def _explain(name: str, overrides: list[str]) -> None:
 
 def _keys_and_groups(mapping: Mapping[str, Any]) -> set[str]:
     """All dotted keys of a configuration: those of values, and of the groups right above them."""
-    keys = flatten(mapping)
-    return {*keys, *(key.rpartition(".")[0] for key in keys)} - {""}
+    keys: set[str] = set()
+    for key in flatten(mapping):
+        group = key.rpartition(".")[0]
+        keys |= {key, group} if group else {key}
+    return keys
 
 
 def _groups() -> set[str]:
@@ -139,9 +144,11 @@ def _groups() -> set[str]:
 
 def _choices(overrides: Iterable[str]) -> list[Override]:
     """The overrides that choose a group's option, those that delete a group left out."""
-    groups = _groups()
-    parsed = [parse_override(text) for text in overrides]
-    return [o for o in parsed if o.key_or_group in groups and o.type != OverrideType.DEL]
+    groups, choices = _groups(), []
+    for override in map(parse_override, overrides):
+        if override.key_or_group in groups and override.type != OverrideType.DEL:
+            choices.append(override)
+    return choices
 
 
 def _check_is_name(choice: Override) -> None:

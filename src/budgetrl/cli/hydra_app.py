@@ -1,17 +1,15 @@
-"""What Hydra's own machinery is needed for: the jobs of a sweep, `--help`, `--cfg` and its other flags."""
+"""What Hydra's own machinery is needed for: the jobs of a sweep, `--cfg` and its other flags."""
 
-import re
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from budgetrl.cli.composing import CONFIG_NAME, VERSION_BASE, config_dir, options_of
+from budgetrl.cli.composing import CONFIG_NAME, VERSION_BASE, config_dir
 from budgetrl.cli.request import Request, build_config
 from budgetrl.cli.sweep import Sweep
 from budgetrl.core.checks import nearest
@@ -19,8 +17,6 @@ from budgetrl.core.messages import Message
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, run_dir
 from budgetrl.settings.strict import ConfigError
-
-HELP_WIDTH = 100
 
 
 def run_with_hydra(request: Request, sweep: Sweep, start: Callable[[Config], int]) -> int:
@@ -68,17 +64,3 @@ def metric_of(config: Config, code: int) -> float | None:
     if key not in result:
         raise ConfigError(Message("run.metric", f"result.json has no {key}", nearest(key, result)))
     return result[key]
-
-
-def _settings_help() -> str:
-    """What config.yaml's own comments say about each group, with its options, and about each key at its top."""
-    text = (config_dir() / f"{CONFIG_NAME}.yaml").read_text()
-    lines: list[str] = []
-    for name, meaning in re.findall(r"^(?:  - )?(\w+): \S+ # (.+)$", text, re.MULTILINE):
-        options = ", ".join(options_of(name))
-        entry = f"  {name:<11} {meaning}: {options}" if options else f"  {name:<11} {meaning}"
-        lines += textwrap.wrap(entry, HELP_WIDTH, subsequent_indent=" " * 14)
-    return "\n".join(lines)
-
-
-OmegaConf.register_new_resolver("settings_help", _settings_help, replace=True)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from budgetrl.cli.composing import parse_arguments
+from budgetrl.cli.help import help_text
 from budgetrl.cli.hydra_app import run_with_hydra
 from budgetrl.cli.request import read_request
 from budgetrl.cli.sweep import Launch, Sweep
@@ -31,6 +33,10 @@ def main() -> None:
         sys.path.insert(0, "")  # so that `budgetrl`, like `python -m budgetrl`, finds the user's own rewards
     lifeline.follow()
     try:
+        arguments = parse_arguments(sys.argv[1:])
+        if arguments.help:
+            print(help_text(arguments))
+            sys.exit(0)
         request = read_request(sys.argv[1:])
         if request.config is not None:
             code = start(request.config)
@@ -118,11 +124,15 @@ def refuse_if_changed(folder: RunFolder, config: Config) -> None:
     if not os.path.exists(folder.config):  # False, too, where looking is not allowed: the lock will say so
         return
     there, here = identity(read_mapping(folder.config)), identity(to_mapping(config))
-    differing = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key)]
-    if differing:
-        shown = [f"{key} ({there.get(key)} there, {here.get(key)} now)" for key in differing[:MOST_DIFFERENCES_SHOWN]]
-        more = f" and {len(differing) - len(shown)} more" if len(differing) > len(shown) else ""
-        raise RequestError(f"run.dir: {folder.path} holds another run, which differs in {', '.join(shown)}{more}")
+    differences: list[str] = []
+    for key in sorted({*there, *here}):
+        if there.get(key) != here.get(key):
+            differences.append(f"{key} ({there.get(key)} there, {here.get(key)} now)")
+    if differences:
+        shown = ", ".join(differences[:MOST_DIFFERENCES_SHOWN])
+        left = len(differences) - MOST_DIFFERENCES_SHOWN
+        more = f" and {left} more" if left > 0 else ""
+        raise RequestError(f"run.dir: {folder.path} holds another run, which differs in {shown}{more}")
 
 
 def _complain(error: RequestError) -> None:

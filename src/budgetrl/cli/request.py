@@ -43,7 +43,7 @@ def read_request(argv: Sequence[str]) -> Request:
     """
     args = parse_arguments(argv)
     ordered = overrides_first(argv)
-    if args.help or args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
+    if args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
         return Request(ordered, None)
     with search_path(args):
         config, swept = _check_jobs(args)

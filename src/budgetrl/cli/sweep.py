@@ -5,6 +5,7 @@ Started again, it comes to the same end: finished runs are skipped, broken ones 
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from budgetrl.core.errors import RequestError
 from budgetrl.launch.slurm import queued_job
 from budgetrl.launch.supervisor import STOPPED
 from budgetrl.runs.folder import RunFolder
-from budgetrl.runs.tracking import Tracker
+from budgetrl.runs.tracking import Tracker, TrackingSettings
 from budgetrl.settings.config import Config, run_dir
 
 NAME = "sweep"
@@ -136,9 +137,9 @@ class Sweep:
         >>> sweep._outcome()
         '3 jobs: 2 done, 1 failed'
         """
-        states = [job.state for job in self.jobs]
-        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        return f"{len(states)} jobs: {', '.join(counts)}"
+        counts = Counter(job.state for job in self.jobs)  # in the order in which states came up
+        each = [f"{count} {state}" for state, count in counts.items()]
+        return f"{len(self.jobs)} jobs: {', '.join(each)}"
 
     def _summarize(self, folder: Path) -> None:
         """`sweep.md`, `.tex`, `.csv` and figures, and where numbers have changed, the sweep's own W&B run."""
@@ -148,7 +149,10 @@ class Sweep:
 
         numbers = folder / f"{NAME}.csv"
         before = numbers.read_text() if numbers.exists() else None
-        finished = [job.job.folder.path for job in self.jobs if job.job and job.job.folder.finished]
+        finished: list[Path] = []
+        for job in self.jobs:
+            if job.job and job.job.folder.finished:
+                finished.append(job.job.folder.path)
         jobs = Section("Jobs", tables.markdown(["state", "job", "folder", "why"], _lines(self.jobs), numbers=False))
         title = f"{folder.resolve().name}: {self._outcome()}"
         report = write_comparison(finished, folder, name=NAME, title=title, before=[jobs])
@@ -156,15 +160,20 @@ class Sweep:
         if numbers.read_text() != before:
             self._track(folder, _numbers(numbers))
 
+    def _tracking(self) -> TrackingSettings | None:
+        """The settings of the first job that is tracked; None where no job runs a model."""
+        for job in self.jobs:
+            if job.config and job.config.stage.workload(job.config).uses_model:
+                return job.config.tracking
+        return None
+
     def _track(self, folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
         """A run in the W&B group of the jobs that holds the table and the curves."""
-        tracked = [
-            job.config.tracking for job in self.jobs if job.config and job.config.stage.workload(job.config).uses_model
-        ]
-        if not tracked:
+        tracking = self._tracking()
+        if tracking is None:
             return
         failed = sum(job.state == FAILED for job in self.jobs)
-        with Tracker.start(tracked[0], folder, {"jobs": [" ".join(job.overrides) for job in self.jobs]}) as tracker:
+        with Tracker.start(tracking, folder, {"jobs": [" ".join(job.overrides) for job in self.jobs]}) as tracker:
             tracker.log_table(NAME, rows, step=0)
             tracker.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
             tracker.log_result({"jobs": len(self.jobs), "failed": failed})

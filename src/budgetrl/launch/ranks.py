@@ -23,14 +23,19 @@ def worker_command(folder: RunFolder) -> list[str]:
 
 
 def local_ranks(settings: StartedHere, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+    """The ranks as children of this process, with `extra` in their environment."""
     ranks = settings.ranks_per_machine()
     shared = {**rank_environment(settings), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    own = [shared | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(ranks)]
-    return [Child(f"rank {r}", worker_command(folder), own[r], folder.log(r), shown=r == 0) for r in range(ranks)]
+    children = []
+    for rank in range(ranks):
+        own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        children.append(Child(f"rank {rank}", worker_command(folder), own, folder.log(rank), shown=rank == 0))
+    return children
 
 
 def deepspeed_launcher(settings: DeepspeedLaunch, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+    """DeepSpeed's launcher, which starts the ranks, as the only child."""
     environment = {**rank_environment(settings), **extra}
     command = deepspeed_command(settings, folder)
     return [Child("deepspeed", command, environment, folder.log(0), shown=True, has_ranks_below=True)]
@@ -38,7 +43,8 @@ def deepspeed_launcher(settings: DeepspeedLaunch, folder: RunFolder, extra: dict
 
 def deepspeed_command(settings: DeepspeedLaunch, folder: RunFolder) -> list[str]:
     """The command line of DeepSpeed's launcher."""
-    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", "warning"]
+    level = "warning" if settings.hostfile else "error"  # without one it would warn that there is none
+    command = [sys.executable, "-m", "deepspeed.launcher.runner", "--no_local_rank", "--log_level", level]
     command += ["--master_port", str(_free_port())]
     if settings.hostfile:
         command += ["--hostfile", settings.hostfile]

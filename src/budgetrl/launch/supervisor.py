@@ -55,22 +55,22 @@ class Supervisor:
 
     def run(self) -> int:
         """Start all, wait for all, and return the exit code of the run."""
-        with self._hearing_signals(), ExitStack() as stack:
+        with self._noting_signals(), ExitStack() as stack:
             for child in self._children:
                 self._processes.append(stack.enter_context(_started(child)))
                 threading.Thread(target=self._note_end, args=(self._processes[-1],), daemon=True).start()
             failure = self._watch()
         if failure:
             child, code = failure
-            say(_obituary(child, code))
+            say(_how_it_failed(child, code))
             if child.has_ranks_below and (log := _first_to_fail(self._logs_before, child)):
                 say("\n".join([f"the end of {log}:", *_tail(log)]))
             _log_kill(child, code)
             return code if code in (1, 2) else 1
-        return self._how_it_ended()
+        return self._exit_code()
 
     def _watch(self) -> tuple[Child, int] | None:
-        """Wait until all have ended, one has failed, or it is time to kill; returns the one that failed."""
+        """Wait until all have ended, one has failed, or it is time to kill. Returns the failed one and its code."""
         while self._running():
             if failure := self._failed():
                 return failure
@@ -81,7 +81,7 @@ class Supervisor:
         return self._failed()
 
     @contextmanager
-    def _hearing_signals(self) -> Iterator[None]:
+    def _noting_signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM are noted here and passed on; a second one kills at once."""
 
         def hear(signum: int, frame: FrameType | None) -> None:
@@ -95,8 +95,12 @@ class Supervisor:
                 signal.signal(signum, handler)
 
     def _running(self) -> bool:
-        pairs = zip(self._children, self._processes, strict=True)
-        return any(p.poll() is None or (c.has_ranks_below and _group_alive(p.pid)) for c, p in pairs)
+        for child, process in zip(self._children, self._processes, strict=True):
+            if process.poll() is None:
+                return True
+            if child.has_ranks_below and _group_alive(process.pid):
+                return True
+        return False
 
     def _note_end(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
@@ -123,7 +127,8 @@ class Supervisor:
             for child, process in zip(self._children, self._processes, strict=True):
                 _signal(process.pid, signum, whole_group=child.has_ranks_below)
 
-    def _how_it_ended(self) -> int:
+    def _exit_code(self) -> int:
+        """The run's exit code where none of its processes failed; says what is not obvious."""
         codes = {process.returncode for process in self._processes}
         if codes == {0}:
             return 0
@@ -209,8 +214,8 @@ def _group_alive(pid: int) -> bool:
     return True
 
 
-def _obituary(child: Child, code: int) -> str:
-    """What to tell of a child that failed; the output of one that was shown is on the terminal already."""
+def _how_it_failed(child: Child, code: int) -> str:
+    """The message about a child that failed. The output of one that was shown is on the terminal already."""
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     hint = "; out of memory?" if code == -signal.SIGKILL else ""
     if child.shown:
