@@ -81,6 +81,6 @@ def _cached(model: ModelSettings, file: str) -> Path | None:
 
     try:
         found = try_to_load_from_cache(model.path, file, revision=model.revision)
-    except HFValidationError as error:
-        raise RequestError(f"model.path: {model.path!r} is neither a folder nor a name on the Hub ({error})") from None
+    except HFValidationError:  # no name of the Hub: a checkpoint that an earlier run has yet to write
+        return None
     return Path(found).parent if isinstance(found, str) else None

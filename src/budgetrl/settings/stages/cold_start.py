@@ -58,7 +58,9 @@ class ColdStart(StageSettings):
     """Held-out problems on which format and match are measured afterwards; 0 for none."""
 
     executor: ClassVar[str] = "budgetrl.stages.cold_start"
-    if_learned_another: ClassVar[str] = "a cold start samples a model that learned no format; stage=grpo trains this one on"
+    if_learned_another: ClassVar[Message] = Message(
+        "model.path", "", "a cold start samples a model that learned no format; stage=grpo trains this one on"
+    )
 
     def __post_init__(self) -> None:
         require_format(self, auto=True)
