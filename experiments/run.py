@@ -17,7 +17,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from budgetrl.cli.scheduler import ALREADY_DONE, FAILED, WAITING, Job, Scheduler, visible_gpus
+from budgetrl.cli.scheduler import ALREADY_DONE, DONE, FAILED, PLANNED, WAITING, Job, Scheduler, visible_gpus
 from budgetrl.core.errors import RequestError
 from budgetrl.runs.folder import RunFolder
 
@@ -107,6 +107,7 @@ def make_jobs(
                 folder=RunFolder(folder),
                 command=[sys.executable, "-m", "budgetrl", *overrides],
                 log=None if is_dry else folder / "output.log",
+                success=PLANNED if is_dry else DONE,
                 needs=[of_row[needed] for needed in experiment.needs(row)],
                 # What is finished needs no plan, and keeps the record of how it was made.
                 state=ALREADY_DONE if is_dry and is_finished(folder) else WAITING,

@@ -96,6 +96,10 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage=evaluate", "stage.datasets=[nope.jsonl]"], "stage.datasets: there is no file nope.jsonl"),
         (["stage=label", "dataset=jsonl", "dataset.path=nope.jsonl"], "dataset.path: there is no file nope.jsonl"),
         (["stage=cold_start", "dataset=gsm8k", "dataset.path=./nope"], "dataset.path: there is no folder nope"),
+        (
+            ["stage=grpo", "model.path=runs/a/checkpoints/last"],
+            "model.path: runs/a/checkpoints/last is neither a folder",
+        ),
         (["stage=grpo", "stage.labels=nope"], "stage.labels: there is no file nope; stage=label writes one"),
         (["stage=pipeline", "stage.grpo.labels=nope"], "stage.grpo.labels: there is no file nope"),
         (["run.metric=mini/accuracy", "launch=slurm"], "run.metric: a job that is only submitted has no number"),
@@ -124,6 +128,10 @@ def test_a_wrong_request_is_one_line_that_names_the_key(own: Path, overrides: Se
 def test_a_file_that_no_part_reads_need_not_be_there(own: Path, overrides: Sequence[str]) -> None:
     Path("a.jsonl").touch()
     read_request(request(own, *overrides))
+
+
+def test_a_plan_may_be_of_a_checkpoint_that_is_still_to_be_made(own: Path) -> None:
+    read_request(request(own, "stage=evaluate", "model.path=runs/a/checkpoints/last", "mode=dry"))
 
 
 def test_a_folder_of_options_must_exist() -> None:

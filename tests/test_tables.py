@@ -138,7 +138,7 @@ def test_every_row_of_a_table_composes(
     experiment = run.read_experiment(Path("experiments") / scale)
     rows = {row for target in tables.all_targets() for row in tables.read_table(target, scale).rows}
     for row in experiment.with_needs(rows):
-        read_request(experiment.command(row, 0))
+        read_request([*experiment.command(row, 0), "mode=dry"])  # some start from runs that are not made
 
 
 def test_the_report_has_rows_in_their_order_and_says_what_is_missing(

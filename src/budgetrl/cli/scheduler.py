@@ -20,6 +20,8 @@ from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import count_gpus
 
 WAITING, RUNNING, DONE, ALREADY_DONE, FAILED = "waiting", "running", "done", "already done", "failed"
+PLANNED = "planned"
+"""What has been done about a job of a dry run."""
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from budgetrl.cli.scheduler import ALREADY_DONE, DONE, FAILED, WAITING, Job, Scheduler, say
+from budgetrl.cli.scheduler import ALREADY_DONE, DONE, FAILED, PLANNED, WAITING, Job, Scheduler, say
 from budgetrl.core.errors import RequestError
 from budgetrl.launch.slurm import queued_job
 from budgetrl.launch.supervisor import STOPPED
@@ -20,7 +20,7 @@ from budgetrl.settings.config import Config, run_dir
 
 NAME = "sweep"
 """Of the summary's files in the sweep's folder."""
-PLANNED, SUBMITTED, QUEUED = "planned", "submitted to Slurm", "in Slurm's queue"
+SUBMITTED, QUEUED = "submitted to Slurm", "in Slurm's queue"
 Launch = Callable[[Config, RunFolder], int]
 
 

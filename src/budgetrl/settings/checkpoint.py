@@ -1,9 +1,11 @@
 """What is on this machine of the model that `model.path` names, read without torch or transformers."""
 
+import re
 from pathlib import Path
 
 from budgetrl.core.checks import nearest
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.data.mini.shipped import (
     BASE,
     CHECKPOINTS,
@@ -45,6 +47,16 @@ def local_folder(model: ModelSettings) -> Path | None:
     return _cached(model, "config.json")
 
 
+def wrong_path(model: ModelSettings) -> Message | None:
+    """What is wrong with a `model.path` that names nothing on this machine and cannot be a name on the Hub either.
+
+    For a run that is to start now: a plan may be of a checkpoint that another run is still to make.
+    """
+    if not is_remote(model) or re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model.path):
+        return None
+    return Message("model.path", f"{model.path} is neither a folder that is there nor a name on the Hub")
+
+
 def learned_by(model: ModelSettings) -> Learned | None:
     """What the checkpoint's `budgetrl.json` says that it learned; None where there is none on this machine.
 
@@ -81,6 +93,6 @@ def _cached(model: ModelSettings, file: str) -> Path | None:
 
     try:
         found = try_to_load_from_cache(model.path, file, revision=model.revision)
-    except HFValidationError:  # no name of the Hub: a checkpoint that an earlier run has yet to write
+    except HFValidationError:  # a folder that another run is still to make, or a wrong name: see `wrong_path`
         return None
     return Path(found).parent if isinstance(found, str) else None

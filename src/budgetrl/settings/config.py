@@ -24,6 +24,7 @@ from budgetrl.runs.identity import flatten, identity
 from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.auto import Rule
+from budgetrl.settings.checkpoint import wrong_path
 from budgetrl.settings.launch import LaunchSettings, launch_class
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.rollout.base import RolloutSettings
@@ -127,7 +128,16 @@ def to_yaml(config: Config) -> str:
 def errors(config: Config) -> list[Message]:
     """What cannot work in this combination of parts."""
     missing = missing_files(config.stage.reads(config), config)
-    return [*_metric_errors(config), *_engine_errors(config), *missing, *config.stage.errors(config)]
+    own = [*_metric_errors(config), *_engine_errors(config), *_model_errors(config)]
+    return [*own, *missing, *config.stage.errors(config)]
+
+
+def _model_errors(config: Config) -> list[Message]:
+    """A model that a run cannot find; a plan may be of one that another run is still to make."""
+    if config.mode == "dry" or not config.stage.workload(config).uses_model:
+        return []
+    wrong = wrong_path(config.model)
+    return [wrong] if wrong else []
 
 
 def _metric_errors(config: Config) -> list[Message]:
