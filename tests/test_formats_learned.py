@@ -193,7 +193,7 @@ def test_the_parts_of_a_pipeline_agree(plan: Any, reward: str, formats: dict[str
         (["stage.format=my_missing.formats.Own"], "stage.format: cannot import 'my_missing.formats.Own'"),
         (["stage=cold_start", "stage.format=plain"], "stage.format: the plain format needs no teaching"),
         (["stage=cold_start", "stage.format=difficulty", "stage.samples=1"], "stage.samples: the difficulty format is"),
-        (["stage=evaluate", "model.path=mini/base", "stage.budgets=[9]"], "stage.budgets: the plain format (which its"),
+        (["stage=evaluate", "model.path=mini/base", "stage.budgets=[9]"], "stage.budgets: the plain format (since its"),
         (["++model.formats.budget.instructions=x"], "model.formats.budget.instructions: there is no such key; did you"),
         (["++model.formats.bugdet.instruction=x"], "model.formats.bugdet: there is no response format 'bugdet'"),
         (["model.formats.prompt_budget.instruction=x"], "model.formats.prompt_budget.instruction: must say {budget}"),

@@ -1,6 +1,6 @@
 """From override strings to one composed configuration, or to one line that says which override is wrong.
 
-This module and `hydra_app` are the only ones that know Hydra.
+This module, `request` and `hydra_app` are the only ones that know Hydra.
 """
 
 import os

@@ -109,7 +109,7 @@ class ResponseFormat(ABC):
     def budget_span(self, start: str) -> tuple[int, int] | None:
         """The characters that hold the budget's number in the start of a response, if it begins with a budget.
 
-        These are the tokens that `algorithm.budget_entropy_start` keeps varied. The response may be malformed later.
+        These are the tokens that `algorithm.budget_entropy.start` keeps varied. The response may be malformed later.
         """
         return None
 

@@ -51,6 +51,7 @@ def read_learned(folder: Path) -> Learned | None:
     try:
         return Learned(make_format(name, fields), length)
     except SettingError as error:
-        why = error.message.text if error.message.key == "name" else str(error.message)
+        wrong = error.message
+        why = wrong.text if wrong.key == "name" else f"{wrong.key}: {wrong.text}"
         hint = error.message.hint or "or name another format with stage.format"
         raise RequestError(f"model.path: {path} names the response format {name}: {why}; {hint}") from None

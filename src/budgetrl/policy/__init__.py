@@ -1,1 +1,1 @@
-"""Models and tokenizers: loading, prompts, reading completions, log-probabilities, the mini model."""
+"""Models and tokenizers: loading, prompts, reading completions, log-probabilities."""

@@ -33,6 +33,8 @@ class StageSettings(ABC):
     """Whether report.md and figures are made from the run folder at the end."""
     always_runs: ClassVar[bool] = False
     """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
+    if_learned_another: ClassVar[Message] = Message("stage.format", "", "auto asks in the one that it learned")
+    """The key to change, and how, where a model learned another format than the one it is asked in."""
 
     @abstractmethod
     def workload(self, config: "Config") -> Workload:
@@ -102,7 +104,7 @@ def format_warnings(config: "Config") -> list[Message]:
         return [Message("model.path", text, "stage=cold_start or stage=pipeline teaches it")]
     if learned and learned != asked.name:
         text = f"{config.model.path} learned the {learned} format and is asked in the {asked.name} format"
-        return [Message("stage.format", text, "auto asks in the one that it learned")]
+        return [replace(config.stage.if_learned_another, text=text)]
     if found and learned and found.length != config.model.length:
         text = f"{config.model.path} learned the {learned} format with length={found.length}"
         return [Message("model.length", text, "set the same")]

@@ -9,7 +9,7 @@ from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.registry import AUTO, format_class, require_format
+from budgetrl.formats.registry import AUTO, PLAIN, format_class, require_format
 from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
@@ -58,6 +58,9 @@ class ColdStart(StageSettings):
     """Held-out problems on which format and match are measured afterwards; 0 for none."""
 
     executor: ClassVar[str] = "budgetrl.stages.cold_start"
+    if_learned_another: ClassVar[Message] = Message(
+        "model.path", "", "a cold start samples a model that learned no format; stage=grpo trains this one on"
+    )
 
     def __post_init__(self) -> None:
         require_format(self, auto=True)
@@ -97,6 +100,9 @@ class ColdStart(StageSettings):
 
     def reads(self, config: "Config") -> Reads:
         return [(config.dataset, "train"), *([(config.dataset, "eval")] if self.check_problems else [])]
+
+    def asks(self, config: "Config") -> ResponseFormat:
+        return config.model.response_format(PLAIN)
 
     def errors(self, config: "Config") -> list[Message]:
         errors = []

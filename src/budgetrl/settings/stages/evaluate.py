@@ -107,8 +107,9 @@ class Evaluate(StageSettings):
         """Why the model is asked in that format."""
         if self.format != AUTO:
             return "as stage.format says"
-        if learned_by(config.model):
-            return "which its checkpoint learned"
+        learned = learned_by(config.model)
+        if learned:
+            return "which its checkpoint learned" if learned.format.taught else "since its checkpoint learned no other"
         return "since no budgetrl.json says that it learned another"
 
     def warnings(self, config: "Config") -> list[Message]:

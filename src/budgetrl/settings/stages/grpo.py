@@ -138,7 +138,7 @@ class Grpo(StageSettings):
         if self.steps % config.algorithm.optimizer_steps_per_rollout:
             text = "is no multiple of algorithm.optimizer_steps_per_rollout: the last rollout is cut"
             warnings.append(Message("stage.steps", text))
-        return warnings + _algorithm_warnings(config)
+        return warnings + _algorithm_warnings(self.asks(config), config)
 
     def asks(self, config: "Config") -> ResponseFormat:
         if self.format != AUTO:
@@ -158,9 +158,9 @@ class Grpo(StageSettings):
         return self.labels or f"asked of the model first, {Label.samples} completions a problem"
 
 
-def _algorithm_warnings(config: "Config") -> list[Message]:
+def _algorithm_warnings(asked: ResponseFormat, config: "Config") -> list[Message]:
     algorithm, warnings = config.algorithm, []
-    if format_of_reward(config).budget_in == "response" and not algorithm.budget_entropy.start:
+    if asked.budget_in == "response" and not algorithm.budget_entropy.start:
         warnings.append(
             Message(
                 "algorithm.budget_entropy.start",

@@ -55,6 +55,9 @@ class Pipeline(StageSettings):
     """Measure before and after; budgets are given only after, and where the format has them."""
 
     executor: ClassVar[str] = "budgetrl.stages.pipeline"
+    if_learned_another: ClassVar[Message] = Message(
+        "model.path", "", "a pipeline begins with a model that learned no format; stage=grpo trains this one on"
+    )
 
     def __post_init__(self) -> None:
         require(self.label.format == PLAIN, "label.format", "must be plain here: the initial model knows no budgets")
