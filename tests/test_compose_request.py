@@ -63,6 +63,12 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["reward=budget_gaus"], "reward: there is no option 'budget_gaus'; did you mean budget_gauss?"),
         (["reward=null"], "reward: must be the name of an option; there are aalc, accuracy,"),
         (["reward=3"], "reward: must be the name of an option; there are aalc, accuracy,"),
+        (["algorithm.clip_low=0.1"], "algorithm.clip_low: there is no such key; did you mean algorithm.loss.clip_low?"),
+        (["stage.initial.samples=2"], "stage.initial.samples: there is no such key; there are stage.datasets,"),
+        (
+            ["model.formats={plan: {instruction: x}}"],
+            "model.formats: to add entries of your own, write '++model.formats",
+        ),
         (["hydra.sweep.dirr=x"], "hydra.sweep.dirr: there is no such key; did you mean hydra.sweep.dir?"),
         (["reward.name=foo"], "reward.name: there is no reward 'foo'; there are aalc, accuracy,"),
         (["stage=pipeline", "stage.datasets=gsm8k"], "stage.datasets: must be a list, such as [gsm8k]"),

@@ -348,6 +348,8 @@ def test_the_whole_story_from_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert parts["initial"].model.path == "mini"
     assert parts["trained"].model.path == str(folder / "grpo" / "checkpoints" / "last")
     assert run_dir(parts["trained"]) == folder / "trained"
+    plans = {name: json.loads((folder / name / "plan.json").read_text()) for name in parts}
+    assert {name: plan["run"]["stage"] for name, plan in plans.items()} == {n: p.stage.name for n, p in parts.items()}
     assert relaunch(folder / "trained") == 0  # a part is a run, and this one is done
     assert "already done" in capsys.readouterr().err
     assert call_entrypoint(f"run.dir={folder}", *PIPELINE) == 0

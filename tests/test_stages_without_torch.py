@@ -32,12 +32,12 @@ worker.main()
 """
 
 
-def work(folder: Path, stage: dict[str, object]) -> subprocess.CompletedProcess[str]:
-    """Run the rank of a stage by itself, without torch."""
+def work(folder: Path, stage: dict[str, object], rank: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a rank of a stage by itself, without torch."""
     config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "run": {"dir": str(folder)}})
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(to_yaml(config))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RANK": str(rank), "WORLD_SIZE": "2"}
     words = [sys.executable, "-c", WORKER, str(folder)]
     return subprocess.run(words, env=environment, capture_output=True, text=True)
 
@@ -86,3 +86,14 @@ def test_the_refusal_would_be_noticed(tmp_path: Path) -> None:
     done = work(tmp_path / "run", {"name": "label"})
     assert done.returncode == 1
     assert "torch was imported" in done.stderr
+
+
+def test_one_rank_does_what_needs_no_model(tmp_path: Path) -> None:
+    """As many ranks as there are GPUs may be started: all but the first leave the work alone."""
+    write_lines(tmp_path / "rows.jsonl", [outcome()])
+    stage: dict[str, object] = {"name": "score", "input": str(tmp_path / "rows.jsonl")}
+    second = work(tmp_path / "run", stage, rank=1)
+    assert second.returncode == 0, second.stderr
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+    assert work(tmp_path / "run", stage, rank=0).returncode == 0
+    assert (tmp_path / "run" / "scores.jsonl").exists() and (tmp_path / "run" / "result.json").exists()

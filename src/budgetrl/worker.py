@@ -9,7 +9,6 @@ import os
 import random
 import sys
 import warnings
-from importlib import import_module
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError, Unavailable
@@ -22,6 +21,7 @@ from budgetrl.runs.stop import Stop, Stopped
 from budgetrl.runs.tracking import Tracker, TrackingSettings
 from budgetrl.runs.world import Alone, World
 from budgetrl.settings.config import Config, read_config, to_mapping
+from budgetrl.stages import execute
 
 
 def main() -> None:
@@ -39,20 +39,19 @@ def main() -> None:
 
 
 def run_rank(path: Path, config: Config, stop: Stop) -> None:
-    """Run the stage on this rank; the leading one writes result.json at the end."""
+    """Run the stage on this rank; the leading one writes result.json at the end.
+
+    A stage that runs no model is the work of one process, which joins nobody: ranks but the first have nothing to do.
+    """
     uses_model = config.stage.workload(config).uses_model
+    if not uses_model and int(os.environ.get("RANK", "0")) > 0:
+        return
     world = _join_ranks(config.seed) if uses_model else Alone()
     folder = RunFolder(path, writes=world.leads)
     tracking = config.tracking if uses_model else TrackingSettings(name="none")
     with Tracker.start(tracking, path, to_mapping(config), world.rank) as tracker:
         ctx = Context(world, folder, tracker, Progress(shown=world.leads), stop)
-        result = import_module(config.stage.executor).run(config.stage, config, ctx)
-        tracker.log_result(result)
-        if world.leads and config.stage.reported:
-            _report(path, result, ctx)
-    world.barrier()
-    folder.write_result(result)
-    folder.clear_states()
+        execute(config, ctx, before_result=lambda result: _report(config, result, ctx))
 
 
 def _join_ranks(seed: int) -> World:
@@ -65,10 +64,13 @@ def _join_ranks(seed: int) -> World:
     return world
 
 
-def _report(path: Path, result: dict[str, float], ctx: Context) -> None:
+def _report(config: Config, result: dict[str, float], ctx: Context) -> None:
+    """Write report.md and the figures, where the stage has them."""
+    if not (ctx.world.leads and config.stage.reported):
+        return
     from budgetrl.report.report import write_report
 
-    report = write_report(path, result)
+    report = write_report(ctx.folder.path, result)
     ctx.tracker.log_figures({figure.stem: figure for figure in sorted(ctx.folder.figures.glob("*.png"))})
     ctx.say(f"report: {report}")
 

@@ -130,11 +130,12 @@ def _explain(name: str, overrides: list[str]) -> None:
 
 
 def _keys_and_groups(mapping: Mapping[str, Any]) -> set[str]:
-    """All dotted keys of a configuration: those of values, and of the groups right above them."""
+    """All dotted keys of a configuration: those of values, and of the groups above them."""
     keys: set[str] = set()
     for key in flatten(mapping):
-        group = key.rpartition(".")[0]
-        keys |= {key, group} if group else {key}
+        while key:
+            keys.add(key)
+            key = key.rpartition(".")[0]
     return keys
 
 

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from budgetrl.cli.composing import CONFIG_NAME, VERSION_BASE, config_dir
-from budgetrl.cli.request import Request, build_config
+from budgetrl.cli.request import Invocation, build_config
 from budgetrl.cli.sweep import Sweep
 from budgetrl.core.checks import nearest
 from budgetrl.core.messages import Message
@@ -19,7 +19,7 @@ from budgetrl.settings.config import Config, run_dir
 from budgetrl.settings.strict import ConfigError
 
 
-def run_with_hydra(request: Request, sweep: Sweep, start: Callable[[Config], int]) -> int:
+def run_with_hydra(request: Invocation, sweep: Sweep, start: Callable[[Config], int]) -> int:
     """Let Hydra read the process's command line, and give each job of a multirun to `sweep`. Returns the exit code.
 
     A failed job does not end a sweep; one that was interrupted or told to stop does. `start` is for a single run, which

@@ -24,7 +24,7 @@ MOST_JOBS_CHECKED = 16
 
 
 @dataclass(frozen=True)
-class Request:
+class Invocation:
     """A command line that was found to be right."""
 
     argv: Sequence[str]
@@ -35,7 +35,7 @@ class Request:
     """The keys in which the jobs of a sweep differ."""
 
 
-def read_request(argv: Sequence[str]) -> Request:
+def read_request(argv: Sequence[str]) -> Invocation:
     """Compose and check every job that a command line asks for.
 
     Raises:
@@ -44,10 +44,10 @@ def read_request(argv: Sequence[str]) -> Request:
     args = parse_arguments(argv)
     ordered = overrides_first(argv)
     if args.hydra_help or args.info or args.shell_completion or args.experimental_rerun:
-        return Request(ordered, None)
+        return Invocation(ordered, None)
     with search_path(args):
         config, swept = _check_jobs(args)
-    return Request(ordered, None if args.cfg else config, swept)
+    return Invocation(ordered, None if args.cfg else config, swept)
 
 
 def overrides_first(argv: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from budgetrl.runs.tracking import Tracker, TrackingSettings
 from budgetrl.settings.config import Config, run_dir
 
 NAME = "sweep"
-"""Of the summary's files in the sweep's folder."""
+"""Name of the summary's files in the sweep's folder."""
 SUBMITTED, QUEUED = "submitted to Slurm", "in Slurm's queue"
 Launch = Callable[[Config, RunFolder], int]
 

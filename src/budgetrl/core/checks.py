@@ -40,20 +40,31 @@ def require_count(record: object, *fields: str) -> None:
 def nearest(wrong: str, valid: Iterable[str]) -> str:
     """A hint at the valid name that looks most like a wrong one, or at all that there are where none does.
 
-    A dotted name is compared with those of its own group, and of these only the last part, since they share the rest.
+    As far as a dotted name is right it is kept: its first wrong part is compared with what there is in that place.
+    A name deeper down that ends alike, if there is only one, is what was meant.
 
     >>> nearest("grp", ["grpo", "label"]), nearest("learning_rate", ["lr", "steps"])
     ('did you mean grpo?', 'there are lr, steps')
     >>> nearest("dataset.held_out", ["dataset.seed", "dataset.size", "mode"])
     'there are dataset.seed, dataset.size'
+    >>> nearest("stage.inital.samples", ["stage.initial.samples", "stage.label.samples", "mode"])
+    'did you mean stage.initial?'
+    >>> nearest("algorithm.clip_low", ["algorithm.loss.clip_low", "algorithm.kl.coefficient"])
+    'did you mean algorithm.loss.clip_low?'
     """
     names = sorted(valid)
-    group, _, last_part = wrong.rpartition(".")
-    siblings = {name.rpartition(".")[2]: name for name in names if name.rpartition(".")[0] == group}
-    if siblings:
-        close = [siblings[part] for part in difflib.get_close_matches(last_part, siblings, n=1, cutoff=CLOSE)]
-        there = list(siblings.values())
-    else:
-        close = difflib.get_close_matches(wrong, names, n=1, cutoff=CLOSE)
-        there = sorted({name.partition(".")[0] for name in names})
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(there) or 'none'}"
+    group, _, ending = wrong.rpartition(".")
+    alike = [name for name in names if name.startswith(f"{group}.") and name.endswith(f".{ending}")]
+    if group and len(alike) == 1:
+        return f"did you mean {alike[0]}?"
+    while group and not any(name.startswith(f"{group}.") for name in names):
+        group = group.rpartition(".")[0]
+    start = f"{group}." if group else ""
+    there: dict[str, str] = {}  # what may stand in place of the first wrong part, by that part
+    for name in names:
+        if name.startswith(start):
+            part = name.removeprefix(start).partition(".")[0]
+            there[part] = start + part
+    wrong_part = wrong.removeprefix(start).partition(".")[0]
+    close = difflib.get_close_matches(wrong_part, there, n=1, cutoff=CLOSE)
+    return f"did you mean {there[close[0]]}?" if close else f"there are {', '.join(there.values()) or 'none'}"

@@ -66,6 +66,6 @@ def _module(module_name: str, path: str, key: str) -> ModuleType:
 
 
 def _classes(module: ModuleType, base: type[T]) -> dict[str, type[T]]:
-    """Those that can be made: a class that leaves methods open is none yet."""
+    """The concrete classes: one that leaves methods open cannot be made yet."""
     members = inspect.getmembers(module, lambda member: inspect.isclass(member) and issubclass(member, base))
     return {name: found for name, found in members if not inspect.isabstract(found)}

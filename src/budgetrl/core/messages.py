@@ -1,4 +1,4 @@
-"""What there is to tell a user about a key: one value instead of a sentence that others would have to take apart."""
+"""A message to the user about a key: one value instead of a sentence that others would have to take apart."""
 
 from dataclasses import dataclass, replace
 

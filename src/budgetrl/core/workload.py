@@ -20,6 +20,8 @@ class Workload:
     """Whether it generates between optimizer steps: ZeRO 3 then gathers whole weights beside its shards."""
     holds_reference: bool = False
     """Whether a frozen copy of the model is held in training."""
+    temperature: float = 0.0
+    """The highest at which completions are drawn; 0 where they are greedy, or there are none."""
     tokens_generated: int | None = 0
     """Most tokens to generate, if every completion runs into its limit."""
     tokens_trained: int | None = 0
@@ -68,6 +70,7 @@ def together(parts: Mapping[str, Workload]) -> Workload:
         generates_with_trained_weights=any(work.generates_with_trained_weights for work in works),
         generates_in_training=any(work.generates_in_training for work in works),
         holds_reference=any(work.holds_reference for work in works),
+        temperature=max((work.temperature for work in works), default=0.0),
         tokens_generated=_sum([work.tokens_generated for work in works]),
         tokens_trained=_sum([work.tokens_trained for work in works]),
         completion_limits=limits,

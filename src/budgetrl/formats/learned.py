@@ -12,7 +12,9 @@ from budgetrl.formats.registry import make_format
 LEARNED = "budgetrl.json"
 """The file in a checkpoint's folder."""
 VERSION = 1
-"""Of the file's layout."""
+"""The version of the file's layout."""
+LENGTHS = ("body", "response")
+"""Which tokens may count as length: those of the body, or all but the end token (`model.length`)."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def read_learned(folder: Path) -> Learned | None:
         name = str(fields.pop("name"))
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"model.path: {path} is not what budgetrl writes beside a checkpoint ({error})") from None
+    if length not in LENGTHS:
+        raise RequestError(f"model.path: {path} has length {length!r}, which is none of {', '.join(LENGTHS)}")
     if version != VERSION:
         raise RequestError(f"model.path: {path} is of version {version}, and this budgetrl reads {VERSION}; update it")
     try:

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 from budgetrl import formats as built_in
 from budgetrl.core.checks import nearest, require
 from budgetrl.core.classes import class_names, find_class
 from budgetrl.core.errors import SettingError
+from budgetrl.core.typed import read_value
 from budgetrl.formats.base import ResponseFormat
 
 AUTO = "auto"
@@ -30,19 +31,22 @@ def format_class(name: str) -> type[ResponseFormat]:
 
 
 def make_format(name: str, fields: Mapping[str, Any]) -> ResponseFormat:
-    """The format with these fields, as JSON or YAML hold them. SettingError for a field that it does not have."""
+    """The format with these fields, as JSON or YAML hold them.
+
+    SettingError for a field that it does not have, or a value of another type than the field's.
+    """
     cls = format_class(name)
+    kinds = get_type_hints(cls)
     known = [field.name for field in dataclasses.fields(cls)]
     values: dict[str, Any] = {}
     for key, value in fields.items():
         require(key in known, key, "there is no such key", nearest(key, known))
-        values[key] = tuple(value) if isinstance(value, list) else value
+        values[key] = read_value(kinds[key], value, key)
     return cls(**{**values, "name": name})
 
 
-def require_format(record: object, auto: bool) -> None:
-    """SettingError about the field `format` of `record` unless it names a format, or `auto` if that is allowed."""
-    name = getattr(record, "format")  # noqa: B009  # any settings with such a field
+def require_format(name: str, auto: bool) -> None:
+    """SettingError about a field `format` unless its value names a format, or is `auto` if that is allowed."""
     if auto and name == AUTO:
         return
     try:

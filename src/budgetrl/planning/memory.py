@@ -22,14 +22,14 @@ from budgetrl.settings.zero import ZeroSettings
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one rank, in bytes."""
+    """The device memory that one rank needs, in bytes."""
 
     parameters: int
     """How many; a number, not bytes."""
     state: dict[str, int]
     """What is held all the time, by name: weights, and in training gradients and the optimizer's state."""
     logits: int
-    """Of the output layer's chunk, with its gradient."""
+    """The logits of the output layer's chunk, with their gradient."""
     token: int | None
     """Activations of a token of a micro-batch; None if the model's shape is not known, or nothing is trained."""
     cached_token: int | None

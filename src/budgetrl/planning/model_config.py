@@ -25,7 +25,7 @@ class ModelConfig:
 
     layers: int
     width: int
-    """Of the hidden states."""
+    """Width of the hidden states."""
     feed_forward: int
     """Width of the feed-forward layers; four times the model's where the configuration has another name for it."""
     key_value_heads: int

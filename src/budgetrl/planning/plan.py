@@ -37,7 +37,7 @@ def warnings(config: Config, work: Workload, ranks: int) -> list[Message]:
         *config.stage.warnings(config),
         *format_warnings(config),
         *config.reward.warnings(),
-        *_launch_warnings(config, ranks),
+        *_launch_warnings(config, work, ranks),
         *_task_warnings(config, work),
         *_pin_warnings(config, work),
         *_context_warnings(config, work),
@@ -162,11 +162,11 @@ def _context_warnings(config: Config, work: Workload) -> list[Message]:
     ]
 
 
-def _launch_warnings(config: Config, ranks: int) -> list[Message]:
+def _launch_warnings(config: Config, work: Workload, ranks: int) -> list[Message]:
     launch, found = config.launch, []
     if config.zero.stage > 0 and ranks == 1:
         found.append(Message("zero", f"stage {config.zero.stage} has nothing to cut up on one rank"))
-    found += [*config.rollout.warnings(getattr(config.stage, "temperature", 0.0))]
+    found += [*config.rollout.warnings(work.temperature)]
     if launch.is_submitted:
         return found  # what the nodes have cannot be seen from here
     here, gpus, cores = launch.ranks_per_machine() * launch.jobs_at_once(), count_gpus(), count_cores()

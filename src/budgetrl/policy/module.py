@@ -22,9 +22,9 @@ class PolicyModule(nn.Module):
 
     def __init__(self, model: "PreTrainedModel", temperature: float = 1.0) -> None:
         super().__init__()
-        for odd in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
-            if getattr(model.config, odd, None) is not None:
-                raise RequestError(f"model.path: {model.config.model_type} rescales its logits ({odd}): not supported")
+        for key in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+            if getattr(model.config, key, None) is not None:
+                raise RequestError(f"model.path: {model.config.model_type} rescales its logits ({key}): not supported")
         self.model = model
         self.temperature = temperature
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from budgetrl.core.messages import Message
 from budgetrl.metrics.results import Results
 from budgetrl.runs.folder import HASHES, Row, RunFolder, read_rows
-from budgetrl.runs.parts import TRAINED
+from budgetrl.runs.parts import GRPO, TRAINED
 
 PIPELINE = "pipeline"
 """The stage whose results are those of two evaluations."""
@@ -133,6 +133,6 @@ def missing_evaluation(key: str, folder: Path) -> list[Message]:
     hint = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"
     if missing:
         return [Message(key, f"there is no {missing[0]}", hint)]
-    if read_stage(folder) == "grpo":  # leaves files of the same names, of its completions in training
+    if read_stage(folder) == GRPO:  # leaves files of the same names, of its completions in training
         return [Message(key, f"{folder} holds a run of stage=grpo", hint)]
     return []

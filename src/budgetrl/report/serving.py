@@ -7,6 +7,7 @@ from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat
 from budgetrl.formats.learned import LEARNED, read_learned
 from budgetrl.report.reading import Run
 from budgetrl.report.sections import Gap, Part, Section
+from budgetrl.runs.parts import GRPO
 
 
 def serving(run: Run) -> Part:
@@ -39,7 +40,7 @@ def _start(fmt: ResponseFormat) -> str:
 
 def _checkpoint(run: Run) -> Path | None:
     """The policy at the end of training, which is the one that was measured."""
-    for stage in ("grpo", ""):  # a pipeline trains in a folder of its own, a training run in this one
+    for stage in (GRPO, ""):  # a pipeline trains in a folder of its own, a training run in this one
         folder = run.path / stage / "checkpoints" / "last"
         if folder.is_dir():
             return folder

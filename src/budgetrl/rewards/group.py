@@ -32,7 +32,7 @@ class Spread:
 
     @staticmethod
     def of(lengths: Sequence[int]) -> "Spread":
-        """Of one length or more; the std of one is 0.
+        """The spread of one length or more; the std of one is 0.
 
         >>> round(Spread.of([1000, 2000, 3000]).std, 3)
         816.497

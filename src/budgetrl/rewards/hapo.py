@@ -41,7 +41,7 @@ class Hapo(Reward):
 
     name: str = "hapo"
     weight: float = 1.0
-    """Of the length term."""
+    """Weight of the length term."""
     floor: float = -0.7
     """Least length term of a right answer, from -1 to 0."""
     memory: str = "min"

@@ -130,7 +130,7 @@ class Coverage(Controller):
     rollouts: int = 0
     """Seen so far."""
     lengths: dict[str, list[int]] = field(default_factory=dict)
-    """Of the responses since the last update, by the difficulty of their group."""
+    """Lengths of the responses since the last update, by the difficulty of their group."""
 
     moves = ("target_easy", "target_medium", "target_hard")
 

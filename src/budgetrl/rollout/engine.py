@@ -58,7 +58,8 @@ class Engine(ABC, Generic[S]):
     def sync(self, version: int) -> None:
         """Take over the weights in training, which have taken `version` optimizer steps.
 
-        Call it on every rank after each update. RuntimeError if the engine does not follow training.
+        Call it on every rank after an update, before completions are generated. RuntimeError if the engine does not
+        follow training.
         """
 
     @abstractmethod

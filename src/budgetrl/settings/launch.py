@@ -101,7 +101,7 @@ class StartedHere(LaunchSettings):
         return count_gpus() > 0
 
     def device_memory(self) -> int | None:
-        """Of the smallest GPU here, or a share of this machine's memory where there is no GPU."""
+        """The memory of the smallest GPU here, or a share of this machine's memory where there is no GPU."""
         if count_gpus():
             return gpu_memory()
         return host_memory() // (self.ranks_per_machine() * self.at_once)

@@ -6,11 +6,11 @@ from typing import Any
 
 from budgetrl.core.errors import SettingError
 from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.learned import LENGTHS
 from budgetrl.formats.registry import format_class
 from budgetrl.settings.strict import build
 
 DTYPES = ("auto", "float32", "bfloat16")
-LENGTHS = ("body", "response")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """A mapping in, one frozen dataclass out, or one line saying which dotted key is wrong."""
 
 import dataclasses
-import types
 from collections.abc import Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -11,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from budgetrl.core.checks import nearest
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.messages import Message
+from budgetrl.core.typed import read_value
 from budgetrl.settings.auto import AUTO, Rule, rule_of
 
 T = TypeVar("T")
@@ -74,76 +74,11 @@ def to_plain(node: Any) -> dict[str, Any]:
 
 
 def _read(kind: Any, value: Any, at: str) -> Any:
-    """A value as a field of this type holds it. Numbers may come as text, as from an environment variable."""
-    if kind is Any:
-        return value
-    if get_origin(kind) in (Union, types.UnionType):
-        return _read_one_of(kind, value, at)
-    if get_origin(kind) is tuple:
-        return _read_tuple(kind, value, at)
-    if get_origin(kind) is list:
-        (item_kind,) = get_args(kind)
-        return [_read(item_kind, item, at) for item in _as_list(value, at)]
-    if get_origin(kind) is dict:
-        return _read_dict(kind, value, at)
-    return _read_plain(kind, value, at)
-
-
-def _read_one_of(kind: Any, value: Any, at: str) -> Any:
-    """The value as the first type of a union that takes it; most unions are a type or None."""
-    choices = [choice for choice in get_args(kind) if choice is not types.NoneType]
-    if value is None and len(choices) < len(get_args(kind)):
-        return None
-    for choice in choices[:-1]:
-        try:
-            return _read(choice, value, at)
-        except ConfigError:
-            continue
-    return _read(choices[-1], value, at)
-
-
-def _read_tuple(kind: Any, value: Any, at: str) -> tuple[Any, ...]:
-    items, kinds = _as_list(value, at), get_args(kind)
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        return tuple(_read(kinds[0], item, at) for item in items)
-    if len(items) != len(kinds):
-        raise ConfigError(Message(at, f"must be a list of {len(kinds)}, got {list(items)}"))
-    return tuple(_read(own, item, at) for own, item in zip(kinds, items, strict=True))
-
-
-def _read_dict(kind: Any, value: Any, at: str) -> dict[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(Message(at, f"must be a group of keys, got {value!r}"))
-    key_kind, value_kind = get_args(kind)
-    return {_read(key_kind, key, at): _read(value_kind, own, _join(at, str(key))) for key, own in value.items()}
-
-
-def _as_list(value: Any, at: str) -> list[Any] | tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise ConfigError(Message(at, f"must be a list, such as [{value}]"))
-    return value
-
-
-_EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
-def _read_plain(kind: type, value: Any, at: str) -> Any:
-    if kind not in _EXPECTED:
-        raise ConfigError(Message(at, f"a field of type {kind} cannot be set in a configuration"))
-    is_plain = isinstance(value, bool | int | float | str)
+    """The value of a field of this type. Raises ConfigError with the dotted key `at` for one of another type."""
     try:
-        if kind is bool and isinstance(value, bool):
-            return value
-        if kind is str and is_plain:
-            return str(value)
-        if kind in (int, float) and is_plain and not isinstance(value, bool):
-            number = kind(value)
-            if kind is float or isinstance(value, str) or number == value:  # a fraction is no whole number
-                return number
-    except ValueError:
-        pass
-    got = "null" if value is None else repr(value)
-    raise ConfigError(Message(at, f"must be {_EXPECTED[kind]}, got {got}"))
+        return read_value(kind, value, at)
+    except SettingError as error:
+        raise ConfigError(error.message) from None
 
 
 def _join(above: str, below: str) -> str:

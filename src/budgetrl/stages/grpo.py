@@ -18,12 +18,12 @@ from budgetrl.policy.module import PolicyModule
 from budgetrl.rewards.reward import Controller
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.factory import open_collector
+from budgetrl.rollout.labeling import make_labels, read_labels
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.grpo import Grpo
-from budgetrl.stages.label import label, read_labels
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.evaluation import Evaluation, Standing
 from budgetrl.training.learner import Learner
@@ -142,7 +142,7 @@ def _b_max(
     """Reference lengths from the labels file, or asked of the model that is about to be trained."""
     if stage.labels:
         return read_labels(Path(stage.labels), pool)
-    rows = label(stage.labeling(config), pool, collector, config, ctx)
+    rows = make_labels(stage.labeling(config), pool, collector, config, ctx)
     return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
 
 

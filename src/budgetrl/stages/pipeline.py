@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from budgetrl.data.usable import problems_of
@@ -12,6 +11,7 @@ from budgetrl.grading.provenance import grader_hash
 from budgetrl.grading.rows import free_rows
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.metrics.results import Results
+from budgetrl.planning.plan import make_plan
 from budgetrl.report.against import changes
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, RunFolder, read_rows
@@ -21,6 +21,7 @@ from budgetrl.settings.config import Config, to_yaml
 from budgetrl.settings.stages.base import StageSettings
 from budgetrl.settings.stages.label import LABELS
 from budgetrl.settings.stages.pipeline import Pipeline
+from budgetrl.stages import execute
 from budgetrl.training.checkpoints import LAST
 
 COMMON = (COLD_START, LABEL, INITIAL)
@@ -85,17 +86,13 @@ def _run_part(name: str, config: Config, ctx: Context) -> dict[str, float]:
     else:
         ctx.say(f"== {name}")
         ctx.folder.write(ctx.folder.config, to_yaml(config))
-        result = import_module(config.stage.executor).run(config.stage, config, ctx)
-        ctx.world.barrier()
-        ctx.folder.write_result(result)
-        ctx.folder.clear_states()
-        ctx.tracker.log_result(result)
-        ctx.world.barrier()
+        ctx.folder.write_json(ctx.folder.plan.name, make_plan(config))
+        execute(config, ctx)
     return ctx.folder.read_result()
 
 
 def _keep_hashes(ctx: Context) -> None:
-    """Those of both evaluations beside the run's own result, under the names that the numbers have there."""
+    """Keep the hashes of both evaluations beside the run's own result, under the names that the numbers have there."""
     named: dict[str, Mapping[str, str]] = {}
     for name in EVALUATIONS:
         hashes = json.loads(ctx.folder.part(name).hashes.read_text())

@@ -23,7 +23,7 @@ from budgetrl.grading.rows import (
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.keys import REWARD, is_reward, reward_part
 from budgetrl.metrics.summary import summarize
-from budgetrl.rewards.reward import Reward
+from budgetrl.rewards.reward import Reward, total
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, write_lines
 from budgetrl.runs.stop import Stopped
@@ -67,8 +67,9 @@ def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[R
     rewarded = list(rows)
     for places in groups.values():
         group = [outcome_of_row(rows[place]) for place in places]
-        columns = {REWARD: reward(group, progress)}
-        for name, values in reward.parts(group, progress).items():
+        parts = reward.checked_parts(group, progress)
+        columns = {REWARD: total(parts)}
+        for name, values in parts.items():
             columns[reward_part(name)] = values
         for n, place in enumerate(places):
             rewarded[place] = {**rows[place], **{key: values[n] for key, values in columns.items()}}

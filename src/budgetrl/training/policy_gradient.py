@@ -31,7 +31,7 @@ class PolicyDatum(Datum):
     """One completion to learn from. Positions count its own tokens."""
 
     logprobs: tuple[float, ...]
-    """Of the completion's tokens, under the policy that wrote them, as its rollout engine reports them."""
+    """Log-probabilities of the completion's tokens under the policy that wrote them, as its rollout engine says."""
     advantage: float
     budget_field: range
     """Positions of the tokens that decide the budget: its digits, and the token after them. Empty where it has none."""
@@ -125,7 +125,7 @@ def _budget_fields(data: Sequence[PolicyDatum]) -> tuple[Tensor, Tensor]:
 
 
 def _old_logprobs(data: Sequence[PolicyDatum], current: Tensor) -> Tensor:
-    """Those of the policy that the ratio is taken to [N]: the current ones where a datum has none of its own."""
+    """Log-probabilities [N] of the policy that the ratio is taken to: the current ones where data have none."""
     if not data or data[0].old_logprobs is None:
         return current
     return _concatenated(datum.old_logprobs or () for datum in data).to(current.device)

@@ -80,7 +80,7 @@ class Sampler:
     ctx: Context
 
     def __call__(self, step: int, reward: Reward, progress: float) -> Sampled:
-        """Those of this step and the next few; `step` counts from 0.
+        """The completions of this step and the next few; `step` counts from 0.
 
         With dynamic sampling, verdicts or rewards say which groups are kept.
         """

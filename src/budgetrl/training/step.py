@@ -38,7 +38,7 @@ class MicroBatch(Generic[D]):
     batch_size: int
     """How many data the whole batch has, on all ranks, those left out not counted."""
     progress: float
-    """Of training, from 0 at its first step to 1 at its last."""
+    """How far training has come, from 0 at its first step to 1 at its last."""
 
     @property
     def data(self) -> list[D]:
@@ -113,7 +113,7 @@ def collate_data(data: Sequence[Datum]) -> Batch:
 def _micro_batches(
     objective: StepObjective[D], units: Sequence[Unit[D]], tokens_per_device: int, progress: float, engine: ZeroEngine
 ) -> list[MicroBatch[D]]:
-    """Those of this rank."""
+    """The micro-batches of this rank."""
     weights = iter(objective.weights(list(chain.from_iterable(units))))
     learned: list[Unit[D]] = []
     weights_of: list[list[float]] = []  # of the data of each unit that is learned from

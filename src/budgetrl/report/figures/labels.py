@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = 8.0
-"""Of the font, in points, as are all lengths here."""
+"""Size of the font in points, as are all lengths here."""
 DIGIT, HEIGHT = 0.64 * SIZE, 1.2 * SIZE
 """A digit's width, and a line's height with what sets it apart from the next."""
 NEAR, *FAR = 0.5, 5.0, 12.0, 20.0, 30.0, 42.0, 56.0

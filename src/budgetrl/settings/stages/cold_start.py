@@ -39,7 +39,7 @@ class ColdStart(StageSettings):
     samples: int | None = None
     """Completions of each problem; null: 1, or 8 for difficulty, which is judged by the share that is right."""
     temperature: float = 1.0
-    """Of the sampling."""
+    """Temperature of the sampling; 0 is greedy."""
     max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion to sample, in tokens."""
     epochs: float = 2.5
@@ -63,7 +63,7 @@ class ColdStart(StageSettings):
     )
 
     def __post_init__(self) -> None:
-        require_format(self, auto=True)
+        require_format(self.format, auto=True)
         if self.format != AUTO and not format_class(self.format).taught:
             text = f"the {self.format} format needs no teaching"
             raise SettingError("format", text, "take budget, difficulty, or one of your own that says taught = True")
@@ -89,6 +89,7 @@ class ColdStart(StageSettings):
             },
             trains=True,
             generates=True,
+            temperature=self.temperature,
             generates_with_trained_weights=self.check_problems > 0,
             tokens_generated=sampled and sampled + checked,
             tokens_trained=self.steps * self.tokens_per_step

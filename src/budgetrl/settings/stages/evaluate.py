@@ -50,7 +50,7 @@ class Evaluate(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.evaluate"
 
     def __post_init__(self) -> None:
-        require_format(self, auto=True)
+        require_format(self.format, auto=True)
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems", "budget_problems")
@@ -72,12 +72,13 @@ class Evaluate(StageSettings):
         return Workload(
             summary=summary,
             generates=True,
+            temperature=self.temperature,
             tokens_generated=self._tokens_generated(config),
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
         )
 
     def _tokens_generated(self, config: "Config") -> int | None:
-        """Of all passes, if every completion runs into the limit."""
+        """Tokens of all passes, if every completion runs into the limit."""
         completions = 0
         for dataset in evaluated_sets(config).values():
             count = dataset.count("eval", self.problems)

@@ -48,7 +48,7 @@ class Grpo(StageSettings):
     max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
     """Longest completion, in tokens; a longer one is cut off and counts as malformed."""
     temperature: float = 1.0
-    """Of the rollouts."""
+    """Temperature of the rollouts."""
     problems: int | None = 1600
     """Most training problems; null for all."""
     labels: str | None = None
@@ -67,7 +67,7 @@ class Grpo(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.grpo"
 
     def __post_init__(self) -> None:
-        require_format(self, auto=True)
+        require_format(self.format, auto=True)
         counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
         require_range(self, 1, math.inf, *counts, "eval_problems")
         require_range(self, 2, math.inf, "group_size")
@@ -95,6 +95,7 @@ class Grpo(StageSettings):
             summary=summary,
             trains=True,
             generates=True,
+            temperature=self.temperature,
             generates_with_trained_weights=True,
             generates_in_training=True,
             holds_reference=algorithm.kl.coefficient > 0,
@@ -105,7 +106,7 @@ class Grpo(StageSettings):
         )
 
     def _tokens_generated(self, config: "Config") -> int | None:
-        """Of rollouts, evaluations and labels, if every completion runs into the limit."""
+        """Tokens of rollouts, evaluations and labels, if every completion runs into the limit."""
         attempts = config.algorithm.groups.max_rollouts if config.algorithm.groups.drops else 1
         rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
         evaluations = sum(is_due(step, self.eval_every, self.steps) for step in range(1, self.steps + 1))

@@ -39,7 +39,7 @@ class Label(StageSettings):
     executor: ClassVar[str] = "budgetrl.stages.label"
 
     def __post_init__(self) -> None:
-        require_format(self, auto=False)
+        require_format(self.format, auto=False)
         require_range(self, 1, math.inf, "samples", "max_new_tokens")
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems")
@@ -49,6 +49,7 @@ class Label(StageSettings):
         return Workload(
             summary={"problems": self.problems or "all", "completions a problem": self.samples},
             generates=True,
+            temperature=self.temperature,
             tokens_generated=problems and problems * self.samples * self.max_new_tokens,
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
         )

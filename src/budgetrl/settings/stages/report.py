@@ -22,8 +22,9 @@ class Report(StageSettings):
     """A run folder, a folder of run folders such as a sweep's, a pipeline's `initial` or `trained`, or a glob of these;
     unfinished runs are left out."""
     by: tuple[str, ...] = ()
-    """Of several runs: keys of their configuration, a row for each choice of values; seeds and what else is not named
-    are averaged. Empty: whatever tells the runs apart, but for the seed. `folder`: the folder's name less -s<seed>."""
+    """Keys of the configuration by which several runs are grouped, a row for each choice of values; seeds and what else
+    is not named are averaged. Empty: whatever tells the runs apart, but for the seed. `folder`: the folder's name less
+    -s<seed>."""
     paper: str | None = None
     """A CSV with a paper's numbers, to stand below ours: model,dataset,metric,value,certainty."""
 

@@ -60,7 +60,7 @@ class Score(StageSettings):
 
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "progress")
-        require_format(self, auto=True)
+        require_format(self.format, auto=True)
         require_option(self, INPUT_FORMATS, "input_format")
 
     def workload(self, config: "Config") -> Workload:
