@@ -119,8 +119,11 @@ def _combinations(sweeps: Mapping[str, Override]) -> list[tuple[str, ...]]:
     jobs = list(itertools.islice(itertools.product(*choices), MOST_JOBS_CHECKED + 1))
     if len(jobs) <= MOST_JOBS_CHECKED:
         return jobs
-    longest = max(map(len, choices))
-    return [tuple(values[min(i, len(values) - 1)] for values in choices) for i in range(longest)]
+    jobs = []
+    for place in range(max(map(len, choices))):
+        # A key with fewer values than another stays at its last one.
+        jobs.append(tuple(values[min(place, len(values) - 1)] for values in choices))
+    return jobs
 
 
 def _values(text: str, sweep: Override) -> list[str]:
