@@ -16,7 +16,7 @@ import fake_stage
 import wandb_record
 from budgetrl.cli import main as entry
 from budgetrl.cli import scheduler
-from budgetrl.cli.request import Request, overrides_first
+from budgetrl.cli.request import Invocation, overrides_first
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, read_config
 
@@ -135,7 +135,7 @@ def test_the_plan_is_printed_once_and_each_warning_once(
 def test_a_job_that_cannot_be_composed_is_one_that_failed(
     run: Run, launched: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entry, "read_request", lambda argv: Request(overrides_first(argv), None))
+    monkeypatch.setattr(entry, "read_request", lambda argv: Invocation(overrides_first(argv), None))
     assert run("tracking=none", "stage.steps=0,1") == 1
     assert len(launched) == 1
     assert "| failed | stage.steps=0 |  | stage.steps: must be 1 or more, got 0 |" in _summary()
@@ -297,7 +297,7 @@ SWEEPS = """
 import sys
 from budgetrl.cli import main as entry
 from budgetrl.cli import scheduler
-from budgetrl.cli.request import Request, overrides_first
+from budgetrl.cli.request import Invocation, overrides_first
 sys.executable = "{child}"
 sys.argv[0] = "budgetrl"
 entry.main()
