@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetrl.launch import start, supervisor
+from budgetrl.launch import launchers, start, supervisor
 from budgetrl.launch.supervisor import Child, Supervisor
 from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder
@@ -136,7 +136,7 @@ def test_who_starts_runs_learns_that_it_was_told_to_stop(
 ) -> None:
     """Even where the run itself came to another end just then."""
     children = ranks(f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({code})); {NAP}")
-    monkeypatch.setattr(start, "local_ranks", lambda *_: children)
+    monkeypatch.setattr(launchers, "local_ranks", lambda *_: children)
     config = load_config({"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}})
     sender = when_ready(children, signal.SIGTERM)
     with pytest.raises(SystemExit, match=str(code)):

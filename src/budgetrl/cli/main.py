@@ -13,7 +13,7 @@ from budgetrl.cli.hydra_app import run_with_hydra
 from budgetrl.cli.request import read_request
 from budgetrl.cli.sweep import Launch, Sweep
 from budgetrl.core.errors import RequestError
-from budgetrl.launch.slurm import slurm_path, slurm_script
+from budgetrl.launch.launchers import launcher
 from budgetrl.launch.start import check_launcher, launch, launch_script
 from budgetrl.planning.plan import Plan, make_plan, render_plan
 from budgetrl.runs import lifeline
@@ -21,7 +21,6 @@ from budgetrl.runs.folder import RunFolder, write_atomically, write_json
 from budgetrl.runs.identity import identity
 from budgetrl.runs.machine import note_start
 from budgetrl.settings.config import Config, read_mapping, run_dir, to_mapping, to_yaml
-from budgetrl.settings.launch import SlurmLaunch
 
 MOST_DIFFERENCES_SHOWN = 5
 Show = Callable[[RunFolder, Config, Plan], None]
@@ -96,11 +95,11 @@ class PlanPrinter:
         self._is_first = True
 
     def __call__(self, folder: RunFolder, config: Config, plan: Plan) -> None:
-        """Print the plan, and what would be handed to Slurm."""
+        """Print the plan, and the scripts that the launcher would submit."""
         if self._is_first:
             print(render_plan(plan), flush=True)
-            if isinstance(config.launch, SlurmLaunch):
-                print(f"\n{slurm_path(folder)}:\n{slurm_script(config.launch, folder)}", flush=True)
+            for path, script in launcher(config.launch, folder).scripts().items():
+                print(f"\n{path}:\n{script}", flush=True)
         else:
             for warning in plan["warnings"]:
                 if warning not in self._warnings:
@@ -115,8 +114,8 @@ def freeze(folder: RunFolder, config: Config, plan: Plan) -> None:
     write_json(folder.plan, plan)
     write_atomically(folder.launch_script, launch_script(folder, sys.argv[1:]))
     folder.launch_script.chmod(0o755)
-    if isinstance(config.launch, SlurmLaunch):
-        write_atomically(slurm_path(folder), slurm_script(config.launch, folder))
+    for path, script in launcher(config.launch, folder).scripts().items():
+        write_atomically(path, script)
 
 
 def refuse_if_changed(folder: RunFolder, config: Config) -> None:

@@ -1,20 +1,18 @@
 """Start the ranks of a frozen run, or submit it; start one again from its folder, without Hydra."""
 
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
-from budgetrl.launch.ranks import deepspeed_launcher, local_ranks
-from budgetrl.launch.slurm import queued_job, submit
-from budgetrl.launch.supervisor import Supervisor, say
-from budgetrl.runs import lifeline
+from budgetrl.launch.launchers import launcher
+from budgetrl.launch.slurm import queued_job
+from budgetrl.launch.supervisor import say
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import note_start
 from budgetrl.settings.config import Config, read_config
-from budgetrl.settings.launch import DeepspeedLaunch, LaunchSettings, SlurmLaunch, StartedHere
+from budgetrl.settings.launch import LaunchSettings
 
 
 def launch(config: Config, folder: RunFolder) -> int:
@@ -22,27 +20,14 @@ def launch(config: Config, folder: RunFolder) -> int:
 
     Raises SystemExit with that code if this process was told to stop meanwhile.
     """
-    if not isinstance(config.launch, StartedHere):
-        return submit(folder)
-    with lifeline.hold() as line:
-        further = {lifeline.LIFELINE: str(line)}
-        if isinstance(config.launch, DeepspeedLaunch):
-            children = deepspeed_launcher(config.launch, folder, further)
-        else:
-            children = local_ranks(config.launch, folder, further)
-        supervisor = Supervisor(children, config.launch.grace_seconds)
-        code = supervisor.run()
-    if supervisor.told_to_stop:  # whatever became of this run, none is to follow it
-        raise SystemExit(code)
-    return code
+    return launcher(config.launch, folder).launch()
 
 
 def check_launcher(settings: LaunchSettings, folder: RunFolder) -> None:
     """Raises RequestError if what a launcher starts the run with is not there, or slurm has the run already."""
     if job := queued_job(folder):
         raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
-    if isinstance(settings, SlurmLaunch) and shutil.which("sbatch") is None:
-        raise RequestError("launch: slurm needs sbatch, which this machine does not have; mode=dry shows the script")
+    launcher(settings, folder).require()
 
 
 def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:

@@ -108,4 +108,4 @@ def _cut_length(cutoff: int, outcome: Outcome) -> int:
 
 def _ends_by(cutoff: int, outcome: Outcome) -> bool:
     """Whether an answer is right and stands there in full within `cutoff` tokens."""
-    return outcome.correct and not outcome.truncated and outcome.length <= cutoff
+    return outcome.correct and outcome.length <= cutoff

@@ -20,7 +20,7 @@ class AdaCtrl(Reward):
 
         R = r_acc + length_weight r_len + tag_weight r_diff + overlong
 
-    r_acc    1 if the answer is correct and not truncated, else -1
+    r_acc    1 if the answer is correct, which a truncated one never is, else -1
     r_diff   1 if the tag is the group's label, 0 if it is the other one, -1 without a tag; the label is Easy
              if more than 0.625 of the group has r_acc = 1, else Hard
     r_len    1 - (1 - cos(pi L / L_g)) / 2 if r_acc = 1 and the tag is Easy, else 0; L_g is the longest length
@@ -64,21 +64,17 @@ class AdaCtrl(Reward):
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict`, `length`, `tag` and `overlong`."""
         longest, limit = max(outcome.length for outcome in group), given_length(self.max_length)
-        label = fmean(map(_answered, group)) > EASY_ABOVE
+        label = fmean(outcome.correct for outcome in group) > EASY_ABOVE
         return {
-            "verdict": [1.0 if _answered(outcome) else -1.0 for outcome in group],
+            "verdict": [1.0 if outcome.correct else -1.0 for outcome in group],
             "length": [self.length_weight * _r_len(outcome, longest) for outcome in group],
             "tag": [self.tag_weight * _r_diff(outcome, label) for outcome in group],
             "overlong": [soft_overlong(outcome.length, limit, self.cache) for outcome in group],
         }
 
 
-def _answered(outcome: Outcome) -> bool:
-    return outcome.correct and not outcome.truncated
-
-
 def _r_len(outcome: Outcome, longest: int) -> float:
-    if not (_answered(outcome) and outcome.easy):
+    if not (outcome.correct and outcome.easy):
         return 0.0
     return cosine_between(1.0, 0.0, outcome.length / max(longest, 1))
 
