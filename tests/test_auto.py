@@ -19,8 +19,8 @@ def request(**changes: Any) -> dict[str, Any]:
 
 
 def settled(given: dict[str, Any]) -> Config:
-    open_keys: dict[str, Rule] = {}
-    return settle(load_config(given, open_keys), open_keys)
+    auto_keys: dict[str, Rule] = {}
+    return settle(load_config(given, auto_keys), auto_keys)
 
 
 LONGEST = Rule.COMPLETION.value

@@ -124,7 +124,7 @@ def test_a_model_is_evaluated_in_the_format_that_it_learned(
     folder = checkpoint(tmp_path / "own", learned)
     config, planned = plan("stage=evaluate", f"model.path={folder}", f"reward={reward}")
     assert planned["stage"]["format"] == why
-    assert config.stage.asks(config) == (learned.format if learned else config.model.response_format("plain"))
+    assert config.stage.resolve_format(config) == (learned.format if learned else config.model.response_format("plain"))
     assert not [line for line in planned["warnings"] if "format" in line]
 
 
@@ -171,7 +171,7 @@ def test_training_asks_for_what_the_reward_reads_else_for_what_was_learned(
     plan: Any, words: list[str], asked: str
 ) -> None:
     config, planned = plan("stage=grpo", *words)
-    assert config.stage.asks(config).name == planned["stage"]["format"] == asked
+    assert config.stage.resolve_format(config).name == planned["stage"]["format"] == asked
 
 
 @pytest.mark.parametrize(

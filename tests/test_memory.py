@@ -14,7 +14,7 @@ from budgetrl.planning.model_config import ModelConfig
 from budgetrl.planning.plan import make_plan
 from budgetrl.settings.auto import Rule
 from budgetrl.settings.config import Config, load_config
-from budgetrl.settings.launch import StartedHere
+from budgetrl.settings.launch import DirectLaunch
 
 GIB = 2**30
 SHAPE = dict(hidden_size=64, intermediate_size=160, num_attention_heads=4, num_key_value_heads=2, vocab_size=64)
@@ -77,12 +77,12 @@ def request(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def settled(given: dict[str, Any]) -> Config:
-    open_keys: dict[str, Rule] = {}
-    return settle(load_config(given, open_keys), open_keys)
+    auto_keys: dict[str, Rule] = {}
+    return settle(load_config(given, auto_keys), auto_keys)
 
 
 def there(monkeypatch: pytest.MonkeyPatch, size: float | None) -> None:
-    monkeypatch.setattr(StartedHere, "device_memory", lambda launch: None if size is None else int(size))
+    monkeypatch.setattr(DirectLaunch, "device_memory", lambda launch: None if size is None else int(size))
 
 
 @pytest.mark.parametrize("size", [None, 80 * GIB])

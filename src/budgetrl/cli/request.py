@@ -69,8 +69,8 @@ def build_config(composed: DictConfig, sweep_dir: str | None) -> Config:
     if mapping.get("eval_datasets"):
         raise ConfigError("eval_datasets: follows from stage.datasets; name options or files there")
     mapping["eval_datasets"] = _eval_datasets(mapping)
-    open_keys: dict[str, Rule] = {}
-    config = settle(load_config(mapping, open_keys), open_keys)
+    auto_keys: dict[str, Rule] = {}
+    config = settle(load_config(mapping, auto_keys), auto_keys)
     if found := errors(config):
         raise ConfigError(*found)
     return config

@@ -12,10 +12,10 @@ from budgetrl.launch.slurm import slurm_path, slurm_script, submit
 from budgetrl.launch.supervisor import Child, Supervisor
 from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder
-from budgetrl.settings.launch import DeepspeedLaunch, LaunchSettings, LocalLaunch, SlurmLaunch, StartedHere
+from budgetrl.settings.launch import DeepspeedLaunch, DirectLaunch, LaunchSettings, LocalLaunch, SlurmLaunch
 
 S = TypeVar("S", bound=LaunchSettings)
-H = TypeVar("H", bound=StartedHere)
+H = TypeVar("H", bound=DirectLaunch)
 
 
 class Launcher(ABC, Generic[S]):

@@ -7,7 +7,7 @@ import sys
 from budgetrl.launch.supervisor import Child
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import count_gpus
-from budgetrl.settings.launch import DeepspeedLaunch, StartedHere
+from budgetrl.settings.launch import DeepspeedLaunch, DirectLaunch
 
 CPU_MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
@@ -22,7 +22,7 @@ def worker_command(folder: RunFolder) -> list[str]:
     return [sys.executable, "-m", "budgetrl.worker", str(folder.path.absolute())]
 
 
-def local_ranks(settings: StartedHere, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
+def local_ranks(settings: DirectLaunch, folder: RunFolder, extra: dict[str, str]) -> list[Child]:
     """The ranks as children of this process, with `extra` in their environment."""
     ranks = settings.ranks_per_machine()
     shared = {**rank_environment(settings), **extra, "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
@@ -61,7 +61,7 @@ def _deepspeed_devices(settings: DeepspeedLaunch) -> list[str]:
     return ["--num_gpus", str(settings.ranks_per_machine())]
 
 
-def rank_environment(settings: StartedHere) -> dict[str, str]:
+def rank_environment(settings: DirectLaunch) -> dict[str, str]:
     """Settings for ranks on this machine; what the user's environment sets already stays."""
     defaults = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(settings.threads_per_rank())}
     if count_gpus() == 0:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from budgetrl.planning.memory import Memory, completion_room, estimate
 from budgetrl.planning.model_config import context_of, longest_completion
-from budgetrl.settings.auto import Rule, with_numbers
+from budgetrl.settings.auto import Rule, with_values
 from budgetrl.settings.config import Config
 
 USED = 0.8
@@ -14,12 +14,12 @@ STATE = 0.6
 """The largest share of a device's memory that weights, gradients and optimizer may take at ZeRO stage 2 (ours)."""
 
 
-def settle(config: Config, open_keys: Mapping[str, Rule]) -> Config:
+def settle(config: Config, auto_keys: Mapping[str, Rule]) -> Config:
     """The configuration with numbers at the keys that were `auto`, where stand-ins are now."""
     for rule in Rule:
-        keys = [key for key, own in open_keys.items() if own == rule]
+        keys = [key for key, own in auto_keys.items() if own == rule]
         if keys:
-            config = with_numbers(config, dict.fromkeys(keys, FITS[rule](config)))
+            config = with_values(config, dict.fromkeys(keys, FITS[rule](config)))
     return config
 
 

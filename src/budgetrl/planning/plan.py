@@ -71,7 +71,7 @@ def _run_section(config: Config, work: Workload) -> Plan:
 def _rows_of_files(config: Config) -> str:
     """Local files that are read, with their numbers of rows; of one that is not there the check has told."""
     files: dict[Path, int] = {}
-    for dataset, split in config.stage.reads(config):
+    for dataset, split in config.stage.dataset_splits(config):
         files |= dataset.rows_of_files(split)
     return ", ".join(f"{path.name} {rows:,}" for path, rows in files.items())
 
@@ -91,7 +91,7 @@ def _launch_section(config: Config, ranks: int) -> Plan:
     return {
         "launcher": config.launch.name,
         "ranks": f"{ranks}{machines}",
-        "threads a rank": config.launch.threads_shown(),
+        "threads a rank": config.launch.planned_threads(),
     }
 
 
@@ -182,7 +182,7 @@ def _task_warnings(config: Config, work: Workload) -> list[Message]:
     """Whether the model's settings are for problems of another kind."""
     if not work.uses_model:
         return []
-    return model_warnings(config.model.name, [dataset for dataset, _ in config.stage.reads(config)])
+    return model_warnings(config.model.name, [dataset for dataset, _ in config.stage.dataset_splits(config)])
 
 
 def _pin_warnings(config: Config, work: Workload) -> list[Message]:
@@ -191,7 +191,7 @@ def _pin_warnings(config: Config, work: Workload) -> list[Message]:
     model = config.model
     if work.uses_model and is_remote(model):
         found += pin_warnings("model.revision", model.name, model.revision)
-    for dataset, split in config.stage.reads(config):
+    for dataset, split in config.stage.dataset_splits(config):
         found += [message.below("dataset") for message in dataset.unpinned(split)]
     return list(dict.fromkeys(found))  # each once: two splits may come from one repository
 

@@ -8,7 +8,7 @@ from budgetrl.core.schedules import anneal
 
 BASELINES = ("mean", "leave_one_out")
 ADVANTAGE_SCALES = ("group", "batch", "tokens", "none")
-EQUALITIES = ("none", "reward", "verdict")
+DROP_EQUAL_OPTIONS = ("none", "reward", "verdict")
 RATIO_LEVELS = ("token", "sequence")
 SURROGATES = ("clip", "cispo", "sapo")
 LOSS_LEVELS = ("token", "sequence", "constant")
@@ -51,13 +51,13 @@ class GroupSettings:
     """Most rollouts to fill a batch where equal groups are dropped; what is missing then is made up of those."""
 
     def __post_init__(self) -> None:
-        require_option(self, EQUALITIES, "drop_equal")
+        require_option(self, DROP_EQUAL_OPTIONS, "drop_equal")
         require_range(self, 1, math.inf, "max_rollouts")
-        idle = self.drops and self.max_rollouts == 1
+        idle = self.drops_equal and self.max_rollouts == 1
         require(not idle, "max_rollouts", "drop_equal replaces nothing in 1 rollout; allow 2 or more")
 
     @property
-    def drops(self) -> bool:
+    def drops_equal(self) -> bool:
         """Whether a batch may take several rollouts, up to `max_rollouts`."""
         return self.drop_equal != "none"
 

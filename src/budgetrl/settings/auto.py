@@ -32,12 +32,12 @@ def may_be_auto(default: int, rule: Rule) -> Any:
     return field(default=default, metadata={AUTO: rule})
 
 
-def rule_of(setting: dataclasses.Field[Any]) -> Rule | None:
+def auto_rule(setting: dataclasses.Field[Any]) -> Rule | None:
     """The rule of a field that may be `auto`; None for one that may not."""
     return setting.metadata.get(AUTO)
 
 
-def with_numbers(part: T, numbers: dict[str, int], above: str = "") -> T:
+def with_values(part: T, numbers: dict[str, int], above: str = "") -> T:
     """A copy of a tree of dataclasses with other values at some dotted keys. Each part is made, and checked, once."""
     changes: dict[str, Any] = {}
     for setting in dataclasses.fields(part):  # type: ignore[arg-type]
@@ -45,5 +45,5 @@ def with_numbers(part: T, numbers: dict[str, int], above: str = "") -> T:
         if key in numbers:
             changes[setting.name] = numbers[key]
         elif dataclasses.is_dataclass(value) and any(name.startswith(f"{key}.") for name in numbers):
-            changes[setting.name] = with_numbers(value, numbers, f"{key}.")
+            changes[setting.name] = with_values(value, numbers, f"{key}.")
     return dataclasses.replace(part, **changes) if changes else part  # type: ignore[type-var]

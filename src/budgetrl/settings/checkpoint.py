@@ -47,7 +47,7 @@ def local_folder(model: ModelSettings) -> Path | None:
     return _cached(model, "config.json")
 
 
-def wrong_path(model: ModelSettings) -> Message | None:
+def path_error(model: ModelSettings) -> Message | None:
     """What is wrong with a `model.path` that names nothing on this machine and cannot be a name on the Hub either.
 
     For a run that is to start now: a plan may be of a checkpoint that another run is still to make.
@@ -72,7 +72,7 @@ def learned_by(model: ModelSettings) -> Learned | None:
     return _read(folder)
 
 
-def learned_by_asked(model: ModelSettings, asked: ResponseFormat) -> Learned | None:
+def learned_for_format(model: ModelSettings, asked: ResponseFormat) -> Learned | None:
     """What the one checkpoint learned that is loaded for a format: a family of shipped ones has several."""
     if is_family(model.path):
         return _read(shipped_folder(model.path, asked.name))
@@ -93,6 +93,6 @@ def _cached(model: ModelSettings, file: str) -> Path | None:
 
     try:
         found = try_to_load_from_cache(model.path, file, revision=model.revision)
-    except HFValidationError:  # a folder that another run is still to make, or a wrong name: see `wrong_path`
+    except HFValidationError:  # a folder that another run is still to make, or a wrong name: see `path_error`
         return None
     return Path(found).parent if isinstance(found, str) else None

@@ -24,7 +24,7 @@ from budgetrl.runs.identity import flatten, identity
 from budgetrl.runs.tracking import TrackingSettings
 from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.auto import Rule
-from budgetrl.settings.checkpoint import wrong_path
+from budgetrl.settings.checkpoint import path_error
 from budgetrl.settings.launch import LaunchSettings, launch_class
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.rollout.base import RolloutSettings
@@ -71,19 +71,19 @@ class Config:
     mode: str = "run"
     """run, or dry: print and write the plan, then stop."""
 
-    def with_model(self, path: Path) -> "Config":
+    def with_checkpoint(self, path: Path) -> "Config":
         """The same with the checkpoint in a folder as its model."""
         return replace(self, model=replace(self.model, path=str(path), revision=None))
 
-    def inner_run(self, stage: StageSettings, folder: Path) -> "Config":
+    def for_part(self, stage: StageSettings, folder: Path) -> "Config":
         """The configuration of a run of `stage` inside this one, in a folder of its own."""
         return replace(self, stage=stage, run=replace(self.run, dir=str(folder)))
 
 
-def load_config(mapping: Mapping[str, Any], open_keys: dict[str, Rule] | None = None) -> Config:
+def load_config(mapping: Mapping[str, Any], auto_keys: dict[str, Rule] | None = None) -> Config:
     """Check a whole configuration, as `config.yaml` holds it, and build it.
 
-    A request may also have `auto` in some settings: `open_keys` then takes their keys, and numbers stand in.
+    A request may also have `auto` in some settings: `auto_keys` then takes their keys, and numbers stand in.
 
     Raises:
         ConfigError: for an unknown key, a missing or mistyped value, or one that its part refuses.
@@ -97,8 +97,8 @@ def load_config(mapping: Mapping[str, Any], open_keys: dict[str, Rule] | None = 
         if value == MISSING:
             raise ConfigError(Message(key, "a value must be given"))
     top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
-    parts = {key: build(part, mapping.get(key, {}), key, open_keys) for key, part in _PARTS.items()}
-    chosen = {key: _build_chosen(key, mapping.get(key, {}), key, open_keys) for key in _CHOSEN}
+    parts = {key: build(part, mapping.get(key, {}), key, auto_keys) for key, part in _FIXED_GROUPS.items()}
+    chosen = {key: _build_chosen(key, mapping.get(key, {}), key, auto_keys) for key in _GROUPS_BY_CLASS_NAME}
     sets: dict[str, DatasetSettings] = {}
     for name, node in mapping.get("eval_datasets", {}).items():
         sets[str(name)] = _build_chosen("dataset", node, f"eval_datasets.{name}")
@@ -127,7 +127,7 @@ def to_yaml(config: Config) -> str:
 
 def errors(config: Config) -> list[Message]:
     """What cannot work in this combination of parts."""
-    missing = missing_files(config.stage.reads(config), config)
+    missing = missing_files(config.stage.dataset_splits(config), config)
     own = [*_metric_errors(config), *_engine_errors(config), *_model_errors(config)]
     return [*own, *missing, *config.stage.errors(config)]
 
@@ -136,7 +136,7 @@ def _model_errors(config: Config) -> list[Message]:
     """A model that a run cannot find; a plan may be of one that another run is still to make."""
     if config.mode == "dry" or not config.stage.workload(config).uses_model:
         return []
-    wrong = wrong_path(config.model)
+    wrong = path_error(config.model)
     return [wrong] if wrong else []
 
 
@@ -191,14 +191,14 @@ class _Top:
             raise SettingError("mode", f"must be {' or '.join(MODES)}, got {self.mode!r}")
 
 
-_PARTS: dict[str, type] = {
+_FIXED_GROUPS: dict[str, type] = {
     "model": ModelSettings,
     "algorithm": Algorithm,
     "zero": ZeroSettings,
     "tracking": TrackingSettings,
     "run": RunSettings,
 }
-_CHOSEN: dict[str, Callable[[str], type]] = {
+_GROUPS_BY_CLASS_NAME: dict[str, Callable[[str], type]] = {
     "dataset": source_class,
     "rollout": rollout_class,
     "launch": launch_class,
@@ -208,23 +208,23 @@ _CHOSEN: dict[str, Callable[[str], type]] = {
 }
 """Groups one of whose keys says which class they are."""
 
-_CLASS_KEY = {"dataset": "source"}
+_CLASS_NAME_KEY = {"dataset": "source"}
 """That key, where it is not `name`."""
 
-_USUAL = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised"}
+_DEFAULT_CLASS_NAME = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised"}
 """Its value in a group that gives none."""
 
 
-def _build_chosen(group: str, node: Any, at: str, open_keys: dict[str, Rule] | None = None) -> Any:
+def _build_chosen(group: str, node: Any, at: str, auto_keys: dict[str, Rule] | None = None) -> Any:
     """The settings at the key `at`, of the class that they name themselves."""
     if not isinstance(node, Mapping):
         raise ConfigError(f"{at}: must be a group of keys, got {node!r}")
-    key = _CLASS_KEY.get(group, "name")
-    name = node.get(key, _USUAL.get(group))
+    key = _CLASS_NAME_KEY.get(group, "name")
+    name = node.get(key, _DEFAULT_CLASS_NAME.get(group))
     if not isinstance(name, str):
         raise ConfigError(f"{at}.{key}: must be given, as the name of a {group}")
     try:
-        part = _CHOSEN[group](name)
+        part = _GROUPS_BY_CLASS_NAME[group](name)
     except SettingError as error:
         raise ConfigError(error.message.below(at)) from None
-    return build(part, node, at, open_keys)
+    return build(part, node, at, auto_keys)

@@ -50,7 +50,7 @@ class LaunchSettings(ABC):
         """Jobs of a multirun that are run at the same time on this machine."""
 
     @abstractmethod
-    def threads_shown(self) -> int | str:
+    def planned_threads(self) -> int | str:
         """CPU threads of each rank, as a plan shows them."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class LaunchSettings(ABC):
 
 
 @dataclass(frozen=True)
-class StartedHere(LaunchSettings):
+class DirectLaunch(LaunchSettings):
     """What launchers have that start processes from this machine, on its devices."""
 
     at_once: int = 1
@@ -94,7 +94,7 @@ class StartedHere(LaunchSettings):
             return int(set_outside)
         return max(1, count_cores() // (self.ranks_per_machine() * self.at_once))
 
-    def threads_shown(self) -> int | str:
+    def planned_threads(self) -> int | str:
         return self.threads_per_rank()
 
     def on_gpus(self) -> bool:
@@ -108,14 +108,14 @@ class StartedHere(LaunchSettings):
 
 
 @dataclass(frozen=True)
-class LocalLaunch(StartedHere):
+class LocalLaunch(DirectLaunch):
     """Processes on this machine, started by the parent itself."""
 
     name: str = "local"
 
 
 @dataclass(frozen=True)
-class DeepspeedLaunch(StartedHere):
+class DeepspeedLaunch(DirectLaunch):
     """DeepSpeed's launcher: this machine, or several by a hostfile and ssh."""
 
     name: str = "deepspeed"
@@ -166,7 +166,7 @@ class SlurmLaunch(LaunchSettings):
         """One: each is only submitted."""
         return 1
 
-    def threads_shown(self) -> int | str:
+    def planned_threads(self) -> int | str:
         return self.threads or "as many as slurm gives a task"
 
     def on_gpus(self) -> bool:

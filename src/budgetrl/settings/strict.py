@@ -11,7 +11,7 @@ from budgetrl.core.checks import nearest
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.typed import read_value
-from budgetrl.settings.auto import AUTO, Rule, rule_of
+from budgetrl.settings.auto import AUTO, Rule, auto_rule
 
 T = TypeVar("T")
 
@@ -20,10 +20,10 @@ class ConfigError(RequestError):
     """A key or value of the configuration is wrong; the message names the dotted key."""
 
 
-def build(part: type[T], node: Any, at: str, open_keys: dict[str, Rule] | None = None) -> T:
+def build(part: type[T], node: Any, at: str, auto_keys: dict[str, Rule] | None = None) -> T:
     """Build a dataclass from exactly its own keys, with values of exactly its types.
 
-    Where `open_keys` is given, a field that may be `auto` may say so: its key is noted there, and a number stands in.
+    Where `auto_keys` is given, a field that may be `auto` may say so: its key is noted there, and a number stands in.
 
     Raises:
         ConfigError: with the dotted key below `at`, for an unknown key, a mistyped value, or one that the part refuses.
@@ -42,12 +42,12 @@ def build(part: type[T], node: Any, at: str, open_keys: dict[str, Rule] | None =
     nested = [key for key in node if dataclasses.is_dataclass(kinds[key])]
     plain = [key for key in node if key not in nested]
     for key in plain + nested:  # a part may repeat a value of the whole, whose key is then the one to name
-        value, dotted, rule = node[key], _join(at, key), rule_of(fields[key])
-        if value == AUTO and rule and open_keys is not None:
-            open_keys[dotted] = rule
+        value, dotted, rule = node[key], _join(at, key), auto_rule(fields[key])
+        if value == AUTO and rule and auto_keys is not None:
+            auto_keys[dotted] = rule
             values[key] = rule.value
         elif key in nested:
-            values[key] = build(kinds[key], value, dotted, open_keys)
+            values[key] = build(kinds[key], value, dotted, auto_keys)
         else:
             values[key] = _read(kinds[key], value, dotted)
     try:

@@ -31,7 +31,7 @@ from budgetrl.training.train import Schedule
 
 def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
     """Sample, keep, fine-tune, check; returns the share kept and, of the check, the metrics of an evaluation."""
-    taught = stage.taught(config)
+    taught = stage.taught_format(config)
     policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
@@ -43,13 +43,13 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
         steps, batch_at = _batches(stage, data, config.seed)
         schedule = Schedule(steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
         checkpoint = train_supervised(policy, batch_at, taught, schedule, config, ctx)
-        return kept | _check(stage, config.with_model(checkpoint), verifier, ctx)
+        return kept | _check(stage, config.with_checkpoint(checkpoint), verifier, ctx)
 
 
 def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config, ctx: Context) -> list[Row]:
     """The model's own completions of the training problems, a row each in samples.jsonl."""
     problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
-    taught, samples = stage.taught(config), stage.samples_per_problem(config)
+    taught, samples = stage.taught_format(config), stage.samples_per_problem(config)
 
     path, at_once = ctx.folder.path / "samples.jsonl", config.rollout.completions_at_once
     # The policy is the configuration's model still, so an engine that has no access to it asks that instead.
@@ -74,7 +74,7 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
     """Format and match of the cold-started model on held-out problems."""
     if not stage.check_problems:
         return {}
-    taught = stage.taught(config)
+    taught = stage.taught_format(config)
     policy = load_policy(config.model, taught, ctx.world.device)
     problems = problems_of(config.dataset, "eval", stage.check_problems, verifier, ctx)
     asked, seeds = asked_budgets(config, taught, "check", problems), sampling_seeds(config, "check", problems, 1)

@@ -18,7 +18,7 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row
 from budgetrl.runs.resumable import work_through
 from budgetrl.settings.config import Config
-from budgetrl.settings.stages.base import evaluated_sets
+from budgetrl.settings.stages.base import evaluated_datasets
 from budgetrl.settings.stages.evaluate import Evaluate
 
 PARTIAL = "partial"
@@ -27,11 +27,11 @@ PARTIAL = "partial"
 
 def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     """Measure the model on every data set; returns its numbers, and what changed if there is an earlier evaluation."""
-    fmt = stage.asks(config)
+    fmt = stage.resolve_format(config)
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier, open_collector(fmt, stage, verifier, config, ctx) as collector:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
-    result = finish(stage, rows, hashes, earlier, list(evaluated_sets(config)), ctx)
+    result = finish(stage, rows, hashes, earlier, list(evaluated_datasets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
     if ctx.world.leads:
         write_learned(ctx.folder.path, Learned(fmt, config.model.length))  # what its completions are read with again
@@ -45,7 +45,7 @@ def _generate_all(
     """A row per completion, and for each data set the hashes of what they depend on."""
     sets = {
         name: problems_of(dataset, "eval", stage.problems, collector.verifier, ctx)
-        for name, dataset in evaluated_sets(config).items()
+        for name, dataset in evaluated_datasets(config).items()
     }
     hashes = {name: collector.hashes(problems, stage.samples) for name, problems in sets.items()}
     if earlier:

@@ -47,7 +47,7 @@ COMPLETIONS_LOGGED = 16
 
 def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
     """Train the model on the reward; returns the numbers of the last evaluation during training."""
-    fmt = stage.asks(config)
+    fmt = stage.resolve_format(config)
     policy = load_policy(config.model, fmt, ctx.world.device)
     with open_verifier(ctx) as verifier:
         pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
@@ -142,7 +142,7 @@ def _b_max(
     """Reference lengths from the labels file, or asked of the model that is about to be trained."""
     if stage.labels:
         return read_labels(Path(stage.labels), pool)
-    rows = make_labels(stage.labeling(config), pool, collector, config, ctx)
+    rows = make_labels(stage.label_stage(config), pool, collector, config, ctx)
     return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
 
 

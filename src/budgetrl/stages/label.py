@@ -15,7 +15,7 @@ from budgetrl.settings.stages.label import Label
 
 def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
     """Label the training problems; returns `label_metrics`."""
-    fmt = stage.asks(config)
+    fmt = stage.resolve_format(config)
     with open_verifier(ctx) as verifier:
         problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
         with open_collector(fmt, stage, verifier, config, ctx) as collector:

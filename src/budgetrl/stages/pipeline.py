@@ -50,7 +50,7 @@ def _load_all_problems(stage: Pipeline, config: Config, ctx: Context) -> None:
     Raises RequestError for problems that cannot be had, or that are not those that the run began with.
     """
     with open_verifier(ctx) as verifier:
-        for dataset, split in stage.reads(config):
+        for dataset, split in stage.dataset_splits(config):
             problems_of(dataset, split, None, verifier, ctx)
 
 
@@ -61,10 +61,10 @@ def _config_of(name: str, part: StageSettings, stage: Pipeline, config: Config, 
         if LABEL in parts:
             part = replace(stage.grpo, labels=str(folder.part(LABEL).path / LABELS))
         if COLD_START in parts:
-            config = config.with_model(folder.part(COLD_START).checkpoints / LAST)
+            config = config.with_checkpoint(folder.part(COLD_START).checkpoints / LAST)
     if name == TRAINED:
-        config = config.with_model(folder.part(GRPO).checkpoints / LAST)
-    return config.inner_run(part, folder.part(name).path)
+        config = config.with_checkpoint(folder.part(GRPO).checkpoints / LAST)
+    return config.for_part(part, folder.part(name).path)
 
 
 def _folder_of(name: str, config: Config, stage: Pipeline, ctx: Context) -> AbstractContextManager[Context]:

@@ -32,7 +32,7 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
         return examples(stage, solutions, step)
 
     base = train_supervised(policy, data_at, plain, schedule, config, ctx)
-    return evaluate.run(stage.check(), config.with_model(base), ctx)
+    return evaluate.run(stage.final_evaluation(), config.with_checkpoint(base), ctx)
 
 
 def examples(stage: Pretrain, solutions: Solutions, step: int) -> Sequence[Datum]:

@@ -17,7 +17,7 @@ from budgetrl.report.evaluation import finish
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, RunFolder, read_rows
 from budgetrl.settings.config import Config, read_config, to_yaml
-from budgetrl.settings.stages.base import evaluated_sets
+from budgetrl.settings.stages.base import evaluated_datasets
 from budgetrl.settings.stages.evaluate import Evaluate
 from budgetrl.settings.stages.regrade import Regrade
 
@@ -33,7 +33,7 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
         )
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
-        asked = read_learned(source.path) or Learned(then.stage.asks(then), then.model.length)
+        asked = read_learned(source.path) or Learned(then.stage.resolve_format(then), then.model.length)
         rows = regraded(read_rows(source.completions), asked.format, verifier)
     hashes = _with_this_grader(json.loads(source.hashes.read_text()))
     if earlier:
@@ -41,7 +41,7 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
     as_evaluated = replace(then, stage=replace(then.stage, against=stage.against))
     ctx.folder.write(ctx.folder.evaluation, to_yaml(as_evaluated))
     write_learned(ctx.folder.path, asked)
-    return finish(then.stage, rows, hashes, earlier, list(evaluated_sets(then)), ctx)
+    return finish(then.stage, rows, hashes, earlier, list(evaluated_datasets(then)), ctx)
 
 
 def regraded(rows: Sequence[Row], fmt: ResponseFormat, verifier: Verifier) -> list[Row]:

@@ -39,7 +39,7 @@ ROWS_PER_CHUNK = 256
 
 def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
     """Score the rows of the input, write them, and return their `summary`."""
-    fmt = stage.read_as(config)
+    fmt = stage.response_format(config)
     lines = read_lines(Path(str(stage.input)), fmt, stage.input_format, config.dataset)
     rows = with_rewards(with_outcomes(lines, fmt, config, ctx), config.reward, stage.progress)
     output = Path(stage.output) if stage.output else ctx.folder.path / SCORES

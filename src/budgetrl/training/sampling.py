@@ -92,7 +92,7 @@ class Sampler:
             samples_PG = self._write(problems, step, first=attempt * count)
             return [RewardedGroup.of(samples, reward, progress) for samples in samples_PG]
 
-        if not groups.drops:
+        if not groups.drops_equal:
             return Sampled(write(0, count), count, {})
         values = verdicts if groups.drop_equal == "verdict" else rewards
         return informative_groups(write, values, count, groups.max_rollouts)

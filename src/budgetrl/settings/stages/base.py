@@ -11,12 +11,12 @@ from budgetrl.core.workload import Workload
 from budgetrl.data.sources.base import DatasetSettings, Split
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import PLAIN
-from budgetrl.settings.checkpoint import learned_by_asked
+from budgetrl.settings.checkpoint import learned_for_format
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
 
-Reads = list[tuple[DatasetSettings, Split]]
+DatasetSplits = list[tuple[DatasetSettings, Split]]
 """The problems that a stage loads."""
 
 
@@ -33,18 +33,18 @@ class StageSettings(ABC):
     """Whether report.md and figures are made from the run folder at the end."""
     always_runs: ClassVar[bool] = False
     """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
-    if_learned_another: ClassVar[Message] = Message("stage.format", "", "auto asks in the one that it learned")
+    format_mismatch: ClassVar[Message] = Message("stage.format", "", "auto asks in the one that it learned")
     """The key to change, and how, where a model learned another format than the one it is asked in."""
 
     @abstractmethod
     def workload(self, config: "Config") -> Workload:
         """What the stage will do, as numbers."""
 
-    def reads(self, config: "Config") -> Reads:
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
         """The problems that it will load. Files that they lie in must be there before anything starts."""
         return []
 
-    def asks(self, config: "Config") -> ResponseFormat | None:
+    def resolve_format(self, config: "Config") -> ResponseFormat | None:
         """The format that the configured model is asked in, as it is before the stage; None if it is not asked."""
         return None
 
@@ -71,7 +71,7 @@ def format_of_reward(config: "Config") -> ResponseFormat:
     return config.model.response_format(config.reward.needs_format or PLAIN)
 
 
-def unread_format(fmt: ResponseFormat, config: "Config") -> list[Message]:
+def reward_format_errors(fmt: ResponseFormat, config: "Config") -> list[Message]:
     """Why the reward cannot read responses in this format, if it cannot."""
     needed, reward = config.reward.needs_format, config.reward.name
     if needed in (None, fmt.name):
@@ -80,7 +80,7 @@ def unread_format(fmt: ResponseFormat, config: "Config") -> list[Message]:
     return [Message("stage.format", text, f"set stage.format={needed}, or auto")]
 
 
-def unasked_budget(fmt: ResponseFormat, config: "Config") -> list[Message]:
+def prompt_budget_errors(fmt: ResponseFormat, config: "Config") -> list[Message]:
     """Why prompts in this format cannot ask for a budget, if they cannot: the reward says for how many tokens."""
     if fmt.budget_in != "prompt" or config.reward.asked_budget(0) is not None:
         return []
@@ -90,10 +90,10 @@ def unasked_budget(fmt: ResponseFormat, config: "Config") -> list[Message]:
 
 def format_warnings(config: "Config") -> list[Message]:
     """Where a stage asks a model in a format that its checkpoint did not learn."""
-    asked = config.stage.asks(config)
+    asked = config.stage.resolve_format(config)
     if asked is None:
         return []
-    found, learned = learned_by_asked(config.model, asked), None
+    found, learned = learned_for_format(config.model, asked), None
     if found and found.format.taught:
         learned = found.format.name
     if asked.taught and learned != asked.name:
@@ -104,7 +104,7 @@ def format_warnings(config: "Config") -> list[Message]:
         return [Message("model.path", text, "stage=cold_start or stage=pipeline teaches it")]
     if learned and learned != asked.name:
         text = f"{config.model.path} learned the {learned} format and is asked in the {asked.name} format"
-        return [replace(config.stage.if_learned_another, text=text)]
+        return [replace(config.stage.format_mismatch, text=text)]
     if found and learned and found.length != config.model.length:
         text = f"{config.model.path} learned the {learned} format with length={found.length}"
         return [Message("model.length", text, "set the same")]
@@ -131,6 +131,6 @@ def missing_files(reads: Iterable[tuple[DatasetSettings, Split]], config: "Confi
     return list(errors)
 
 
-def evaluated_sets(config: "Config") -> dict[str, DatasetSettings]:
+def evaluated_datasets(config: "Config") -> dict[str, DatasetSettings]:
     """The data sets that an evaluation measures, by name."""
     return dict(config.eval_datasets) or {config.dataset.name: config.dataset}

@@ -12,7 +12,7 @@ from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN, format_class, require_format
 from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.optimizer import Optimizer
-from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
+from budgetrl.settings.stages.base import DatasetSplits, StageSettings, format_of_reward
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -58,7 +58,7 @@ class ColdStart(StageSettings):
     """Held-out problems on which format and match are measured afterwards; 0 for none."""
 
     executor: ClassVar[str] = "budgetrl.stages.cold_start"
-    if_learned_another: ClassVar[Message] = Message(
+    format_mismatch: ClassVar[Message] = Message(
         "model.path", "", "a cold start samples a model that learned no format; stage=grpo trains this one on"
     )
 
@@ -81,7 +81,7 @@ class ColdStart(StageSettings):
         checked = self.check_problems * self.max_new_tokens
         return Workload(
             summary={
-                "format": self.taught(config).name,
+                "format": self.taught_format(config).name,
                 "problems sampled": self.problems or "all",
                 "completions a problem": samples,
                 "optimizer steps": self.steps or f"{self.epochs:g} epochs",
@@ -99,15 +99,15 @@ class ColdStart(StageSettings):
             micro_batches={"stage.tokens_per_device": self.tokens_per_device},
         )
 
-    def reads(self, config: "Config") -> Reads:
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
         return [(config.dataset, "train"), *([(config.dataset, "eval")] if self.check_problems else [])]
 
-    def asks(self, config: "Config") -> ResponseFormat:
+    def resolve_format(self, config: "Config") -> ResponseFormat:
         return config.model.response_format(PLAIN)
 
     def errors(self, config: "Config") -> list[Message]:
         errors = []
-        taught = self.taught(config)
+        taught = self.taught_format(config)
         if taught.samples_to_teach > 1 and self.samples_per_problem(config) == 1:
             text = f"the {taught.name} format is taught by comparing several samples of a problem"
             errors.append(Message("stage.samples", text, "set 2 or more, or null"))
@@ -116,7 +116,7 @@ class ColdStart(StageSettings):
             errors.append(Message("stage.check_problems", text, "set 0"))
         return errors
 
-    def taught(self, config: "Config") -> ResponseFormat:
+    def taught_format(self, config: "Config") -> ResponseFormat:
         """The format that this stage teaches."""
         if self.format != AUTO:
             return config.model.response_format(self.format)
@@ -125,4 +125,4 @@ class ColdStart(StageSettings):
 
     def samples_per_problem(self, config: "Config") -> int:
         """Completions of each problem."""
-        return self.samples or self.taught(config).samples_to_teach
+        return self.samples or self.taught_format(config).samples_to_teach

@@ -13,7 +13,7 @@ from budgetrl.formats.registry import AUTO, PLAIN, require_format
 from budgetrl.report.reading import missing_evaluation
 from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.checkpoint import learned_by
-from budgetrl.settings.stages.base import Reads, StageSettings, evaluated_sets, unasked_budget
+from budgetrl.settings.stages.base import DatasetSplits, StageSettings, evaluated_datasets, prompt_budget_errors
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -61,8 +61,8 @@ class Evaluate(StageSettings):
 
     def workload(self, config: "Config") -> Workload:
         summary: dict[str, object] = {
-            "format": f"{self.asks(config).name}, {self._why(config)}",
-            "data sets": ", ".join(evaluated_sets(config)),
+            "format": f"{self.resolve_format(config).name}, {self._why(config)}",
+            "data sets": ", ".join(evaluated_datasets(config)),
             "completions a problem": self.samples,
             "budgets given": ", ".join(map(str, self.budgets)) or "none",
             "cut-offs": ", ".join(map(str, self.cutoffs)) or "none",
@@ -80,7 +80,7 @@ class Evaluate(StageSettings):
     def _tokens_generated(self, config: "Config") -> int | None:
         """Tokens of all passes, if every completion runs into the limit."""
         completions = 0
-        for dataset in evaluated_sets(config).values():
+        for dataset in evaluated_datasets(config).values():
             count = dataset.count("eval", self.problems)
             if count is None:
                 return None
@@ -88,17 +88,17 @@ class Evaluate(StageSettings):
             completions += (count + given) * self.samples
         return completions * self.max_new_tokens
 
-    def reads(self, config: "Config") -> Reads:
-        return [(dataset, "eval") for dataset in evaluated_sets(config).values()]
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
+        return [(dataset, "eval") for dataset in evaluated_datasets(config).values()]
 
     def errors(self, config: "Config") -> list[Message]:
-        fmt = self.asks(config)
+        fmt = self.resolve_format(config)
         if self.budgets and fmt.budget_in is None:
             text = f"the {fmt.name} format ({self._why(config)}) has no budget to give"
             return [Message("stage.budgets", text, "set stage.budgets=[], or stage.format to one with budgets")]
-        return unasked_budget(fmt, config)
+        return prompt_budget_errors(fmt, config)
 
-    def asks(self, config: "Config") -> ResponseFormat:
+    def resolve_format(self, config: "Config") -> ResponseFormat:
         if self.format != AUTO:
             return config.model.response_format(self.format)
         learned = learned_by(config.model)

@@ -8,7 +8,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.report.reading import finished_runs
 from budgetrl.settings.stages.base import StageSettings
-from budgetrl.settings.stages.report import no_runs
+from budgetrl.settings.stages.report import missing_runs
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -30,7 +30,7 @@ class Export(StageSettings):
         return Workload({"run folders": len(self.folders())})
 
     def errors(self, config: "Config") -> list[Message]:
-        return no_runs(self.runs, self.folders())
+        return missing_runs(self.runs, self.folders())
 
     def folders(self) -> list[Path]:
         """The finished runs that `runs` stands for, by name."""

@@ -16,12 +16,12 @@ from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.optimizer import Optimizer
 from budgetrl.settings.stages.base import (
-    Reads,
+    DatasetSplits,
     StageSettings,
     format_of_reward,
     length_errors,
-    unasked_budget,
-    unread_format,
+    prompt_budget_errors,
+    reward_format_errors,
 )
 from budgetrl.settings.stages.label import Label
 
@@ -80,7 +80,7 @@ class Grpo(StageSettings):
         per_step = self.prompts_per_step * self.group_size
         updates = algorithm.optimizer_steps_per_rollout
         summary: dict[str, object] = {
-            "format": self.asks(config).name,
+            "format": self.resolve_format(config).name,
             "optimizer steps": self.steps,
             "rollouts": math.ceil(self.steps / updates),
             "labels": self._labels_from(config),
@@ -88,7 +88,7 @@ class Grpo(StageSettings):
             "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
             "completions a rollout": per_step * updates,
         }
-        if algorithm.groups.drops:
+        if algorithm.groups.drops_equal:
             summary["rollouts to fill a batch, at most"] = algorithm.groups.max_rollouts
         summary["completions in all"] = per_step * self.steps
         return Workload(
@@ -107,21 +107,21 @@ class Grpo(StageSettings):
 
     def _tokens_generated(self, config: "Config") -> int | None:
         """Tokens of rollouts, evaluations and labels, if every completion runs into the limit."""
-        attempts = config.algorithm.groups.max_rollouts if config.algorithm.groups.drops else 1
+        attempts = config.algorithm.groups.max_rollouts if config.algorithm.groups.drops_equal else 1
         rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
         evaluations = sum(is_due(step, self.eval_every, self.steps) for step in range(1, self.steps + 1))
         own = (rollouts + self.eval_problems * evaluations) * self.max_new_tokens
         if not config.reward.needs_b_max or self.labels:
             return own
-        labels = self.labeling(config).workload(config).tokens_generated
+        labels = self.label_stage(config).workload(config).tokens_generated
         return None if labels is None else own + labels
 
-    def reads(self, config: "Config") -> Reads:
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
         return [(config.dataset, "train"), (config.dataset, "eval")]
 
     def errors(self, config: "Config") -> list[Message]:
-        fmt = self.asks(config)
-        errors = unread_format(fmt, config) or unasked_budget(fmt, config)
+        fmt = self.resolve_format(config)
+        errors = reward_format_errors(fmt, config) or prompt_budget_errors(fmt, config)
         errors += length_errors("stage.max_new_tokens", self.max_new_tokens, config)
         errors += config.reward.errors(config.algorithm)
         if config.reward.needs_validation and not self.eval_every:
@@ -139,9 +139,9 @@ class Grpo(StageSettings):
         if self.steps % config.algorithm.optimizer_steps_per_rollout:
             text = "is no multiple of algorithm.optimizer_steps_per_rollout: the last rollout is cut"
             warnings.append(Message("stage.steps", text))
-        return warnings + _algorithm_warnings(self.asks(config), config)
+        return warnings + _algorithm_warnings(self.resolve_format(config), config)
 
-    def asks(self, config: "Config") -> ResponseFormat:
+    def resolve_format(self, config: "Config") -> ResponseFormat:
         if self.format != AUTO:
             return config.model.response_format(self.format)
         if config.reward.needs_format:
@@ -149,9 +149,11 @@ class Grpo(StageSettings):
         learned = None if is_family(config.model.path) else learned_by(config.model)
         return learned.format if learned else config.model.response_format(PLAIN)
 
-    def labeling(self, config: "Config") -> Label:
+    def label_stage(self, config: "Config") -> Label:
         """How the model is asked itself for reference lengths, with this stage's own limits."""
-        return Label(format=self.asks(config).name, problems=self.problems, max_new_tokens=self.max_new_tokens)
+        return Label(
+            format=self.resolve_format(config).name, problems=self.problems, max_new_tokens=self.max_new_tokens
+        )
 
     def _labels_from(self, config: "Config") -> str:
         if not config.reward.needs_b_max:

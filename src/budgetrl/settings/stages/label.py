@@ -9,7 +9,7 @@ from budgetrl.core.workload import Workload
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import require_format
 from budgetrl.settings.auto import Rule, may_be_auto
-from budgetrl.settings.stages.base import Reads, StageSettings
+from budgetrl.settings.stages.base import DatasetSplits, StageSettings
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -54,8 +54,8 @@ class Label(StageSettings):
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
         )
 
-    def asks(self, config: "Config") -> ResponseFormat:
+    def resolve_format(self, config: "Config") -> ResponseFormat:
         return config.model.response_format(self.format)
 
-    def reads(self, config: "Config") -> Reads:
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
         return [(config.dataset, "train")]

@@ -10,7 +10,7 @@ from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN
 from budgetrl.runs.parts import COLD_START, GRPO, INITIAL, LABEL, TRAINED
 from budgetrl.settings.auto import Rule, may_be_auto
-from budgetrl.settings.stages.base import Reads, StageSettings, format_of_reward
+from budgetrl.settings.stages.base import DatasetSplits, StageSettings, format_of_reward
 from budgetrl.settings.stages.cold_start import ColdStart
 from budgetrl.settings.stages.evaluate import Evaluate
 from budgetrl.settings.stages.grpo import Grpo
@@ -55,7 +55,7 @@ class Pipeline(StageSettings):
     """Measure before and after; budgets are given only after, and where the format has them."""
 
     executor: ClassVar[str] = "budgetrl.stages.pipeline"
-    if_learned_another: ClassVar[Message] = Message(
+    format_mismatch: ClassVar[Message] = Message(
         "model.path", "", "a pipeline begins with a model that learned no format; stage=grpo trains this one on"
     )
 
@@ -72,7 +72,7 @@ class Pipeline(StageSettings):
         fmt = self.trained_format(config)
         parts: dict[str, StageSettings] = {}
         if fmt.taught:
-            parts[COLD_START] = replace(self.cold_start, format=self.cold_start.taught(config).name)
+            parts[COLD_START] = replace(self.cold_start, format=self.cold_start.taught_format(config).name)
         if config.reward.needs_b_max:
             parts[LABEL] = self.label
         parts[GRPO] = replace(self.grpo, format=fmt.name)
@@ -87,7 +87,7 @@ class Pipeline(StageSettings):
             return format_of_reward(config)
         return config.model.response_format(self.grpo.format)
 
-    def asks(self, config: "Config") -> ResponseFormat:
+    def resolve_format(self, config: "Config") -> ResponseFormat:
         trained = self.trained_format(config)
         return config.model.response_format(PLAIN) if trained.taught else trained
 
@@ -106,8 +106,8 @@ class Pipeline(StageSettings):
             )
         return together(works)
 
-    def reads(self, config: "Config") -> Reads:
-        every = [read for part in self.parts(config).values() for read in part.reads(config)]
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
+        every = [read for part in self.parts(config).values() for read in part.dataset_splits(config)]
         return list(dict.fromkeys(every))
 
     def errors(self, config: "Config") -> list[Message]:
@@ -129,7 +129,7 @@ class Pipeline(StageSettings):
         trained = self.trained_format(config)
         others = {"evaluate": trained.name if self.evaluate.format == AUTO else self.evaluate.format}
         if trained.taught:
-            others[COLD_START] = self.cold_start.taught(config).name
+            others[COLD_START] = self.cold_start.taught_format(config).name
         found = []
         for part, name in others.items():
             if name != trained.name:

@@ -12,7 +12,7 @@ from budgetrl.data.mini.model import BUDGET_STYLES
 from budgetrl.data.mini.tasks import TASKS
 from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.optimizer import Optimizer
-from budgetrl.settings.stages.base import Reads, StageSettings
+from budgetrl.settings.stages.base import DatasetSplits, StageSettings
 from budgetrl.settings.stages.evaluate import Evaluate
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Pretrain(StageSettings):
             trains=True,
             generates=True,
             generates_with_trained_weights=True,
-            tokens_generated=self.check().workload(config).tokens_generated,
+            tokens_generated=self.final_evaluation().workload(config).tokens_generated,
             tokens_trained=tokens,
             completion_limits={},
             micro_batches={"stage.tokens_per_device": self.tokens_per_device},
@@ -69,9 +69,9 @@ class Pretrain(StageSettings):
             return []
         return [Message("dataset.source", "stage=pretrain needs a generated task", f"take one of {', '.join(TASKS)}")]
 
-    def reads(self, config: "Config") -> Reads:
-        return self.check().reads(config)
+    def dataset_splits(self, config: "Config") -> DatasetSplits:
+        return self.final_evaluation().dataset_splits(config)
 
-    def check(self) -> Evaluate:
+    def final_evaluation(self) -> Evaluate:
         """How the base model is measured at the end: as it is, on held-out problems."""
         return Evaluate(format="plain")

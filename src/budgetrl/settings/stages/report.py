@@ -36,14 +36,14 @@ class Report(StageSettings):
         return Workload({"run folders": len(self.folders())})
 
     def errors(self, config: "Config") -> list[Message]:
-        return no_runs(self.runs, self.folders())
+        return missing_runs(self.runs, self.folders())
 
     def folders(self) -> list[Path]:
         """The finished runs that `runs` stands for, by name; reports are not among them."""
         return finished_runs(self.runs)
 
 
-def no_runs(runs: str, folders: list[Path]) -> list[Message]:
+def missing_runs(runs: str, folders: list[Path]) -> list[Message]:
     """What is wrong with a `stage.runs` under which no finished run lies."""
     if folders:
         return []

@@ -10,7 +10,7 @@ from budgetrl.core.workload import Workload
 from budgetrl.data.responses import INPUT_FORMATS, OURS
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, require_format
-from budgetrl.settings.stages.base import StageSettings, format_of_reward, unread_format
+from budgetrl.settings.stages.base import StageSettings, format_of_reward, reward_format_errors
 
 if TYPE_CHECKING:
     from budgetrl.settings.config import Config
@@ -68,9 +68,13 @@ class Score(StageSettings):
         return Workload({"input": self.input, "output": output, **config.reward.schedule(self.progress)})
 
     def errors(self, config: "Config") -> list[Message]:
-        return [*unread_format(self.read_as(config), config), *config.reward.missing(), *self._file_errors()]
+        return [
+            *reward_format_errors(self.response_format(config), config),
+            *config.reward.missing(),
+            *self._file_errors(),
+        ]
 
-    def read_as(self, config: "Config") -> ResponseFormat:
+    def response_format(self, config: "Config") -> ResponseFormat:
         """The format that the responses are read in."""
         return format_of_reward(config) if self.format == AUTO else config.model.response_format(self.format)
 
