@@ -136,7 +136,7 @@ def train(folder: Path) -> None:
         found["resumed_logprobs"] = resumed.logprobs()
         found["masked"] = resumed.run_on_truncated_ones()
         resumed.engine.close()
-        if world.leads:
+        if world.is_main:
             (folder / f"{stage}.json").write_text(json.dumps(found))
 
 

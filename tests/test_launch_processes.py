@@ -194,10 +194,11 @@ import sys
 from pathlib import Path
 from budgetrl.launch.supervisor import Child, Supervisor
 from budgetrl.runs import lifeline
-script = "import time; from budgetrl.runs import lifeline; lifeline.follow(); print('ready', flush=1); time.sleep(60)"
-with lifeline.hold() as line:
+code = "import time; from budgetrl.runs import lifeline; lifeline.die_with_parent()"
+code += "; print('ready', flush=True); time.sleep(60)"
+with lifeline.open_pipe() as line:
     logs = [Path(sys.argv[1]) / f"rank{r}.log" for r in range(2)]
-    rank = [sys.executable, "-c", script], {lifeline.LIFELINE: str(line)}
+    rank = [sys.executable, "-c", code], {lifeline.LIFELINE: str(line)}
     Supervisor([Child("", *rank, log, False) for log in logs], 5).run()
 """
 
@@ -232,4 +233,4 @@ def test_a_lifeline_that_is_gone_ends_a_rank_before_it_starts(monkeypatch: pytes
     monkeypatch.setenv(lifeline.LIFELINE, "/nowhere/lifeline")
     monkeypatch.setattr(os, "_exit", sys.exit)
     with pytest.raises(SystemExit, match="143"):
-        lifeline.follow()
+        lifeline.die_with_parent()

@@ -132,7 +132,7 @@ def test_a_rank_has_its_gpu_or_its_share_of_the_machine(monkeypatch: pytest.Monk
     monkeypatch.setattr("budgetrl.settings.launch.count_gpus", lambda: 0)
     assert launch.device_memory() == 50
     monkeypatch.setattr("budgetrl.settings.launch.count_gpus", lambda: 2)
-    monkeypatch.setattr("budgetrl.runs.machine.output_of", lambda *command: "81559\n24564\n")
+    monkeypatch.setattr("budgetrl.runs.machine.command_output", lambda *command: "81559\n24564\n")
     assert launch.device_memory() == 24564 * 2**20
-    monkeypatch.setattr("budgetrl.runs.machine.output_of", lambda *command: None)
+    monkeypatch.setattr("budgetrl.runs.machine.command_output", lambda *command: None)
     assert launch.device_memory() is None

@@ -46,7 +46,7 @@ def test_time_left_counts_only_what_this_process_did() -> None:
 def test_other_ranks_show_nothing() -> None:
     assert _lines(Clock(), LINE_EVERY_SECONDS, steps=3, shown=False) == []
     out = io.StringIO()
-    Progress(shown=False, console=Console(file=out)).say("hello")
+    Progress(shown=False, console=Console(file=out)).print("hello")
     assert out.getvalue() == ""
 
 
@@ -55,7 +55,7 @@ def test_a_terminal_gets_a_bar_and_messages_above_it() -> None:
     progress = Progress(console=Console(file=out, width=120, force_terminal=True))
     with progress.track(2, "grpo") as bar:
         bar.update(1, **METRICS)
-        progress.say("[careful] loss is not finite")
+        progress.print("[careful] loss is not finite")
         bar.update(1, **METRICS)
     text = out.getvalue()
     assert "2/2" in text

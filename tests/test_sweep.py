@@ -279,7 +279,7 @@ NOTES = """#!{python}
 import os, re, signal, sys, time
 from pathlib import Path
 from budgetrl.runs import lifeline
-lifeline.follow()
+lifeline.die_with_parent()
 folder = Path(sys.argv[3])
 seed = int(re.search(r"^seed: (\\d+)", (folder / "config.yaml").read_text(), re.M).group(1))
 with open("begun", "a") as file:

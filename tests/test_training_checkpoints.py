@@ -13,7 +13,7 @@ from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.budget import BudgetFormat
 from budgetrl.formats.plain import PlainFormat
 from budgetrl.policy.loading import Policy, make_codec
-from budgetrl.runs.world import Alone
+from budgetrl.runs.world import SingleProcess
 from budgetrl.settings.model import ModelSettings
 from budgetrl.training.checkpoints import Checkpoints
 
@@ -28,7 +28,7 @@ class FakeEngine:
 
 def test_a_state_is_on_disk_before_the_older_one_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine: Any = FakeEngine()
-    saved = Checkpoints(tmp_path, Alone())
+    saved = Checkpoints(tmp_path, SingleProcess())
     saved.save_state(1, engine, {"best": 0.5})
     synced: list[str] = []
 
@@ -48,7 +48,7 @@ def test_a_policy_is_asked_in_the_format_that_it_learned(tmp_path: Path, fmt: Re
     tokenizer.chat_template = "{{ messages[0]['content'] }}{% if add_generation_prompt %}<think>{% endif %}"
     model = make_model(len(tokenizer), seed=0)
     engine: Any = SimpleNamespace(weights=model.state_dict)
-    saved = Checkpoints(tmp_path, Alone())
+    saved = Checkpoints(tmp_path, SingleProcess())
     folder = saved.save_policy("last", Policy(model, make_codec(tokenizer, ModelSettings())), engine, fmt, "# A card")
     chat = [{"role": "user", "content": "a 4 ?"}]
     served = AutoTokenizer.from_pretrained(folder)

@@ -14,7 +14,7 @@ from budgetrl.policy.codec import Prompt, Reading
 from budgetrl.rewards.reward import Controller
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.rollout.collect import Sample
-from budgetrl.runs.world import Alone
+from budgetrl.runs.world import SingleProcess
 from budgetrl.training.evaluation import Evaluation, Standing
 
 PROBLEMS = [Problem(str(n), "2 3 ?", "5") for n in range(4)]
@@ -46,7 +46,7 @@ def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
     def keep(name: str) -> None:
         kept.append(f"{name} at {now['length']}")
 
-    ctx: Any = SimpleNamespace(world=Alone())
+    ctx: Any = SimpleNamespace(world=SingleProcess())
     synced: list[int] = []
     rollout = SimpleNamespace(sync=synced.append)
     collector: Any = SimpleNamespace(engine=rollout, fmt=PlainFormat(), collect=collect)

@@ -16,7 +16,7 @@ from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
 from budgetrl.rewards.reward import Parts
 from budgetrl.rollout.collect import Sample
-from budgetrl.runs.world import Alone
+from budgetrl.runs.world import SingleProcess
 from budgetrl.settings.algorithm import AdvantageSettings, Algorithm, GroupSettings
 from budgetrl.training.advantages import difficulty_weight
 from budgetrl.training.rollouts import rollout_advantages, rollout_metrics
@@ -141,7 +141,7 @@ def sampler(collect: Callable, algorithm: Algorithm, problems: int) -> Sampler:
         collector=SimpleNamespace(fmt=PlainFormat(), collect=collect),  # pyright: ignore[reportArgumentType]
         how=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
         config=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
-        ctx=SimpleNamespace(world=Alone()),  # pyright: ignore[reportArgumentType]
+        ctx=SimpleNamespace(world=SingleProcess()),  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -19,14 +19,14 @@ from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.progress import Progress
 from budgetrl.runs.stop import Stop, Stopped
 from budgetrl.runs.tracking import Tracker, TrackingSettings
-from budgetrl.runs.world import Alone, World
+from budgetrl.runs.world import SingleProcess, World
 from budgetrl.settings.config import Config, read_config, to_mapping
 from budgetrl.stages import execute
 
 
 def main() -> None:
     """Run a rank and leave the process."""
-    lifeline.follow()
+    lifeline.die_with_parent()
     _adopt_slurm_rank()
     stop = Stop()
     stop.listen()
@@ -46,11 +46,11 @@ def run_rank(path: Path, config: Config, stop: Stop) -> None:
     uses_model = config.stage.workload(config).uses_model
     if not uses_model and int(os.environ.get("RANK", "0")) > 0:
         return
-    world = _join_ranks(config.seed) if uses_model else Alone()
-    folder = RunFolder(path, writes=world.leads)
+    world = _join_ranks(config.seed) if uses_model else SingleProcess()
+    folder = RunFolder(path, writes=world.is_main)
     tracking = config.tracking if uses_model else TrackingSettings(name="none")
     with Tracker.start(tracking, path, to_mapping(config), world.rank) as tracker:
-        ctx = Context(world, folder, tracker, Progress(shown=world.leads), stop)
+        ctx = Context(world, folder, tracker, Progress(shown=world.is_main), stop)
         execute(config, ctx, before_result=lambda result: _report(config, result, ctx))
 
 
@@ -66,13 +66,13 @@ def _join_ranks(seed: int) -> World:
 
 def _report(config: Config, result: dict[str, float], ctx: Context) -> None:
     """Write report.md and the figures, where the stage has them."""
-    if not (ctx.world.leads and config.stage.reported):
+    if not (ctx.world.is_main and config.stage.reported):
         return
     from budgetrl.report.report import write_report
 
     report = write_report(ctx.folder.path, result)
     ctx.tracker.log_figures({figure.stem: figure for figure in sorted(ctx.folder.figures.glob("*.png"))})
-    ctx.say(f"report: {report}")
+    ctx.print(f"report: {report}")
 
 
 def seed_everything(seed: int, rank: int) -> None:

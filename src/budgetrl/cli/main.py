@@ -19,7 +19,7 @@ from budgetrl.planning.plan import Plan, make_plan, render_plan
 from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder, write_atomically, write_json
 from budgetrl.runs.identity import identity
-from budgetrl.runs.machine import note_start
+from budgetrl.runs.machine import record_start
 from budgetrl.settings.config import Config, read_mapping, run_dir, to_mapping, to_yaml
 
 MOST_DIFFERENCES_SHOWN = 5
@@ -30,7 +30,7 @@ def main() -> None:
     """Do what the command line asks for and leave with its exit code."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, "")  # so that `budgetrl`, like `python -m budgetrl`, finds the user's own rewards
-    lifeline.follow()
+    lifeline.die_with_parent()
     try:
         arguments = parse_arguments(sys.argv[1:])
         if arguments.help:
@@ -81,7 +81,7 @@ def begin(show: Show, config: Config, launch_it: Launch | None = None) -> int:
     with folder.lock():
         show(folder, config, plan)
         freeze(folder, config, plan)
-        note_start(folder.environment, sys.argv, config.seed)
+        record_start(folder.environment, sys.argv, config.seed)
         if config.stage.always_runs:
             folder.result.unlink(missing_ok=True)  # should this time fail, the last one's is no result
         return (launch_it or launch)(config, folder)

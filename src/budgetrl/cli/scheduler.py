@@ -90,7 +90,7 @@ class Scheduler:
         Raises SystemExit if this process was told to stop meanwhile; the jobs are told, too, and waited for.
         """
         waiting = [job for job in jobs if job.state == WAITING]
-        with self._passing_signals_on(), lifeline.hold() as line:
+        with self._passing_signals_on(), lifeline.open_pipe() as line:
             while any(self._slots) or (waiting and not self._signals):
                 self._note_ends()
                 if not self._signals:

@@ -24,7 +24,7 @@ def problems_of(
         raise RequestError(Message("dataset", text, "put them back, or start a new run with another run.dir"))
     loaded = drop_unreadable(whole, verifier)
     if loaded.skipped:
-        ctx.say(f"{dataset.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
+        ctx.print(f"{dataset.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
     if not loaded.problems:
         text = f"none of the {split} problems of {dataset.name} is left: {loaded.skipped[0]}"
         raise RequestError(Message("dataset", text))
@@ -47,7 +47,7 @@ def drop_unreadable(loaded: Loaded, verifier: Verifier) -> Loaded:
 def say_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Context) -> None:
     """Tell of held-out problems that are trained on as well."""
     if shared := overlap(train, held_out):
-        ctx.say(f"{shared} of the {len(held_out)} held-out problems are training problems too, and flatter the model")
+        ctx.print(f"{shared} of the {len(held_out)} held-out problems are training problems too, and flatter the model")
 
 
 def overlap(train: Sequence[Problem], evaluation: Sequence[Problem]) -> int:

@@ -12,7 +12,7 @@ from budgetrl.runs import lifeline
 
 def main(argv: Sequence[str]) -> int:
     """What launch.sh calls, and a sweep; `argv` names the run folder. Returns the exit code."""
-    lifeline.follow()
+    lifeline.die_with_parent()
     try:
         if len(argv) != 1:
             raise RequestError("name one run folder: python -m budgetrl.launch <run folder>")

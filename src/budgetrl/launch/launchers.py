@@ -48,7 +48,7 @@ class _ParentLauncher(Launcher[H]):
         """The processes to start, with `environment` added to their own."""
 
     def launch(self) -> int:
-        with lifeline.hold() as line:
+        with lifeline.open_pipe() as line:
             supervisor = Supervisor(self.children({lifeline.LIFELINE: str(line)}), self.settings.grace_seconds)
             code = supervisor.run()
         if supervisor.told_to_stop:  # a sweep must not go on with its next run

@@ -8,7 +8,7 @@ from pathlib import Path
 from budgetrl.launch.ranks import worker_command
 from budgetrl.launch.supervisor import say
 from budgetrl.runs.folder import RunFolder, write_atomically
-from budgetrl.runs.machine import output_of
+from budgetrl.runs.machine import command_output
 from budgetrl.settings.launch import SlurmLaunch
 
 
@@ -68,7 +68,7 @@ def queued_job(folder: RunFolder) -> str | None:
     if not _job_path(folder).exists():
         return None
     job = _job_path(folder).read_text()
-    return job if output_of("squeue", "--noheader", "--jobs", job) else None
+    return job if command_output("squeue", "--noheader", "--jobs", job) else None
 
 
 def _job_path(folder: RunFolder) -> Path:

@@ -10,7 +10,7 @@ from budgetrl.launch.launchers import launcher
 from budgetrl.launch.slurm import queued_job
 from budgetrl.launch.supervisor import say
 from budgetrl.runs.folder import RunFolder
-from budgetrl.runs.machine import note_start
+from budgetrl.runs.machine import record_start
 from budgetrl.settings.config import Config, read_config
 from budgetrl.settings.launch import LaunchSettings
 
@@ -56,6 +56,6 @@ def relaunch(path: Path) -> int:
         return 0
     check_launcher(config.launch, folder)
     with folder.lock():
-        note_start(folder.environment, sys.argv, config.seed)
+        record_start(folder.environment, sys.argv, config.seed)
         folder.result.unlink(missing_ok=True)
         return launch(config, folder)

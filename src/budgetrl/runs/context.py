@@ -23,9 +23,9 @@ class Context:
         """The context of a run inside this one: a folder below, metrics under `name/`."""
         return replace(self, folder=self.folder.child(name), tracker=self.tracker.at(name))
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """A line for the person who watches."""
-        self.progress.say(text)
+        self.progress.print(text)
 
     def check_stop(self) -> None:
         """Raise Stopped on every rank if any rank was told to stop."""

@@ -13,7 +13,7 @@ LIFELINE = "BUDGETRL_LIFELINE"
 
 
 @contextmanager
-def hold() -> Iterator[Path]:
+def open_pipe() -> Iterator[Path]:
     """A named pipe, open as long as this process lives: found by path, it also reaches ranks below a launcher."""
     with tempfile.TemporaryDirectory(prefix="budgetrl-") as folder:
         path = Path(folder) / "lifeline"
@@ -25,7 +25,7 @@ def hold() -> Iterator[Path]:
             os.close(held)
 
 
-def follow() -> None:
+def die_with_parent() -> None:
     """Die, with this process group, when the parent does. The pipe ends once nobody holds it open for writing."""
     path = os.environ.get(LIFELINE)
     if path is None:

@@ -29,7 +29,7 @@ def count_gpus() -> int:
     NVIDIA's, by its driver's tool; CUDA_VISIBLE_DEVICES says which of them are visible. Others are not counted: say
     launch.ranks there.
     """
-    listed = output_of("nvidia-smi", "--list-gpus")
+    listed = command_output("nvidia-smi", "--list-gpus")
     here = sum(line.startswith("GPU ") for line in (listed or "").splitlines())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
@@ -46,7 +46,7 @@ def count_cores() -> int:
 
 def gpu_memory() -> int | None:
     """Bytes of the smallest GPU of this machine, without taking any; None where NVIDIA's tool is not here."""
-    listed = output_of("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    listed = command_output("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
     sizes = [int(line) for line in (listed or "").splitlines() if line.strip().isdigit()]  # MiB
     return min(sizes) * 2**20 if sizes else None
 
@@ -56,7 +56,7 @@ def host_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def note_start(path: Path, argv: Sequence[str], seed: int) -> None:
+def record_start(path: Path, argv: Sequence[str], seed: int) -> None:
     """Write env.json, or where a run was started before, add this start below `starts`: nothing that is there goes."""
     now = describe_environment(argv, seed)
     if not path.exists():
@@ -90,15 +90,15 @@ def _version(package: str) -> str | None:
 
 def _git_state(folder: Path) -> dict[str, Any] | None:
     """Commit, and whether tracked files differ from it; None where the code does not lie in a repository."""
-    commit = output_of("git", "-C", str(folder), "rev-parse", "HEAD")
+    commit = command_output("git", "-C", str(folder), "rev-parse", "HEAD")
     if commit is None:
         return None
-    changes = output_of("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    changes = command_output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": bool(changes)}
 
 
 def _hardware() -> dict[str, Any]:
-    gpus = output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    gpus = command_output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return {
         "platform": platform.platform(),
         "cores": count_cores(),
@@ -107,7 +107,7 @@ def _hardware() -> dict[str, Any]:
     }
 
 
-def output_of(*command: str) -> str | None:
+def command_output(*command: str) -> str | None:
     """What a command prints, or None if it is not installed or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

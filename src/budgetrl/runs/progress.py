@@ -41,7 +41,7 @@ class Progress:
         """A bar of `total` units of work, `done` of which an earlier process did. Use it with `with`."""
         return Bar(self, total, description, done)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         """A line of its own, above a bar that is being shown."""
         if self.shown:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -82,7 +82,7 @@ class Bar:
         elif self._progress.shown and self._line_is_due():
             self._last_line = self._progress.clock()
             parts = (f"{self._description} {self._done}/{self._total}", describe(numbers), self._time_left())
-            self._progress.say("  ".join(part for part in parts if part))
+            self._progress.print("  ".join(part for part in parts if part))
 
     def _line_is_due(self) -> bool:
         waited = self._progress.clock() - self._last_line

@@ -50,6 +50,6 @@ def _complete_rows(path: Path, rows_per_problem: int, ctx: Context) -> list[Row]
     found = read_rows(path) if path.exists() else []
     counts = Counter(row["problem_id"] for row in found)
     rows: list[Row] = [row for row in found if counts[row["problem_id"]] == rows_per_problem]
-    if ctx.world.leads and len(rows) < len(found):
+    if ctx.world.is_main and len(rows) < len(found):
         write_lines(path, rows)
     return rows

@@ -29,7 +29,7 @@ def shared_part(root: Path, name: str, content: object, ctx: Context) -> Iterato
         return
     digest = hashlib.sha256(repr(content).encode()).hexdigest()[:12]
     place = root / f"{name}-{digest}"
-    if ctx.world.leads:
+    if ctx.world.is_main:
         ctx.folder.create()
         place.mkdir(parents=True, exist_ok=True)
         _link(own, place)
@@ -50,13 +50,13 @@ def _link(link: Path, place: Path) -> None:
 
 def _wait_for(lock: IO[str], place: Path, ctx: Context) -> None:
     """Wait until this run holds the lock, on all ranks; the leading one takes it. Raises Stopped if told to stop."""
-    held = ctx.world.any(ctx.world.leads and _take(lock))
+    held = ctx.world.any(ctx.world.is_main and _take(lock))
     if not held:
-        ctx.say(f"waiting for another run to make {place}")
+        ctx.print(f"waiting for another run to make {place}")
     while not held:
         time.sleep(POLL)
         ctx.check_stop()
-        held = ctx.world.any(ctx.world.leads and _take(lock))
+        held = ctx.world.any(ctx.world.is_main and _take(lock))
 
 
 def _take(lock: IO[str]) -> bool:

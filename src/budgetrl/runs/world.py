@@ -15,7 +15,7 @@ class World(Protocol):
     @property
     def size(self) -> int: ...
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """True on the one rank that writes and speaks."""
         ...
 
@@ -46,12 +46,12 @@ class World(Protocol):
 
 
 @dataclass(frozen=True)
-class Alone:
+class SingleProcess:
     """The world of a stage that runs no model: this process is all there is."""
 
     rank: int = 0
     size: int = 1
-    leads: bool = True
+    is_main: bool = True
     device: Any = None
 
     def share(self, items: Sequence[T]) -> list[T]:

@@ -39,7 +39,7 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
         kept = {"sampled": float(len(rows)), "kept": len(data) / len(rows)}
         if not data:
             raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
-        ctx.say(f"kept {len(data)} of {len(rows)} completions, all of them right and finished in time")
+        ctx.print(f"kept {len(data)} of {len(rows)} completions, all of them right and finished in time")
         steps, batch_at = _batches(stage, data, config.seed)
         schedule = Schedule(steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
         checkpoint = train_supervised(policy, batch_at, taught, schedule, config, ctx)
@@ -81,7 +81,7 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
     with open_collector(taught, stage, verifier, config, ctx, policy) as collector:
         groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
     metrics = summarize([[sample.outcome for sample in group] for group in groups]).whole().flat()
-    ctx.say(_format_kept(metrics["format"], taught))
+    ctx.print(_format_kept(metrics["format"], taught))
     return metrics
 
 

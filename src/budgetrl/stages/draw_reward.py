@@ -9,5 +9,5 @@ from budgetrl.settings.stages.draw_reward import DrawReward
 def run(stage: DrawReward, config: Config, ctx: Context) -> dict[str, float]:
     """Draw the configured reward; there are no numbers to return."""
     figure = figures.reward_shape(config.reward, stage.longest)
-    ctx.say(f"figure: {figures.save(figure, ctx.folder.figures / 'reward.png')}")
+    ctx.print(f"figure: {figures.save(figure, ctx.folder.figures / 'reward.png')}")
     return {}

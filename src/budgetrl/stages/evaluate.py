@@ -33,7 +33,7 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
     result = finish(stage, rows, hashes, earlier, list(evaluated_datasets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
-    if ctx.world.leads:
+    if ctx.world.is_main:
         write_learned(ctx.folder.path, Learned(fmt, config.model.length))  # what its completions are read with again
         shutil.rmtree(ctx.folder.path / PARTIAL)
     return result

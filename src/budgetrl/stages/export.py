@@ -22,7 +22,7 @@ def run(stage: Export, config: Config, ctx: Context) -> dict[str, float]:
         parts = EVALUATIONS if read_stage(folder) == PIPELINE else (".",)
         for part in parts:
             _write_passes(read_run(folder / part), out / name / part)
-    ctx.say(f"samples: {out}")
+    ctx.print(f"samples: {out}")
     return {"runs": float(len(folders))}
 
 

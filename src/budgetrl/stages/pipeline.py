@@ -84,7 +84,7 @@ def _run_part(name: str, config: Config, ctx: Context) -> dict[str, float]:
     if ctx.folder.finished:
         ctx.tracker.replay(read_rows(ctx.folder.metrics) if ctx.folder.metrics.exists() else [])
     else:
-        ctx.say(f"== {name}")
+        ctx.print(f"== {name}")
         ctx.folder.write(ctx.folder.config, to_yaml(config))
         ctx.folder.write_json(ctx.folder.plan.name, make_plan(config))
         execute(config, ctx)

@@ -16,5 +16,5 @@ def run(stage: Report, config: Config, ctx: Context) -> dict[str, float]:
         path = write_report(folders[0], out=out)
     else:
         path = write_comparison(folders, out, stage.by, Path(stage.paper) if stage.paper else None)
-    ctx.say(f"report: {path}")
+    ctx.print(f"report: {path}")
     return {"runs": float(len(folders))}

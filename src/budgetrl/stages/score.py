@@ -44,7 +44,7 @@ def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
     rows = with_rewards(with_outcomes(lines, fmt, config, ctx), config.reward, stage.progress)
     output = Path(stage.output) if stage.output else ctx.folder.path / SCORES
     write_lines(output, rows)
-    ctx.say(f"scores: {output}")
+    ctx.print(f"scores: {output}")
     return summary(rows)
 
 

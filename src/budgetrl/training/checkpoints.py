@@ -40,7 +40,7 @@ class Checkpoints:
         partial = self.folder / f"partial-{step}"
         engine.save_state(partial)
         self._world.barrier()
-        if self._world.leads:
+        if self._world.is_main:
             state = {"step": step, "ranks": self._world.size, "extra": extra}
             (partial / "state.json").write_text(json.dumps(state))
             _reach_disk(partial)
@@ -69,7 +69,7 @@ class Checkpoints:
         """Write the weights as they are now to `checkpoints/<name>`, to be asked in the format. Call on every rank."""
         weights = engine.weights()
         target = self.folder / name
-        if self._world.leads:
+        if self._world.is_main:
             fresh = self.folder / f"partial-{name}"
             if fresh.exists():  # a kill left it
                 shutil.rmtree(fresh)

@@ -43,7 +43,7 @@ class TorchWorld:
         return TorchWorld(rank, size, device)
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """True on the one rank that writes and speaks."""
         return self.rank == 0
 

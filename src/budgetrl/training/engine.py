@@ -80,7 +80,7 @@ class ZeroEngine:
         whole: dict[str, Tensor] = {}
         for name, parameter in self.module.model.named_parameters():
             with self._whole([parameter]):
-                if self.world.leads:
+                if self.world.is_main:
                     whole[name] = parameter.detach().cpu().clone()
         return whole
 

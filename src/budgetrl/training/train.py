@@ -147,12 +147,12 @@ class _Books:
         state = self.learner.saved.load_state(step, self.learner.engine)["extra"]
         if self.memory:
             self.memory.load_state_dict(state)
-        if self.ctx.world.leads:
+        if self.ctx.world.is_main:
             rows = read_rows(self.ctx.folder.metrics)
             self.ctx.tracker.replay(rows)
             for row in rows:
                 self.health.observe(row)
-            self.ctx.say(f"resuming after step {step} of {self.schedule.steps}")
+            self.ctx.print(f"resuming after step {step} of {self.schedule.steps}")
         return step
 
     def log_completions(self, step: int, completions: Sequence[Row]) -> None:
@@ -167,11 +167,11 @@ class _Books:
         `may_save=False` where the state between this step and the next cannot be resumed from.
         """
         row = {"step": step, **metrics}
-        if self.ctx.world.leads:
+        if self.ctx.world.is_main:
             self.ctx.folder.append_metrics(row)
             self.ctx.tracker.log(metrics, step)
             for warning in self.health.observe(row):
-                self.ctx.say(warning)
+                self.ctx.print(warning)
         if not may_save:
             return
         stopping = self.ctx.world.any(self.ctx.stop.requested)
