@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.records import Outcome
-from budgetrl.formats.learned import Learned, write_learned
+from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.formats.registry import make_format
 from budgetrl.metrics.summary import compare, summarize
 from budgetrl.runs.parts import INITIAL, TRAINED
@@ -61,7 +61,7 @@ def grpo_run(path: Path, steps: int = 180) -> Path:
     for name in ("best", "last"):
         checkpoint = path / "checkpoints" / name
         checkpoint.mkdir(parents=True)
-        write_learned(checkpoint, Learned(make_format("budget", {}), length="body"))
+        write_learned_format(checkpoint, LearnedFormat(make_format("budget", {}), length="body"))
     return path
 
 

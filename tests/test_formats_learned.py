@@ -12,7 +12,7 @@ from budgetrl.core.records import Outcome
 from budgetrl.data.mini.shipped import CHECKPOINTS, shipped_folder, shipped_names
 from budgetrl.formats.budget import BudgetFormat
 from budgetrl.formats.difficulty import DifficultyFormat
-from budgetrl.formats.learned import LEARNED, Learned, read_learned, write_learned
+from budgetrl.formats.learned import LEARNED_FILE, LearnedFormat, read_learned_format, write_learned_format
 from budgetrl.formats.plain import PlainFormat
 from budgetrl.formats.registry import format_class, format_names, make_format
 from budgetrl.planning.plan import make_plan
@@ -27,13 +27,13 @@ TAGGED = DifficultyFormat(instruction="Which?", easy_tag="(e)", hard_tag="(h)", 
 
 @pytest.mark.parametrize("name", format_names())
 def test_a_format_comes_back_from_its_file(tmp_path: Path, name: str) -> None:
-    learned = Learned(make_format(name, {"close": "end", "transitions": ["so", "but"]}), "response")
-    write_learned(tmp_path, learned)
-    assert read_learned(tmp_path) == learned
+    learned = LearnedFormat(make_format(name, {"close": "end", "transitions": ["so", "but"]}), "response")
+    write_learned_format(tmp_path, learned)
+    assert read_learned_format(tmp_path) == learned
 
 
 def test_a_folder_without_the_file_learned_nothing(tmp_path: Path) -> None:
-    assert read_learned(tmp_path) is None
+    assert read_learned_format(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_a_folder_without_the_file_learned_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    write_learned(tmp_path, Learned(PlainFormat(), "body"))
-    content = json.loads((tmp_path / LEARNED).read_text()) | change
-    (tmp_path / LEARNED).write_text(json.dumps(content))
+    write_learned_format(tmp_path, LearnedFormat(PlainFormat(), "body"))
+    content = json.loads((tmp_path / LEARNED_FILE).read_text()) | change
+    (tmp_path / LEARNED_FILE).write_text(json.dumps(content))
     with pytest.raises(RequestError) as caught:
-        read_learned(tmp_path)
-    assert str(caught.value).startswith(f"model.path: {tmp_path / LEARNED} ") and said in str(caught.value)
+        read_learned_format(tmp_path)
+    assert str(caught.value).startswith(f"model.path: {tmp_path / LEARNED_FILE} ") and said in str(caught.value)
 
 
 def test_the_shipped_checkpoints_say_what_the_settings_of_their_models_say(repo: Path) -> None:
@@ -68,8 +68,8 @@ def test_the_shipped_checkpoints_say_what_the_settings_of_their_models_say(repo:
     for path in shipped_names():
         family, _, one = path.partition("/")
         model = build(ModelSettings, read_mapping(repo / "conf" / "model" / f"{family}.yaml"), "model")
-        expected = Learned(model.response_format(learned_by[one]), model.length)
-        assert read_learned(CHECKPOINTS / path) == expected
+        expected = LearnedFormat(model.response_format(learned_by[one]), model.length)
+        assert read_learned_format(CHECKPOINTS / path) == expected
 
 
 def test_a_family_stands_for_the_checkpoint_that_fits_and_a_checkpoint_for_itself() -> None:
@@ -100,13 +100,13 @@ def plan(tmp_path: Path) -> Any:
     return call
 
 
-def checkpoint(folder: Path, learned: Learned | None) -> Path:
+def checkpoint(folder: Path, learned: LearnedFormat | None) -> Path:
     """A folder that looks like a checkpoint to a plan."""
     folder.mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((CHECKPOINTS / "mini" / "base" / name).read_bytes())
     if learned:
-        write_learned(folder, learned)
+        write_learned_format(folder, learned)
     return folder
 
 
@@ -114,12 +114,12 @@ def checkpoint(folder: Path, learned: Learned | None) -> Path:
 @pytest.mark.parametrize(
     ("learned", "why"),
     [
-        (Learned(TAGGED, "body"), "difficulty, which its checkpoint learned"),
+        (LearnedFormat(TAGGED, "body"), "difficulty, which its checkpoint learned"),
         (None, "plain, since no budgetrl.json says that it learned another"),
     ],
 )
 def test_a_model_is_evaluated_in_the_format_that_it_learned(
-    tmp_path: Path, plan: Any, learned: Learned | None, why: str, reward: str
+    tmp_path: Path, plan: Any, learned: LearnedFormat | None, why: str, reward: str
 ) -> None:
     folder = checkpoint(tmp_path / "own", learned)
     config, planned = plan("stage=evaluate", f"model.path={folder}", f"reward={reward}")
@@ -223,7 +223,7 @@ def outcomes(*rows: tuple[bool, int]) -> list[Outcome]:
 
 def test_budgets_are_taught_on_every_right_answer() -> None:
     group = outcomes((True, 9), (False, 5), (True, 7))
-    assert BudgetFormat().kept(group) == [0, 2]
+    assert BudgetFormat().select_for_teaching(group) == [0, 2]
     assert BudgetFormat().target(group[2], group, 8).around("x") == "<budget>8</budget><solution>x</solution>"
 
 
@@ -235,7 +235,7 @@ def test_difficulty_is_taught_on_the_shortest_easy_and_the_longest_hard_answer(
     right: int, kept: list[int], tag: str
 ) -> None:
     group = outcomes(*((n < right, 10 + n) for n in range(8)))
-    assert TAGGED.kept(group) == kept
+    assert TAGGED.select_for_teaching(group) == kept
     assert TAGGED.target(group[0], group, 10).around(" x") == f"{tag} x"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.learned import Learned, write_learned
+from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.formats.registry import make_format
 from budgetrl.policy.loading import make_codec
 from budgetrl.report.reading import read_run
@@ -28,7 +28,7 @@ def section(folder: Path, fmt: ResponseFormat) -> str:
     """Of a run that trained a model in a format."""
     checkpoint = folder / "checkpoints" / "last"
     checkpoint.mkdir(parents=True)
-    write_learned(checkpoint, Learned(fmt, "body"))
+    write_learned_format(checkpoint, LearnedFormat(fmt, "body"))
     part = serving(read_run(folder))
     assert isinstance(part, Section)
     return part.body

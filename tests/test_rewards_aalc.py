@@ -32,7 +32,7 @@ def test_wrong_answers_are_weighed_by_length_too() -> None:
 def test_beyond_the_longest_length_all_are_alike() -> None:
     reward = Aalc(validation_accuracy=1.0)
     assert reward([replace(RIGHT, length=1024), replace(RIGHT, length=3000)], 0) == [0.9, 0.9]
-    assert Aalc(max_length=None).within(420).max_length == 420
+    assert Aalc(max_length=None).with_max_length(420).max_length == 420
     with pytest.raises(ValueError, match="^max_length: must be given"):
         replace(reward, max_length=None)([RIGHT], 0)
 
@@ -43,7 +43,7 @@ def test_a_constant_target_stays() -> None:
     assert (controller.reward.validation_accuracy, controller.reward.target_accuracy) == (0.4, 0.8)
     assert controller.reward.schedule(0) == {"target_attained": 0.5, "target_accuracy": 0.8}
     controller.validate(evaluation(9, of=10))
-    assert controller.reward.attained() == 1.0
+    assert controller.reward.target_attained() == 1.0
 
 
 def test_a_decaying_target_comes_down_to_the_best_accuracy() -> None:

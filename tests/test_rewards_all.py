@@ -34,7 +34,7 @@ AMID_TRAINING: dict[str, dict[str, Any]] = {
     "thinkprune": {"limits": (4000, 700)},
 }
 """What rewards look like that have learned something, or whose lengths are those of the examples here."""
-DEFAULT = {name: reward_class(name)().within(CAP) for name in reward_names()}
+DEFAULT = {name: reward_class(name)().with_max_length(CAP) for name in reward_names()}
 CHANGED = {name: replace(DEFAULT[name], **fields) for name, fields in AMID_TRAINING.items()}
 REWARDS = [*DEFAULT.values(), *CHANGED.values()]
 IDS = [*DEFAULT, *(f"{name}, amid training" for name in CHANGED)]

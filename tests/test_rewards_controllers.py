@@ -45,14 +45,14 @@ TENTHS = range(50, 1000, 100)
 )
 def test_the_target_is_the_smallest_that_covers_enough(name: str, rounding: str, covers: int) -> None:
     shape = LaserD(max_length=2000, lower_bound=100, grid_step=100, rounding=rounding)
-    assert shape.covering(name, TENTHS, group_size=8) == covers
+    assert shape.smallest_target(name, TENTHS, group_size=8) == covers
 
 
 def test_the_target_stands_on_the_grid_and_is_max_length_where_that_covers_too_little() -> None:
     shape = LaserD(max_length=700, lower_bound=250, grid_step=300)
-    assert shape.covering("easy", TENTHS, group_size=8) == 250
-    assert shape.covering("medium", TENTHS, group_size=8) == 550
-    assert shape.covering("hard", TENTHS, group_size=8) == 700
+    assert shape.smallest_target("easy", TENTHS, group_size=8) == 250
+    assert shape.smallest_target("medium", TENTHS, group_size=8) == 550
+    assert shape.smallest_target("hard", TENTHS, group_size=8) == 700
 
 
 def test_targets_move_when_it_is_time_and_an_absent_difficulty_keeps_its_own() -> None:
@@ -73,7 +73,7 @@ def test_targets_move_when_it_is_time_and_an_absent_difficulty_keeps_its_own() -
 
 def test_a_lower_bound_above_the_longest_completion_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^lower_bound: 1024 is above max_length \(420\)"):
-        LaserD().within(420)
+        LaserD().with_max_length(420)
 
 
 def test_the_shortest_right_answer_is_remembered() -> None:

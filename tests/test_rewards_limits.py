@@ -94,9 +94,9 @@ def test_the_longest_length_is_the_stages_where_left_null() -> None:
     reward = Overlong(max_length=None, cache=100)
     with pytest.raises(ValueError, match="^max_length: must be given"):
         reward([RIGHT], 0)
-    assert reward.within(1050)([RIGHT], 0) == [0.5]
+    assert reward.with_max_length(1050)([RIGHT], 0) == [0.5]
     with pytest.raises(ValueError, match=r"^cache: 100 is not below max_length \(90\)"):
-        reward.within(90)
+        reward.with_max_length(90)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ class Stepwise(Overlong):
 
 
 def test_lengths_that_no_completion_reaches_are_named() -> None:
-    assert Stepwise(max_length=4097).too_long(5000, "stage.max_new_tokens") == []
-    assert Stepwise(max_length=None).too_long(5000, "stage.max_new_tokens") == []
-    assert Stepwise(soft=5001).too_long(4999, "stage.max_new_tokens") == [
+    assert Stepwise(max_length=4097).length_warnings(5000, "stage.max_new_tokens") == []
+    assert Stepwise(max_length=None).length_warnings(5000, "stage.max_new_tokens") == []
+    assert Stepwise(soft=5001).length_warnings(4999, "stage.max_new_tokens") == [
         Message("reward.max_length", "is above stage.max_new_tokens (4999)", "fit it to your model"),
         Message("reward.steps", "is above stage.max_new_tokens (4999)", "fit it to your model"),
         Message("reward.soft", "is above stage.max_new_tokens (4999)", "fit it to your model"),
     ]
-    assert ThinkPrune(limits=(10, 100)).too_long(100, "stage.max_new_tokens") == []
+    assert ThinkPrune(limits=(10, 100)).length_warnings(100, "stage.max_new_tokens") == []

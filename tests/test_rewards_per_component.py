@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.arora import Arora
-from budgetrl.rewards.group import right
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.hapo import Hapo
 from budgetrl.rewards.laser import Laser
 from budgetrl.rewards.lead import Lead
@@ -50,7 +50,7 @@ mixed = st.tuples(finished(20_000), finished(20_000), st.lists(finished(20_000),
 
 def advantages(reward: Reward, group: Sequence[Outcome]) -> list[float]:
     parts, lengths = reward.parts(group, 1.0), [1] * len(group)
-    found = Group(reward(group, 1.0), parts, lengths, [right(outcome) for outcome in group])
+    found = Group(reward(group, 1.0), parts, lengths, [is_right(outcome) for outcome in group])
     return group_advantages([found], GDPO.advantage)[0]
 
 

@@ -12,8 +12,8 @@ from budgetrl.rewards.ser_rl import SerRl
 
 WRONG = Outcome(well_formed=True, correct=False, length=1000)
 RIGHT = replace(WRONG, correct=True)
-CUT = replace(RIGHT, well_formed=False, truncated=True, length=9000)
-"""It was right before it was cut off."""
+CUT = replace(WRONG, well_formed=False, truncated=True, length=9000)
+"""Graders never call a truncated response correct."""
 
 
 def of_length(outcome: Outcome, *lengths: int) -> list[Outcome]:

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from budgetrl.data.mini.shipped import CHECKPOINTS
-from budgetrl.formats.learned import LEARNED
+from budgetrl.formats.learned import LEARNED_FILE
 
 
 def ship(run: Path, family: str, name: str) -> None:
@@ -17,7 +17,7 @@ def ship(run: Path, family: str, name: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
     AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16).save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
-    shutil.copy(source / LEARNED, target)
+    shutil.copy(source / LEARNED_FILE, target)
     size = (target / "model.safetensors").stat().st_size
     print(f"{target}: {size / 1000:.0f} kB")
 

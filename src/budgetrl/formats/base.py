@@ -113,7 +113,7 @@ class ResponseFormat(ABC):
         """
         return None
 
-    def kept(self, group: Sequence[Outcome]) -> list[int]:
+    def select_for_teaching(self, group: Sequence[Outcome]) -> list[int]:
         """Which completions of a problem a cold start learns from, as indices: here all that are right and ended."""
         return [n for n, outcome in enumerate(group) if outcome.correct and outcome.well_formed]
 

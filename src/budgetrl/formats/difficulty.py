@@ -47,12 +47,12 @@ class DifficultyFormat(ResponseFormat):
         easy = head.group(1) is not None if head else None
         return Parsed(bool(head and text[start:].strip()), None, start, len(text), easy)
 
-    def kept(self, group: Sequence[Outcome]) -> list[int]:
+    def select_for_teaching(self, group: Sequence[Outcome]) -> list[int]:
         """One right answer a problem: the shortest where the problem is easy, the longest where it is hard.
 
         This is ours, after AdaCtrl's mixture of short easy and long hard solutions.
         """
-        right = super().kept(group)
+        right = super().select_for_teaching(group)
         if not right:
             return []
         choose = min if _is_easy(group) else max

@@ -9,16 +9,16 @@ from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import make_format
 
-LEARNED = "budgetrl.json"
+LEARNED_FILE = "budgetrl.json"
 """The file in a checkpoint's folder."""
 VERSION = 1
 """The version of the file's layout."""
-LENGTHS = ("body", "response")
+LENGTH_KINDS = ("body", "response")
 """Which tokens may count as length: those of the body, or all but the end token (`model.length`)."""
 
 
 @dataclass(frozen=True)
-class Learned:
+class LearnedFormat:
     """How a checkpoint was trained to respond."""
 
     format: ResponseFormat
@@ -27,19 +27,19 @@ class Learned:
     """Which tokens counted as its length: `model.length`."""
 
 
-def write_learned(folder: Path, learned: Learned) -> None:
+def write_learned_format(folder: Path, learned: LearnedFormat) -> None:
     """Write `budgetrl.json` into a folder."""
     content = {"version": VERSION, "format": asdict(learned.format), "length": learned.length}
-    (folder / LEARNED).write_text(json.dumps(content, indent=2) + "\n")
+    (folder / LEARNED_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_learned(folder: Path) -> Learned | None:
+def read_learned_format(folder: Path) -> LearnedFormat | None:
     """What a checkpoint's folder says; None if there is no `budgetrl.json` in it.
 
     Raises RequestError for a file that cannot be read, such as one whose format is in a package that cannot be
     imported here.
     """
-    path = folder / LEARNED
+    path = folder / LEARNED_FILE
     if not path.is_file():
         return None
     try:
@@ -48,12 +48,12 @@ def read_learned(folder: Path) -> Learned | None:
         name = str(fields.pop("name"))
     except (ValueError, KeyError, TypeError) as error:
         raise RequestError(f"model.path: {path} is not what budgetrl writes beside a checkpoint ({error})") from None
-    if length not in LENGTHS:
-        raise RequestError(f"model.path: {path} has length {length!r}, which is none of {', '.join(LENGTHS)}")
+    if length not in LENGTH_KINDS:
+        raise RequestError(f"model.path: {path} has length {length!r}, which is none of {', '.join(LENGTH_KINDS)}")
     if version != VERSION:
         raise RequestError(f"model.path: {path} is of version {version}, and this budgetrl reads {VERSION}; update it")
     try:
-        return Learned(make_format(name, fields), length)
+        return LearnedFormat(make_format(name, fields), length)
     except SettingError as error:
         wrong = error.message
         why = wrong.text if wrong.key == "name" else f"{wrong.key}: {wrong.text}"

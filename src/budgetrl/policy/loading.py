@@ -19,7 +19,7 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.messages import Message
 from budgetrl.data.mini.shipped import is_shipped, shipped_folder
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.learned import Learned, write_learned
+from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.template import rewritten, with_think
 from budgetrl.settings.model import ModelSettings
@@ -120,12 +120,12 @@ def save_pretrained(
     model: "PreTrainedModel",
     tokenizer: PreTrainedTokenizerBase,
     state: dict[str, torch.Tensor],
-    learned: Learned,
+    learned: LearnedFormat,
     card: str,
 ) -> None:
     """Write a Hugging Face folder that loads with transformers alone: weights, tokenizer, chat template, card; and
     `budgetrl.json`, which says how to ask it."""
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
-    write_learned(folder, learned)
+    write_learned_format(folder, learned)
     (folder / "README.md").write_text(card)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat
-from budgetrl.formats.learned import LEARNED, read_learned
+from budgetrl.formats.learned import LEARNED_FILE, read_learned_format
 from budgetrl.report.reading import Run
 from budgetrl.report.sections import Gap, Part, Section
 from budgetrl.runs.parts import GRPO
@@ -16,9 +16,9 @@ def serving(run: Run) -> Part:
     checkpoint = _checkpoint(run)
     if checkpoint is None:
         return Gap(title, "there is no checkpoint")
-    learned = read_learned(checkpoint)
+    learned = read_learned_format(checkpoint)
     if learned is None:
-        return Gap(title, f"there is no {LEARNED} beside the checkpoint, so how to ask it is not known")
+        return Gap(title, f"there is no {LEARNED_FILE} beside the checkpoint, so how to ask it is not known")
     fmt = learned.format
     body = _SERVING.format(checkpoint=checkpoint, question=_question(fmt), start=_start(fmt))
     return Section(title, body)

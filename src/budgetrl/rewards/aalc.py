@@ -8,9 +8,9 @@ from typing import Any
 from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import given_length, require_finite
-from budgetrl.rewards.group import right, solve_rate
-from budgetrl.rewards.reward import Controller, Learning, Parts, Reward
+from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.group import is_right, solve_rate
+from budgetrl.rewards.reward import AlgorithmTraits, Controller, Parts, Reward
 
 TARGET_SCHEDULES = ("constant", "decay")
 DECAY = 0.9
@@ -82,32 +82,32 @@ class Aalc(Reward):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `length`."""
-        attained = self.attained()
+        attained = self.target_attained()
         return {
-            "verdict": [self._verdict_weight() * right(outcome) for outcome in group],
+            "verdict": [self._verdict_weight() * is_right(outcome) for outcome in group],
             "length": [self._length(outcome, attained) for outcome in group],
         }
 
     def schedule(self, progress: float) -> dict[str, float]:
-        return {"target_attained": self.attained(), "target_accuracy": self.target_accuracy}
+        return {"target_attained": self.target_attained(), "target_accuracy": self.target_accuracy}
 
-    def errors(self, how: Learning) -> list[Message]:
+    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
         """A length term that nothing blows up, or that a floor far above it keeps from being blown up, or that would
         count in those groups alone that are dropped."""
         weight = self.length_weight
-        if 0 < weight < SEEN and how.drop_equal_groups == "verdict":
+        if 0 < weight < SEEN and algorithm.drop_equal_groups == "verdict":
             text = f"{weight:g} counts where all are right alone, and algorithm.groups.drop_equal=verdict drops these"
             hint = "set that to none, or a length_weight of the size of the verdict, such as 0.1"
             return [Message("reward.length_weight", text, hint)]
-        if not weight or weight >= (how.std_floor / DROWNED if how.scaled_by_group else SEEN):
+        if not weight or weight >= (algorithm.std_floor / DROWNED if algorithm.scaled_by_group else SEEN):
             return []
-        scale = "" if how.scaled_by_group else "algorithm.advantage.scale=group and "
+        scale = "" if algorithm.scaled_by_group else "algorithm.advantage.scale=group and "
         text = f"{weight:g} is too small for length to count with this algorithm"
         floor = f"{scale}algorithm.advantage.std_floor={weight:g}"
         hint = f"set {floor}, or a length_weight of the size of the verdict, such as 0.1"
         return [Message("reward.length_weight", text, hint)]
 
-    def attained(self) -> float:
+    def target_attained(self) -> float:
         """a, the share of the target accuracy that the last validation came to; 0 before the first."""
         return min(1.0, (self.validation_accuracy or 0.0) / self.target_accuracy)
 
@@ -115,12 +115,12 @@ class Aalc(Reward):
         return AalcController(self)
 
     def _verdict_weight(self) -> float:
-        return 1.0 if self.validation_accuracy is None else 0.9 + 0.1 * (1 - self.attained())
+        return 1.0 if self.validation_accuracy is None else 0.9 + 0.1 * (1 - self.target_attained())
 
     def _length(self, outcome: Outcome, attained: float) -> float:
         if self.validation_accuracy is None:
             return 0.0
-        share = min(1.0, outcome.length / given_length(self.max_length))
+        share = min(1.0, outcome.length / require_max_length(self.max_length))
         return self.length_weight * (1 - min(attained**self.beta, share))
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
 from budgetrl.formats.difficulty import EASY_ABOVE
-from budgetrl.rewards.checks import given_length, require_finite
+from budgetrl.rewards.checks import require_finite, require_max_length
 from budgetrl.rewards.group import cosine_between
 from budgetrl.rewards.overlong import require_cache, soft_overlong
 from budgetrl.rewards.reward import Parts, Reward
@@ -63,7 +63,7 @@ class AdaCtrl(Reward):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict`, `length`, `tag` and `overlong`."""
-        longest, limit = max(outcome.length for outcome in group), given_length(self.max_length)
+        longest, limit = max(outcome.length for outcome in group), require_max_length(self.max_length)
         label = fmean(outcome.correct for outcome in group) > EASY_ABOVE
         return {
             "verdict": [1.0 if outcome.correct else -1.0 for outcome in group],

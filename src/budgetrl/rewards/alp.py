@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import given_length
-from budgetrl.rewards.group import right, solve_rate
+from budgetrl.rewards.checks import require_max_length
+from budgetrl.rewards.group import is_right, solve_rate
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -44,8 +44,8 @@ class Alp(Reward):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `length`."""
-        price = self.beta * max(solve_rate(group), 1 / len(group)) / given_length(self.max_length)
+        price = self.beta * max(solve_rate(group), 1 / len(group)) / require_max_length(self.max_length)
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
             "length": [-price * outcome.length for outcome in group],
         }

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import undone_verdict
-from budgetrl.rewards.group import Spread, right, right_lengths
-from budgetrl.rewards.reward import Learning, Parts, Reward
+from budgetrl.rewards.checks import per_component_error
+from budgetrl.rewards.group import LengthStats, is_right, right_lengths
+from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
 
 EPSILON = 1e-7
 
@@ -47,18 +47,18 @@ class Arora(Reward):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `length`."""
-        spread = Spread.of(right_lengths(group) or [0])  # of nobody's length nothing is asked below
+        spread = LengthStats.of(right_lengths(group) or [0])  # of nobody's length nothing is asked below
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
             "length": [
-                -self.alpha * _sigmoid(spread.z(outcome.length, EPSILON)) if right(outcome) else 0.0
+                -self.alpha * _sigmoid(spread.z_score(outcome.length, EPSILON)) if is_right(outcome) else 0.0
                 for outcome in group
             ],
         }
 
-    def errors(self, how: Learning) -> list[Message]:
+    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
         """Parts of equal weight, one of which takes length off right answers alone."""
-        return [undone_verdict(self)] if how.per_component and self.alpha else []
+        return [per_component_error(self)] if algorithm.per_component and self.alpha else []
 
 
 def _sigmoid(z: float) -> float:

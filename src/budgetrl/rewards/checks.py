@@ -18,14 +18,14 @@ def require_finite(reward: Reward) -> None:
         require(finite, field.name, f"{value} is not a finite number")
 
 
-def given_length(max_length: int | None) -> int:
+def require_max_length(max_length: int | None) -> int:
     """A reward's `max_length`, in tokens, once it is known; ValueError if it was left null and not filled in."""
     if max_length is None:
         raise SettingError("max_length", "must be given, in tokens", "training fills in the stage's max_new_tokens")
     return max_length
 
 
-def given_budget(reward: Reward, outcome: Outcome) -> int:
+def require_budget(reward: Reward, outcome: Outcome) -> int:
     """The outcome's budget in tokens; ValueError if it has none, or one below 1."""
     if outcome.budget is None or outcome.budget < 1:
         raise ValueError(
@@ -35,7 +35,7 @@ def given_budget(reward: Reward, outcome: Outcome) -> int:
     return outcome.budget
 
 
-def undone_verdict(reward: Reward) -> Message:
+def per_component_error(reward: Reward) -> Message:
     """The fault of a reward whose length part is negative for right answers alone, where each part is standardized.
 
     With one right answer in the group the parts then are opposites: advantages are 0, whoever is right.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_count
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import given_length, require_finite
-from budgetrl.rewards.group import cosine_between, right
+from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.group import cosine_between, is_right
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -70,7 +70,7 @@ class Cosine(Reward):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`exceeded`, `cosine` and `repetition`."""
-        longest = given_length(self.max_length)
+        longest = require_max_length(self.max_length)
         ended = [not outcome.truncated and outcome.length <= longest for outcome in group]
         return {
             "exceeded": [0.0 if within else self.exceeded for within in ended],
@@ -79,12 +79,12 @@ class Cosine(Reward):
                 for outcome, within in zip(group, ended, strict=True)
             ],
             "repetition": [
-                self.repetition_penalty * outcome.repetition if within and not right(outcome) else 0.0
+                self.repetition_penalty * outcome.repetition if within and not is_right(outcome) else 0.0
                 for outcome, within in zip(group, ended, strict=True)
             ],
         }
 
     def _cosine(self, outcome: Outcome, share: float) -> float:
-        if right(outcome):
+        if is_right(outcome):
             return cosine_between(self.correct_short, self.correct_long, share)
         return cosine_between(self.wrong_short, self.wrong_long, share)

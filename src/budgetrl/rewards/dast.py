@@ -6,8 +6,8 @@ from statistics import fmean
 
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import given_length, require_finite
-from budgetrl.rewards.group import right, right_lengths, solve_rate
+from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.group import is_right, right_lengths, solve_rate
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -53,11 +53,11 @@ class Dast(Reward):
 
     def length_budget(self, group: Sequence[Outcome]) -> float:
         """L_budget of the group's problem, in tokens; 1 or more, so that it can be divided by."""
-        solved, longest = solve_rate(group), given_length(self.max_length)
+        solved, longest = solve_rate(group), require_max_length(self.max_length)
         mean = fmean(right_lengths(group) or [0])
         return max(solved * mean + (1 - solved) * longest, 1.0)
 
 
 def _calibrated(outcome: Outcome, budget: float) -> float:
     excess = (outcome.length - budget) / budget
-    return max(0.5 - 0.5 * excess, 0.1) if right(outcome) else min(0.9 * excess - 0.1, -0.1)
+    return max(0.5 - 0.5 * excess, 0.1) if is_right(outcome) else min(0.9 * excess - 0.1, -0.1)

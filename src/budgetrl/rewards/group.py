@@ -8,38 +8,38 @@ from budgetrl.core.records import Outcome
 from budgetrl.core.schedules import anneal
 
 
-def right(outcome: Outcome) -> bool:
+def is_right(outcome: Outcome) -> bool:
     """Whether the answer counts: correct, and well formed, which a truncated response never is."""
     return outcome.correct and outcome.well_formed
 
 
 def right_lengths(group: Sequence[Outcome]) -> list[int]:
     """Lengths of the right ones, in tokens, in the group's order."""
-    return [outcome.length for outcome in group if right(outcome)]
+    return [outcome.length for outcome in group if is_right(outcome)]
 
 
 def solve_rate(group: Sequence[Outcome]) -> float:
     """The share of the group that is right."""
-    return fmean(map(right, group))
+    return fmean(map(is_right, group))
 
 
 @dataclass(frozen=True)
-class Spread:
+class LengthStats:
     """Mean and population standard deviation (n in the denominator) of lengths, in tokens."""
 
     mean: float
     std: float
 
     @staticmethod
-    def of(lengths: Sequence[int]) -> "Spread":
+    def of(lengths: Sequence[int]) -> "LengthStats":
         """The spread of one length or more; the std of one is 0.
 
-        >>> round(Spread.of([1000, 2000, 3000]).std, 3)
+        >>> round(LengthStats.of([1000, 2000, 3000]).std, 3)
         816.497
         """
-        return Spread(fmean(lengths), pstdev(lengths))
+        return LengthStats(fmean(lengths), pstdev(lengths))
 
-    def z(self, length: int, epsilon: float) -> float:
+    def z_score(self, length: int, epsilon: float) -> float:
         """How many standard deviations above the mean; `epsilon` keeps it finite where all are equal."""
         return (length - self.mean) / (self.std + epsilon)
 

@@ -8,7 +8,7 @@ from typing import Any
 from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
-from budgetrl.rewards.group import right
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Controller, Parts, Reward
 
 
@@ -60,23 +60,23 @@ class Hapo(Reward):
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `length`."""
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
             "length": [self.weight * self._closeness(outcome) for outcome in group],
         }
 
-    def controller(self) -> "History":
-        return History(self)
+    def controller(self) -> "HapoController":
+        return HapoController(self)
 
     def _closeness(self, outcome: Outcome) -> float:
         past = self.history.get(outcome.problem_id)
         if past is None:
             return 0.0
         f = math.cos(math.pi / 2 * min(outcome.length / past, 2.0))
-        return max(f, self.floor) if right(outcome) else min(f, 0.0)
+        return max(f, self.floor) if is_right(outcome) else min(f, 0.0)
 
 
 @dataclass
-class History(Controller):
+class HapoController(Controller):
     """Keeps each problem's shortest or mean right length."""
 
     reward: Hapo
@@ -87,7 +87,7 @@ class History(Controller):
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
         history = dict(self.reward.history)
-        for outcome in (outcome for group in groups for outcome in group if right(outcome)):
+        for outcome in (outcome for group in groups for outcome in group if is_right(outcome)):
             key, length = outcome.problem_id, float(max(1, outcome.length))  # h divides
             past, count = history.get(key, length), self.counts.get(key, int(key in history))
             self.counts[key] = count + 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require, require_range
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
-from budgetrl.rewards.group import right
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -51,7 +51,7 @@ class Kimi(Reward):
         """`verdict` and `length`."""
         weight, lengths = self.weight_at(progress), [outcome.length for outcome in group]
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
             "length": [weight * _length_reward(outcome, min(lengths), max(lengths)) for outcome in group],
         }
 
@@ -67,4 +67,4 @@ def _length_reward(outcome: Outcome, shortest: int, longest: int) -> float:
     if shortest == longest:
         return 0.0
     place = 0.5 - (outcome.length - shortest) / (longest - shortest)
-    return place if right(outcome) else min(0.0, place)
+    return place if is_right(outcome) else min(0.0, place)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
-from budgetrl.rewards.checks import given_budget
-from budgetrl.rewards.group import right
+from budgetrl.rewards.checks import require_budget
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Parts
 
 
@@ -37,6 +37,6 @@ class L1Exact(AskedLength):
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `length`; ValueError if a prompt asked for no length."""
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
-            "length": [-self.alpha * abs(given_budget(self, outcome) - outcome.length) for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
+            "length": [-self.alpha * abs(require_budget(self, outcome) - outcome.length) for outcome in group],
         }

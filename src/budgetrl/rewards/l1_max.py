@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require_option, require_range
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
-from budgetrl.rewards.checks import given_budget
-from budgetrl.rewards.group import right
+from budgetrl.rewards.checks import require_budget
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Parts
 
 FORMS = ("paper", "code")
@@ -54,10 +54,10 @@ class L1Max(AskedLength):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`within`: verdict and length multiplied; ValueError if a prompt asked for no length."""
-        return {"within": [right(outcome) * self._within(outcome) for outcome in group]}
+        return {"within": [is_right(outcome) * self._within(outcome) for outcome in group]}
 
     def _within(self, outcome: Outcome) -> float:
-        left = self.alpha * (given_budget(self, outcome) - outcome.length)
+        left = self.alpha * (require_budget(self, outcome) - outcome.length)
         if self.form == "code":
             return (max(-1.0, min(left, 1.0)) + 1) / 2
         return max(0.0, min(left + self.delta, 1.0))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite, undone_verdict
-from budgetrl.rewards.group import right
-from budgetrl.rewards.reward import Learning, Parts, Reward
+from budgetrl.rewards.checks import per_component_error, require_finite
+from budgetrl.rewards.group import is_right
+from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
 
 VARIANTS = ("bonus", "penalty", "hybrid")
 
@@ -63,14 +63,14 @@ class Laser(Reward):
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `length`."""
         return {
-            "verdict": [self.correct if right(outcome) else self.wrong for outcome in group],
-            "length": [self._step(outcome.length) if right(outcome) else 0.0 for outcome in group],
+            "verdict": [self.correct if is_right(outcome) else self.wrong for outcome in group],
+            "length": [self._step(outcome.length) if is_right(outcome) else 0.0 for outcome in group],
         }
 
-    def errors(self, how: Learning) -> list[Message]:
+    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
         """Parts of equal weight, one of which takes length off right answers alone."""
-        cancels = how.per_component and self.bonus > 0 and self.variant != "bonus"
-        return [undone_verdict(self)] if cancels else []
+        cancels = algorithm.per_component and self.bonus > 0 and self.variant != "bonus"
+        return [per_component_error(self)] if cancels else []
 
     def _step(self, length: int) -> float:
         if length <= self.target:

@@ -6,8 +6,8 @@ from typing import Any
 
 from budgetrl.core.checks import require, require_count, require_option, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import given_length, require_finite
-from budgetrl.rewards.group import right, solve_rate
+from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.group import is_right, solve_rate
 from budgetrl.rewards.reward import Controller, Parts, Reward
 
 DIFFICULTIES = ("easy", "medium", "hard")
@@ -92,30 +92,30 @@ class LaserD(Reward):
         """`verdict` and `length`."""
         target = self.target(difficulty(group))
         return {
-            "verdict": [self.correct if right(outcome) else self.wrong for outcome in group],
+            "verdict": [self.correct if is_right(outcome) else self.wrong for outcome in group],
             "length": [self._bonus(outcome, target) for outcome in group],
         }
 
     def schedule(self, progress: float) -> dict[str, float]:
         return {f"target_{name}": float(self.target(name)) for name in DIFFICULTIES}
 
-    def controller(self) -> "Coverage":
-        return Coverage(self)
+    def controller(self) -> "LaserDController":
+        return LaserDController(self)
 
     def target(self, difficulty: str) -> int:
         """L_T of a difficulty, in tokens."""
-        return getattr(self, f"target_{difficulty}") or given_length(self.max_length)
+        return getattr(self, f"target_{difficulty}") or require_max_length(self.max_length)
 
-    def covering(self, difficulty: str, lengths: Sequence[int], group_size: int) -> int:
+    def smallest_target(self, difficulty: str, lengths: Sequence[int], group_size: int) -> int:
         """The smallest target that covers as many of these lengths as the difficulty asks for, in tokens."""
-        longest, sure = given_length(self.max_length), self._sure(difficulty, group_size)
+        longest, sure = require_max_length(self.max_length), self._sure(difficulty, group_size)
         for target in range(self.lower_bound, longest, self.grid_step):
             if sum(length <= target for length in lengths) * sure >= len(lengths):
                 return target
         return longest
 
     def _bonus(self, outcome: Outcome, target: int) -> float:
-        return self.bonus if right(outcome) and outcome.length <= target else 0.0
+        return self.bonus if is_right(outcome) and outcome.length <= target else 0.0
 
     def _sure(self, difficulty: str, group_size: int) -> int:
         thirds = {"easy": 2, "medium": 1, "hard": 0}[difficulty] * group_size
@@ -123,7 +123,7 @@ class LaserD(Reward):
 
 
 @dataclass
-class Coverage(Controller):
+class LaserDController(Controller):
     """Collects the lengths of each difficulty, and moves the targets when it is time."""
 
     reward: LaserD
@@ -150,6 +150,7 @@ class Coverage(Controller):
 
     def _move_targets(self, group_size: int) -> None:
         targets = {
-            f"target_{name}": self.reward.covering(name, lengths, group_size) for name, lengths in self.lengths.items()
+            f"target_{name}": self.reward.smallest_target(name, lengths, group_size)
+            for name, lengths in self.lengths.items()
         }
         self.reward, self.lengths = replace(self.reward, **targets), {}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.group import right
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.laser_d import LaserD
 
 
@@ -41,7 +41,7 @@ class LaserDE(LaserD):
         require_range(self, 0, 1, "most_repetition")
 
     def _bonus(self, outcome: Outcome, target: int) -> float:
-        if right(outcome):
+        if is_right(outcome):
             return super()._bonus(outcome, target)
         searched = outcome.length > target and outcome.repetition <= self.most_repetition
         return self.bonus if searched and not outcome.truncated else 0.0

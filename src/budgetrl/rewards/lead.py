@@ -8,7 +8,7 @@ from statistics import fmean
 from budgetrl.core.checks import require, require_range
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
-from budgetrl.rewards.group import Spread, right, right_lengths
+from budgetrl.rewards.group import LengthStats, is_right, right_lengths
 from budgetrl.rewards.reward import Parts, Reward
 
 EPSILON = 1e-7
@@ -59,12 +59,14 @@ class Lead(Reward):
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict`, which is 1 or `wrong`, and `length`."""
         shortest = sorted(right_lengths(group))[:SHORTEST] or [0]
-        spread = Spread.of(right_lengths(group) or [0])  # of nobody's length nothing is asked below
+        spread = LengthStats.of(right_lengths(group) or [0])  # of nobody's length nothing is asked below
         counts = fmean(shortest) > self.min_length
         return {
-            "verdict": [1.0 if right(outcome) else self.wrong for outcome in group],
+            "verdict": [1.0 if is_right(outcome) else self.wrong for outcome in group],
             "length": [
-                math.exp(-self.alpha * spread.z(outcome.length, EPSILON)) - 1 if counts and right(outcome) else 0.0
+                math.exp(-self.alpha * spread.z_score(outcome.length, EPSILON)) - 1
+                if counts and is_right(outcome)
+                else 0.0
                 for outcome in group
             ],
         }

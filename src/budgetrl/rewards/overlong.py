@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import given_length, require_finite
-from budgetrl.rewards.group import right
+from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -46,9 +46,9 @@ class Overlong(Reward):
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """`verdict` and `overlong`."""
-        longest = given_length(self.max_length)
+        longest = require_max_length(self.max_length)
         return {
-            "verdict": [1.0 if right(outcome) else -1.0 for outcome in group],
+            "verdict": [1.0 if is_right(outcome) else -1.0 for outcome in group],
             "overlong": [soft_overlong(outcome.length, longest, self.cache) for outcome in group],
         }
 

@@ -17,7 +17,7 @@ from budgetrl.core.records import Outcome
 Parts = dict[str, list[float]]
 
 
-class Learning(Protocol):
+class AlgorithmTraits(Protocol):
     """What a reward may ask about how its rewards become advantages: `settings.algorithm.Algorithm` answers."""
 
     @property
@@ -85,7 +85,7 @@ class Reward(ABC):
         """Coefficients that move during training, for the log (such as alpha)."""
         return {}
 
-    def errors(self, how: Learning) -> list[Message]:
+    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
         """What cannot be learned from this reward that way."""
         return []
 
@@ -93,7 +93,7 @@ class Reward(ABC):
         """What works but looks unintended."""
         return []
 
-    def too_long(self, longest: int, key: str) -> list[Message]:
+    def length_warnings(self, longest: int, key: str) -> list[Message]:
         """A message for each of its lengths that no completion reaches: `longest` tokens are allowed, as `key` says."""
         names = ("max_length", *self.length_fields) if hasattr(self, "max_length") else self.length_fields
         return [
@@ -121,7 +121,7 @@ class Reward(ABC):
         text = f"reward={self.name} reads the longest length allowed"
         return [Message("reward.max_length", text, "give it, in tokens")]
 
-    def within(self, max_length: int) -> Self:
+    def with_max_length(self, max_length: int) -> Self:
         """This reward for completions of at most `max_length` tokens: fills a `max_length` that was left null."""
         return replace(self, max_length=max_length) if self._lacks_length else self
 

@@ -8,7 +8,7 @@ from budgetrl.core.checks import require, require_option
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.core.schedules import SCHEDULES, anneal
-from budgetrl.rewards.checks import given_budget, require_finite
+from budgetrl.rewards.checks import require_budget, require_finite
 from budgetrl.rewards.reward import Parts, Reward
 
 SLACK = 1e-9
@@ -103,13 +103,13 @@ class SelfBudgeter(Reward):
         return anneal(self.alpha_schedule, self.alpha_start, self.alpha_end, progress, self.alpha_end_at)
 
     def _budget_penalty(self, outcome: Outcome) -> float:
-        over = outcome.well_formed and given_budget(self, outcome) > outcome.b_max
+        over = outcome.well_formed and require_budget(self, outcome) > outcome.b_max
         return self.r_b if over else 0.0
 
     def _adherence(self, outcome: Outcome, alpha: float) -> float:
         if not outcome.well_formed:
             return 0.0
-        budget = given_budget(self, outcome)
+        budget = require_budget(self, outcome)
         offset = (outcome.length - budget) / (alpha * budget)
         if outcome.correct:
             low, high, best = self.correct_min, self.correct_max, -1.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite
-from budgetrl.rewards.group import right, right_lengths
+from budgetrl.rewards.group import is_right, right_lengths
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -43,12 +43,12 @@ class SerRl(Reward):
         """`verdict` and `length`."""
         lengths = right_lengths(group)
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
             "length": [self._length(outcome, lengths) for outcome in group],
         }
 
     def _length(self, outcome: Outcome, lengths: Sequence[int]) -> float:
-        if len(lengths) < 2 or not right(outcome):
+        if len(lengths) < 2 or not is_right(outcome):
             return 0.0
         shortest, longest = min(lengths), max(lengths)
         return self.weight * (1 - (outcome.length - shortest) / max(longest - shortest, 1))

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from budgetrl.core.checks import require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.group import right, right_lengths
+from budgetrl.rewards.group import is_right, right_lengths
 from budgetrl.rewards.reward import Parts, Reward
 
 
@@ -44,6 +44,6 @@ class ShorterBetter(Reward):
         """`verdict` and `length`."""
         best = min(right_lengths(group), default=fmean(outcome.length for outcome in group))
         return {
-            "verdict": [self.alpha * right(outcome) for outcome in group],
+            "verdict": [self.alpha * is_right(outcome) for outcome in group],
             "length": [-self.beta * abs(outcome.length - best) for outcome in group],
         }

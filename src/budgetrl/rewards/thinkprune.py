@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import undone_verdict
-from budgetrl.rewards.group import right
-from budgetrl.rewards.reward import Learning, Parts, Reward
+from budgetrl.rewards.checks import per_component_error
+from budgetrl.rewards.group import is_right
+from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class ThinkPrune(Reward):
         """`verdict`, and `over_limit`, which takes back what a right answer beyond the limit would earn."""
         limit = self.limit(progress)
         return {
-            "verdict": [float(right(outcome)) for outcome in group],
-            "over_limit": [-1.0 if right(outcome) and outcome.length > limit else 0.0 for outcome in group],
+            "verdict": [float(is_right(outcome)) for outcome in group],
+            "over_limit": [-1.0 if is_right(outcome) and outcome.length > limit else 0.0 for outcome in group],
         }
 
-    def errors(self, how: Learning) -> list[Message]:
+    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
         """Parts of equal weight, one of which takes back what right answers earn."""
-        return [undone_verdict(self)] if how.per_component else []
+        return [per_component_error(self)] if algorithm.per_component else []
 
     def schedule(self, progress: float) -> dict[str, float]:
         return {"limit": float(self.limit(progress))}

@@ -186,7 +186,7 @@ class Algorithm:
         require(bool(self.name.strip()), "name", "must not be empty")
         require_range(self, 1, math.inf, "optimizer_steps_per_rollout")
 
-    # What a reward may ask (rewards.reward.Learning):
+    # What a reward may ask (rewards.reward.AlgorithmTraits):
 
     @property
     def scaled_by_group(self) -> bool:

@@ -16,7 +16,7 @@ from budgetrl.data.mini.shipped import (
     shipped_names,
 )
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.learned import LEARNED, Learned, read_learned
+from budgetrl.formats.learned import LEARNED_FILE, LearnedFormat, read_learned_format
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.strict import ConfigError
 
@@ -57,7 +57,7 @@ def path_error(model: ModelSettings) -> Message | None:
     return Message("model.path", f"{model.path} is neither a folder that is there nor a name on the Hub")
 
 
-def learned_by(model: ModelSettings) -> Learned | None:
+def learned_by(model: ModelSettings) -> LearnedFormat | None:
     """What the checkpoint's `budgetrl.json` says that it learned; None where there is none on this machine.
 
     Of a family of shipped checkpoints it is what the cold start learned. ConfigError for a file that cannot be read.
@@ -68,20 +68,20 @@ def learned_by(model: ModelSettings) -> Learned | None:
         return _read(CHECKPOINTS / model.path)
     folder = Path(model.path).expanduser()
     if not folder.is_dir() and not model.path.startswith(("/", ".", "~")):
-        folder = _cached(model, LEARNED) or folder
+        folder = _cached(model, LEARNED_FILE) or folder
     return _read(folder)
 
 
-def learned_for_format(model: ModelSettings, asked: ResponseFormat) -> Learned | None:
+def learned_for_format(model: ModelSettings, asked: ResponseFormat) -> LearnedFormat | None:
     """What the one checkpoint learned that is loaded for a format: a family of shipped ones has several."""
     if is_family(model.path):
         return _read(shipped_folder(model.path, asked.name))
     return learned_by(model)
 
 
-def _read(folder: Path) -> Learned | None:
+def _read(folder: Path) -> LearnedFormat | None:
     try:
-        return read_learned(folder)
+        return read_learned_format(folder)
     except RequestError as error:
         raise ConfigError(str(error)) from None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from budgetrl.core.errors import SettingError
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.learned import LENGTHS
+from budgetrl.formats.learned import LENGTH_KINDS
 from budgetrl.formats.registry import format_class
 from budgetrl.settings.strict import build
 
@@ -38,8 +38,8 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise SettingError("dtype", f"must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.length not in LENGTHS:
-            raise SettingError("length", f"must be one of {', '.join(LENGTHS)}, got {self.length!r}")
+        if self.length not in LENGTH_KINDS:
+            raise SettingError("length", f"must be one of {', '.join(LENGTH_KINDS)}, got {self.length!r}")
         for name in self.formats:
             self.response_format(name)
 

@@ -94,7 +94,7 @@ def _format_kept(share: float, taught: ResponseFormat) -> str:
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
     """A row for each completion of a problem. The format says which are kept, and what is taught around a body."""
     outcomes = [sample.outcome for sample in group]
-    kept = taught.kept(outcomes)
+    kept = taught.select_for_teaching(outcomes)
     prompt = codec.prompt(group[0].problem.problem, taught).all_ids
     rows = []
     for n, sample in enumerate(group):

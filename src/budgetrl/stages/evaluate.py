@@ -6,7 +6,7 @@ from pathlib import Path
 
 from budgetrl.core.records import Problem
 from budgetrl.data.usable import problems_of
-from budgetrl.formats.learned import Learned, write_learned
+from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.grading.provenance import Hashes
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.report.against import Earlier
@@ -34,7 +34,9 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     result = finish(stage, rows, hashes, earlier, list(evaluated_datasets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
     if ctx.world.is_main:
-        write_learned(ctx.folder.path, Learned(fmt, config.model.length))  # what its completions are read with again
+        write_learned_format(
+            ctx.folder.path, LearnedFormat(fmt, config.model.length)
+        )  # what its completions are read with again
         shutil.rmtree(ctx.folder.path / PARTIAL)
     return result
 

@@ -109,7 +109,7 @@ def _train(
     """Rollouts -> micro-batches -> log-probabilities -> loss -> optimizer steps, with evaluations on the way."""
     algorithm, collector = config.algorithm, sample.collector
     reference = frozen_copy(policy.model, stage.temperature) if algorithm.kl.coefficient else None
-    reward = config.reward.within(stage.max_new_tokens)
+    reward = config.reward.with_max_length(stage.max_new_tokens)
     standing = Standing(reward.controller())
     learner = Learner.of(policy, collector.fmt, stage.optimizer, config, ctx, stage.temperature)
     train(

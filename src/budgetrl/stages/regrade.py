@@ -7,7 +7,7 @@ from pathlib import Path
 
 from budgetrl.core.errors import RequestError
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.learned import Learned, read_learned, write_learned
+from budgetrl.formats.learned import LearnedFormat, read_learned_format, write_learned_format
 from budgetrl.grading.grader import grade
 from budgetrl.grading.provenance import Hashes, grader_hash
 from budgetrl.grading.rows import graded_columns, response_of
@@ -33,14 +33,14 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
         )
     earlier = Earlier.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
-        asked = read_learned(source.path) or Learned(then.stage.resolve_format(then), then.model.length)
+        asked = read_learned_format(source.path) or LearnedFormat(then.stage.resolve_format(then), then.model.length)
         rows = regraded(read_rows(source.completions), asked.format, verifier)
     hashes = _with_this_grader(json.loads(source.hashes.read_text()))
     if earlier:
         earlier.require_alike(hashes)
     as_evaluated = replace(then, stage=replace(then.stage, against=stage.against))
     ctx.folder.write(ctx.folder.evaluation, to_yaml(as_evaluated))
-    write_learned(ctx.folder.path, asked)
+    write_learned_format(ctx.folder.path, asked)
     return finish(then.stage, rows, hashes, earlier, list(evaluated_datasets(then)), ctx)
 
 

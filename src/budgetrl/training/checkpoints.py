@@ -13,7 +13,7 @@ from pathlib import Path
 
 from budgetrl.core.errors import RequestError
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.formats.learned import Learned
+from budgetrl.formats.learned import LearnedFormat
 from budgetrl.policy.loading import Policy, save_pretrained
 from budgetrl.runs.world import World
 from budgetrl.training.engine import ZeroEngine
@@ -73,7 +73,7 @@ class Checkpoints:
             fresh = self.folder / f"partial-{name}"
             if fresh.exists():  # a kill left it
                 shutil.rmtree(fresh)
-            tokenizer, learned = policy.codec.tokenizer_to_save(fmt), Learned(fmt, policy.codec.spec.length)
+            tokenizer, learned = policy.codec.tokenizer_to_save(fmt), LearnedFormat(fmt, policy.codec.spec.length)
             save_pretrained(fresh, policy.model, tokenizer, weights, learned, card)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)

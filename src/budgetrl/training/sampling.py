@@ -8,7 +8,7 @@ from typing import Protocol
 
 from budgetrl.core.records import Outcome, Problem
 from budgetrl.core.seeds import derive_seed
-from budgetrl.rewards.group import right
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Parts, Reward, total
 from budgetrl.rollout.collect import Collector, Sample, collect_on_all_ranks
 from budgetrl.rollout.seeds import asked_budgets
@@ -125,7 +125,7 @@ def _check_version(groups: Sequence[Sequence[Sample]], step: int) -> None:
 
 def verdicts(group: RewardedGroup) -> Sequence[float]:
     """Which completions of a group are right, as 1 and 0."""
-    return [right(outcome) for outcome in group.outcomes]
+    return [is_right(outcome) for outcome in group.outcomes]
 
 
 def rewards(group: RewardedGroup) -> Sequence[float]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from budgetrl.formats.learned import read_learned
+from budgetrl.formats.learned import read_learned_format
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 FAMILIES = ("mini", "mini_tradeoff")
@@ -39,5 +39,5 @@ def shipped_folder(path: str, format_name: str) -> Path:
     if not is_family(path):
         return CHECKPOINTS / path
     cold_start = CHECKPOINTS / path / COLD_START
-    learned = read_learned(cold_start)
+    learned = read_learned_format(cold_start)
     return cold_start if learned and learned.format.name == format_name else CHECKPOINTS / path / BASE

@@ -29,7 +29,7 @@ def reward_shape(reward: Reward, longest: int) -> "Figure":
     Malformed responses are drawn where they earn something else than wrong ones.
     """
     figure, (ax,) = grid(1, 1, width=6.4, height=4.0)
-    scene = _Scene(reward.within(longest), longest)
+    scene = _Scene(reward.with_max_length(longest), longest)
     lengths = _lengths(longest)
     moments = _moments({progress: scene.curves(lengths, progress) for progress in PROGRESSES})
     verdicts = next(iter(moments.values()))
@@ -63,7 +63,7 @@ def reward_grid(rewards: Sequence[Reward], longest: int) -> "Figure":
         handles.append(legend_line(color, style, name))
     lengths = _lengths(longest)
     for ax, reward in zip(axes, rewards, strict=True):
-        scene = _Scene(reward.within(longest), longest)
+        scene = _Scene(reward.with_max_length(longest), longest)
         for (verdict, earned), color in zip(scene.curves(lengths, 1.0).items(), COLORS, strict=False):
             ax.plot(lengths, earned, color=color, linestyle=_VERDICT_LINES[verdict])
         if scene.budget:

@@ -114,7 +114,7 @@ def format_warnings(config: "Config") -> list[Message]:
 def length_errors(key: str, longest: int, config: "Config") -> list[Message]:
     """What the reward has against completions of at most `longest` tokens, which is what `key` says."""
     try:
-        config.reward.within(longest)
+        config.reward.with_max_length(longest)
     except SettingError as error:
         message = error.message.below("reward")
         return [Message(message.key, message.text, f"the longest completion is {key}={longest}")]

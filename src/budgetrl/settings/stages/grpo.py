@@ -132,7 +132,7 @@ class Grpo(StageSettings):
         return errors
 
     def warnings(self, config: "Config") -> list[Message]:
-        warnings = config.reward.too_long(self.max_new_tokens, "stage.max_new_tokens")
+        warnings = config.reward.length_warnings(self.max_new_tokens, "stage.max_new_tokens")
         if self.tokens_per_device < self.max_new_tokens:
             text = "is below stage.max_new_tokens: long completions train one by one"
             warnings.append(Message("stage.tokens_per_device", text))
