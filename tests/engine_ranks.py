@@ -32,7 +32,7 @@ from budgetrl.training.checkpoints import Checkpoints
 from budgetrl.training.distributed import TorchWorld
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.policy_gradient import PolicyDatum, PolicyGradient, policy_logprobs
-from budgetrl.training.step import alone, optimizer_step
+from budgetrl.training.step import optimizer_step, single_units
 from forked import import_what_ranks_need, run_ranks
 
 STEPS, SAVED_AFTER = 5, 2
@@ -108,7 +108,7 @@ class Training:
     def step(self, data: list[PolicyDatum], step: int) -> dict[str, float]:
         """The metrics of one step."""
         lr = learning_rate(step)
-        return optimizer_step(self.engine, self.objective, alone(data), lr, TOKENS_PER_DEVICE)
+        return optimizer_step(self.engine, self.objective, single_units(data), lr, TOKENS_PER_DEVICE)
 
     def run_on_truncated_ones(self) -> dict[str, float]:
         """The metrics of a step for which all are masked."""

@@ -8,7 +8,7 @@ import pytest
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.aalc import Aalc
 from budgetrl.settings.algorithm import AdvantageSettings, Algorithm, GroupSettings
-from budgetrl.training.advantages import Group, equal_share, group_advantages
+from budgetrl.training.advantages import Group, fraction_equal, group_advantages
 
 RIGHT = Outcome(well_formed=True, correct=True, length=512)
 WRONG = replace(RIGHT, correct=False)
@@ -86,7 +86,7 @@ def test_a_resumed_controller_goes_on_as_it_was(seen: int) -> None:
 @pytest.mark.parametrize(("longer", "share"), [(101, 1.0), (102, 0.0)])
 def test_lengths_two_tokens_apart_are_told_apart(longer: int, share: float) -> None:
     group = [replace(RIGHT, length=length) for length in (100, longer)]
-    assert equal_share([Aalc(validation_accuracy=1.0)(group, 0)]) == share
+    assert fraction_equal([Aalc(validation_accuracy=1.0)(group, 0)]) == share
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetrl.settings.algorithm import ADVANTAGE_SCALES, BASELINES, AdvantageSettings
-from budgetrl.training.advantages import Group, difficulty_weight, equal_share, group_advantages
+from budgetrl.training.advantages import Group, difficulty_weight, fraction_equal, group_advantages
 
 Rewards = list[float | None]
 
@@ -83,11 +83,11 @@ def test_a_missing_reward_is_left_out(missing: float | None, scale: str) -> None
 @pytest.mark.parametrize("scale", ADVANTAGE_SCALES)
 def test_equal_rewards_give_no_advantage_even_without_a_floor(group: Rewards, scale: str) -> None:
     assert advantages(group, scale=scale, std_floor=0.0) == [[0.0] * len(group)]
-    assert equal_share([group]) == 1.0
+    assert fraction_equal([group]) == 1.0
 
 
 def test_equal_share_counts_groups() -> None:
-    assert equal_share([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [math.nan, 0.0, 2.0]]) == 0.5
+    assert fraction_equal([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [math.nan, 0.0, 2.0]]) == 0.5
 
 
 def test_an_infinite_reward_is_refused() -> None:

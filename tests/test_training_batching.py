@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgetrl.training.batching import (
+    assign_to_ranks,
     collate,
-    deal,
-    minibatches,
     pad_to,
     plan_micro_batches,
     plan_ranks,
+    split_evenly,
 )
 
 lengths_and_budget = st.tuples(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 150))
@@ -45,13 +45,13 @@ def test_plan_starts_with_the_longest_and_closes_no_batch_early(case: tuple[list
         assert padded(lengths, [*batch, following[0]]) > budget
 
 
-def test_deal_by_hand() -> None:
-    assert deal([1, 4, 9, 5], 2) == [[2, 0], [3, 1]]
+def test_assign_to_ranks_by_hand() -> None:
+    assert assign_to_ranks([1, 4, 9, 5], 2) == [[2, 0], [3, 1]]
 
 
 @given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 5))
-def test_deal_is_fair(lengths: list[int], ranks: int) -> None:
-    hands = deal(lengths, ranks)
+def test_assign_to_ranks_is_fair(lengths: list[int], ranks: int) -> None:
+    hands = assign_to_ranks(lengths, ranks)
     assert sorted(i for hand in hands for i in hand) == list(range(len(lengths)))
     tokens = [sum(lengths[i] for i in hand) for hand in hands]
     assert max(tokens) - min(tokens) <= max(lengths, default=0)
@@ -85,7 +85,7 @@ def test_bad_input_is_refused(lengths: list[int], budget: int) -> None:
 @given(st.integers(1, 50), st.data())
 def test_minibatches_are_even_and_in_order(prompts: int, data: st.DataObject) -> None:
     parts = data.draw(st.integers(1, prompts))
-    split = minibatches(prompts, parts)
+    split = split_evenly(prompts, parts)
     assert [i for part in split for i in part] == list(range(prompts))
     assert len(split) == parts
     assert max(map(len, split)) - min(map(len, split)) <= 1
@@ -94,7 +94,7 @@ def test_minibatches_are_even_and_in_order(prompts: int, data: st.DataObject) ->
 @pytest.mark.parametrize("parts", [0, 4])
 def test_more_minibatches_than_prompts_are_refused(parts: int) -> None:
     with pytest.raises(ValueError, match="3 prompts"):
-        minibatches(3, parts)
+        split_evenly(3, parts)
 
 
 def test_collate_by_hand() -> None:

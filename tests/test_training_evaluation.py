@@ -15,7 +15,7 @@ from budgetrl.rewards.reward import Controller
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.rollout.collect import Sample
 from budgetrl.runs.world import SingleProcess
-from budgetrl.training.evaluation import Evaluation, Standing
+from budgetrl.training.evaluation import Evaluation, GrpoState
 
 PROBLEMS = [Problem(str(n), "2 3 ?", "5") for n in range(4)]
 
@@ -34,8 +34,8 @@ def right(problem: Problem, length: int) -> Sample:
     return Sample(problem, Prompt((1,)), completion, reading, Verdict(True, parsed=True, timed_out=False), outcome)
 
 
-def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
-    """An evaluation at each of the lengths: the standing in the end, the rewards, and what was kept when."""
+def examined(lengths: Sequence[int]) -> tuple[GrpoState, list[float], list[str]]:
+    """An evaluation at each of the lengths: the state in the end, the rewards, and what was kept when."""
     reward = ThinkPrune(limits=(100, 50))
     now: dict[str, int] = {}
     kept: list[str] = []
@@ -43,23 +43,23 @@ def examined(lengths: Sequence[int]) -> tuple[Standing, list[float], list[str]]:
     def collect(problems: Sequence[Problem], *_: object) -> list[list[Sample]]:
         return [[right(problem, now["length"])] for problem in problems]
 
-    def keep(name: str) -> None:
+    def save(name: str) -> None:
         kept.append(f"{name} at {now['length']}")
 
     ctx: Any = SimpleNamespace(world=SingleProcess())
     synced: list[int] = []
     rollout = SimpleNamespace(sync=synced.append)
     collector: Any = SimpleNamespace(engine=rollout, fmt=PlainFormat(), collect=collect)
-    learner: Any = SimpleNamespace(engine=SimpleNamespace(whole_weights=nullcontext), keep=keep)
+    learner: Any = SimpleNamespace(engine=SimpleNamespace(gathered_weights=nullcontext), save=save)
     config: Any = SimpleNamespace(dataset=SimpleNamespace(name="mini"), seed=0)
-    standing = Standing(Listener(reward))
-    evaluate = Evaluation(PROBLEMS, collector, learner, reward, standing, config, ctx)
+    state = GrpoState(Listener(reward))
+    evaluate = Evaluation(PROBLEMS, collector, learner, reward, state, config, ctx)
     rewards = []
     for step, length in enumerate(lengths, start=1):
         now["length"] = length
         rewards.append(evaluate(step)["eval/mini/reward"])
     assert synced == list(range(1, len(lengths) + 1))
-    return standing, rewards, kept
+    return state, rewards, kept
 
 
 def test_the_reward_is_that_of_the_end_of_training() -> None:
@@ -68,22 +68,22 @@ def test_the_reward_is_that_of_the_end_of_training() -> None:
 
 
 def test_the_best_policy_is_the_first_of_the_highest_reward() -> None:
-    standing, _, kept = examined([80, 40, 30, 90])
+    state, _, kept = examined([80, 40, 30, 90])
     assert kept == ["best at 80", "best at 40"]
-    assert standing.best == 1.0
-    assert standing.result["mini/reward"] == 0.0 and standing.result["mini/length"] == 90
+    assert state.best == 1.0
+    assert state.result["mini/reward"] == 0.0 and state.result["mini/length"] == 90
 
 
 def test_the_rewards_controller_learns_from_the_newest() -> None:
-    standing, _, _ = examined([80, 40])
-    assert isinstance(standing.controller, Listener) and standing.controller.told == [[40]] * len(PROBLEMS)
+    state, _, _ = examined([80, 40])
+    assert isinstance(state.controller, Listener) and state.controller.told == [[40]] * len(PROBLEMS)
 
 
 def test_a_standing_is_taken_back_as_it_was() -> None:
-    standing, _, _ = examined([40])
-    other = Standing(Listener(ThinkPrune()))
-    other.load_state_dict(standing.state_dict())
-    assert (other.best, other.result) == (standing.best, standing.result)
-    fresh = Standing(Listener(ThinkPrune()))
-    fresh.load_state_dict(Standing(Listener(ThinkPrune())).state_dict())
+    state, _, _ = examined([40])
+    other = GrpoState(Listener(ThinkPrune()))
+    other.load_state_dict(state.state_dict())
+    assert (other.best, other.result) == (state.best, state.result)
+    fresh = GrpoState(Listener(ThinkPrune()))
+    fresh.load_state_dict(GrpoState(Listener(ThinkPrune())).state_dict())
     assert fresh.best == pytest.approx(-float("inf")) and fresh.result == {}

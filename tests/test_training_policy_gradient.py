@@ -11,7 +11,7 @@ from torch import Tensor
 from budgetrl.settings.algorithm import LOSS_LEVELS, Algorithm, BudgetEntropySettings, LossSettings
 from budgetrl.training.batching import Batch
 from budgetrl.training.policy_gradient import PolicyDatum, PolicyGradient
-from budgetrl.training.step import alone, optimizer_step
+from budgetrl.training.step import optimizer_step, single_units
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def step(experience: Sequence[PolicyDatum], level: str, masks: bool) -> tuple[Ta
     table = Table()
     loss = LossSettings(level=level, mask_truncated=masks)
     objective = PolicyGradient(Algorithm(loss=loss, budget_entropy=BudgetEntropySettings(start=0.0)), LONGEST)
-    metrics = optimizer_step(table, objective, alone(experience), 1e-3, 100)  # pyright: ignore[reportArgumentType]
+    metrics = optimizer_step(table, objective, single_units(experience), 1e-3, 100)  # pyright: ignore[reportArgumentType]
     assert table.logprobs.grad is not None
     return table, metrics["loss"], table.logprobs.grad[5:8].tolist()
 
@@ -89,6 +89,6 @@ def test_the_entropy_bonus_is_per_digit_so_that_writing_more_of_them_earns_nothi
     short = PolicyDatum((1,), (5, 5), logprobs=(-1.0,) * 2, advantage=0.0, budget_field=range(2))
     long = PolicyDatum((1,), (6,) * 4, logprobs=(-1.0,) * 4, advantage=0.0, budget_field=range(4))
     objective = PolicyGradient(Algorithm(budget_entropy=BudgetEntropySettings(start=0.5)), LONGEST)
-    metrics = optimizer_step(Table(), objective, alone([short, long]), 1e-3, 100)  # pyright: ignore[reportArgumentType]
+    metrics = optimizer_step(Table(), objective, single_units([short, long]), 1e-3, 100)  # pyright: ignore[reportArgumentType]
     assert metrics["loss"] == pytest.approx(-0.5 * (2 / 1 + 4 / 3) / 2)
     assert metrics["budget_entropy"] == pytest.approx((2 + 4) / 2)

@@ -20,7 +20,7 @@ from budgetrl.runs.world import SingleProcess
 from budgetrl.settings.algorithm import AdvantageSettings, Algorithm, GroupSettings
 from budgetrl.training.advantages import difficulty_weight
 from budgetrl.training.rollouts import rollout_advantages, rollout_metrics
-from budgetrl.training.sampling import RewardedGroup, Sampled, Sampler, informative_groups
+from budgetrl.training.sampling import RewardedGroup, SampledGroups, Sampler, informative_groups
 
 BY_VERDICT = Algorithm(groups=GroupSettings(drop_equal="verdict", max_rollouts=3))
 Group = list[float]
@@ -36,10 +36,10 @@ def fill(attempts: list[list[Group]], count: int) -> tuple[list[Group], dict[str
         return attempts[attempt][:missing]
 
     sampled = informative_groups(write, lambda group: group, count, len(attempts))  # pyright: ignore
-    made_up = sampled.effort.pop("groups_made_up")
+    made_up = sampled.metrics.pop("groups_made_up")
     assert sampled.informative == count - made_up
     assert all(max(group) > min(group) for group in sampled.groups[: sampled.informative])  # pyright: ignore
-    return sampled.groups, sampled.effort, asked  # pyright: ignore[reportReturnType]
+    return sampled.groups, sampled.metrics, asked  # pyright: ignore[reportReturnType]
 
 
 def test_a_full_batch_is_left_alone() -> None:
@@ -92,8 +92,8 @@ def test_groups_that_are_all_right_at_different_lengths_are_equal_by_verdict_alo
     algorithm = Algorithm(groups=GroupSettings(drop_equal=by, max_rollouts=3))
     sampled = sampler(collect, algorithm, problems=5)(0, Kimi(), 1.0)
     assert len(sampled.groups) == 2
-    assert sampled.effort.get("rollouts") == rollouts
-    assert sampled.effort.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
+    assert sampled.metrics.get("rollouts") == rollouts
+    assert sampled.metrics.get("groups_dropped", 0) == (4 if by == "verdict" else 0)
     advantages_PG = rollout_advantages(sampled, algorithm.advantage)
     assert any(map(any, advantages_PG)) == (by != "verdict")  # what only fills teaches nothing
     assert rollout_metrics(sampled)["groups_equal"] == 0
@@ -139,7 +139,7 @@ def sampler(collect: Callable, algorithm: Algorithm, problems: int) -> Sampler:
     return Sampler(
         pool=[Problem(str(n), "2 3 ?", "5") for n in range(problems)],
         collector=SimpleNamespace(fmt=PlainFormat(), collect=collect),  # pyright: ignore[reportArgumentType]
-        how=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
+        sizes=SimpleNamespace(steps=1, prompts_per_step=2, group_size=2),  # pyright: ignore[reportArgumentType]
         config=SimpleNamespace(algorithm=algorithm, seed=0),  # pyright: ignore[reportArgumentType]
         ctx=SimpleNamespace(world=SingleProcess()),  # pyright: ignore[reportArgumentType]
     )
@@ -148,7 +148,7 @@ def sampler(collect: Callable, algorithm: Algorithm, problems: int) -> Sampler:
 def test_difficulty_is_weighed_by_what_the_reward_calls_right() -> None:
     """Of four answers that are correct one ended: a hard problem, on which success is worth more."""
     group = [graded(True), *[graded(True, finished=False)] * 3]
-    sampled = Sampled([RewardedGroup.of(group, Lead(), 0.0)], 1, {})
+    sampled = SampledGroups([RewardedGroup.of(group, Lead(), 0.0)], 1, {})
     (advantages,) = rollout_advantages(sampled, AdvantageSettings(scale="none", difficulty_weighting=True))
     up, down = difficulty_weight(1 / 4), difficulty_weight(3 / 4)
     assert advantages == pytest.approx([1.5 * up, *[-0.5 * down] * 3])

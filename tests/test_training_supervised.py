@@ -10,7 +10,7 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Datum
 from budgetrl.objectives.base import Objective
 from budgetrl.objectives.supervised import Supervised
-from budgetrl.training.step import alone, optimizer_step
+from budgetrl.training.step import optimizer_step, single_units
 from budgetrl.training.supervised import SupervisedLoss
 from test_training_policy_gradient import Table
 
@@ -41,7 +41,7 @@ class Mean(Objective):
 def step(objective: Objective, tokens_per_device: int) -> tuple[float, list[float]]:
     """The loss, and its gradient at the log-probabilities of tokens 5, 6 and 7."""
     table = Table()
-    units, lr = alone(DATA), 1e-3
+    units, lr = single_units(DATA), 1e-3
     metrics = optimizer_step(table, SupervisedLoss(objective), units, lr, tokens_per_device)  # pyright: ignore[reportArgumentType]
     assert metrics.keys() == {"loss", "grad_norm", "lr"}
     assert table.logprobs.grad is not None

@@ -56,9 +56,9 @@ def run_rank(path: Path, config: Config, stop: Stop) -> None:
 
 def _join_ranks(seed: int) -> World:
     """Join the other ranks, with torch seeded; only stages that run a model need it, and wait for its import."""
-    from budgetrl.training.distributed import TorchWorld, quiet_libraries
+    from budgetrl.training.distributed import TorchWorld, disable_progress_bars
 
-    quiet_libraries()
+    disable_progress_bars()
     world = TorchWorld.join()
     seed_everything(seed, world.rank)
     return world

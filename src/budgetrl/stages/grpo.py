@@ -25,7 +25,7 @@ from budgetrl.settings.algorithm import Algorithm
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.grpo import Grpo
 from budgetrl.training.engine import ZeroEngine
-from budgetrl.training.evaluation import Evaluation, Standing
+from budgetrl.training.evaluation import Evaluation, GrpoState
 from budgetrl.training.learner import Learner
 from budgetrl.training.policy_gradient import PolicyDatum, PolicyGradient, policy_logprobs
 from budgetrl.training.rollouts import (
@@ -36,7 +36,7 @@ from budgetrl.training.rollouts import (
     split_minibatches,
 )
 from budgetrl.training.sampling import Sampler
-from budgetrl.training.train import Portion, Schedule, train
+from budgetrl.training.train import Schedule, TrainingData, train
 
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
@@ -61,7 +61,7 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class RolloutSource:
     """The data source of GRPO: each rollout serves the next `optimizer_steps_per_rollout` steps."""
 
     stage: Grpo
@@ -70,12 +70,12 @@ class Rollouts:
     engine: ZeroEngine
     controller: Controller
 
-    def __call__(self, step: int) -> Portion[PolicyDatum]:
+    def __call__(self, step: int) -> TrainingData[PolicyDatum]:
         """problems -> completions -> outcomes -> rewards -> advantages -> data."""
         reward, progress = self.controller.reward, progress_at(step, self.stage.steps)
         updates, collector = self.algorithm.optimizer_steps_per_rollout, self.sample.collector
         started = time.perf_counter()
-        with self.engine.whole_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G] -> rewards [P, G]
+        with self.engine.gathered_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G] -> rewards [P, G]
             collector.engine.sync(step)
             sampled = self.sample(step, reward, progress)
         seconds = time.perf_counter() - started
@@ -85,7 +85,7 @@ class Rollouts:
         if updates > 1:  # the policy moves on while the rollout is learned from
             data_PG = self._with_old_logprobs(data_PG)
         self.controller.update(sampled.outcomes)
-        return Portion(
+        return TrainingData(
             split_minibatches(data_PG, updates),
             tokens=sum(len(datum.response_ids) for datum in chain.from_iterable(data_PG)),
             metrics=rollout_metrics(sampled) | reward.schedule(progress),
@@ -110,19 +110,19 @@ def _train(
     algorithm, collector = config.algorithm, sample.collector
     reference = frozen_copy(policy.model, stage.temperature) if algorithm.kl.coefficient else None
     reward = config.reward.with_max_length(stage.max_new_tokens)
-    standing = Standing(reward.controller())
+    state = GrpoState(reward.controller())
     learner = Learner.of(policy, collector.fmt, stage.optimizer, config, ctx, stage.temperature)
     train(
         PolicyGradient(algorithm, stage.max_new_tokens, reference),
-        Rollouts(stage, algorithm, sample, learner.engine, standing.controller),
+        RolloutSource(stage, algorithm, sample, learner.engine, state.controller),
         learner,
         _schedule(stage),
         ctx,
         title="grpo",
-        evaluate=Evaluation(held_out, collector, learner, reward, standing, config, ctx),
-        memory=standing,
+        evaluate=Evaluation(held_out, collector, learner, reward, state, config, ctx),
+        extra_state=state,
     )
-    return standing.result
+    return state.result
 
 
 def _schedule(stage: Grpo) -> Schedule:

@@ -24,7 +24,7 @@ from budgetrl.settings.stages.pipeline import Pipeline
 from budgetrl.stages import execute
 from budgetrl.training.checkpoints import LAST
 
-COMMON = (COLD_START, LABEL, INITIAL)
+SHAREABLE = (COLD_START, LABEL, INITIAL)
 """Parts that depend on neither the reward's numbers nor the algorithm, so that runs can share them."""
 
 
@@ -69,7 +69,7 @@ def _config_of(name: str, part: StageSettings, stage: Pipeline, config: Config, 
 
 def _folder_of(name: str, config: Config, stage: Pipeline, ctx: Context) -> AbstractContextManager[Context]:
     """Where a part is run: in its own folder, or in one that several runs share."""
-    if stage.shared is None or name not in COMMON:
+    if stage.shared is None or name not in SHAREABLE:
         return nullcontext(ctx.child(name))
     held_out = [dataset.load("eval") for dataset in (config.dataset, *config.eval_datasets.values())]
     problems = [config.dataset.load("train"), *held_out]

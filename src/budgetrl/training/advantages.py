@@ -25,7 +25,7 @@ from budgetrl.settings.algorithm import AdvantageSettings
 Rewards = Sequence[float | None]
 """The rewards of one prompt's completions; None or NaN where a completion could not be scored."""
 
-EQUAL = 1e-9
+EQUAL_TOLERANCE = 1e-9
 """Rewards this close are equal: what is left between them is rounding, and a small std would blow it up."""
 
 
@@ -42,7 +42,7 @@ class Group:
     """Which ones the rewards call right: correct and well formed; read by `difficulty_weighting`."""
 
 
-def group_advantages(groups: Sequence[Group], how: AdvantageSettings) -> list[list[float]]:
+def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> list[list[float]]:
     """Advantages [P][G] of a rollout's groups.
 
     A completion without a score has advantage 0 and counts nowhere; a group whose values are equal
@@ -52,10 +52,10 @@ def group_advantages(groups: Sequence[Group], how: AdvantageSettings) -> list[li
     >>> group_advantages(groups, AdvantageSettings(scale="none"))
     [[0.6666666666666667, -0.3333333333333333, 0.0, -0.3333333333333333]]
     """
-    values_PG = [_values(group, how) for group in groups]
-    centered_PG = [_centered(values, how.baseline) for values in values_PG]
-    scaled_PG = _scaled(centered_PG, values_PG, groups, how)
-    if how.difficulty_weighting:
+    values_PG = [_values(group, settings) for group in groups]
+    centered_PG = [_centered(values, settings.baseline) for values in values_PG]
+    scaled_PG = _scaled(centered_PG, values_PG, groups, settings)
+    if settings.difficulty_weighting:
         scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
     return [_without_gaps(group) for group in scaled_PG]
 
@@ -67,13 +67,13 @@ def _without_gaps(advantages: Rewards) -> list[float]:
 def all_equal(rewards: Rewards) -> bool:
     """Whether a group teaches nothing: its scored rewards are equal, or fewer than two."""
     scored = _scored(rewards)
-    return not scored or max(scored) - min(scored) <= EQUAL
+    return not scored or max(scored) - min(scored) <= EQUAL_TOLERANCE
 
 
-def equal_share(rewards: Sequence[Rewards]) -> float:
+def fraction_equal(rewards: Sequence[Rewards]) -> float:
     """The share of groups that teach nothing.
 
-    >>> equal_share([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [0.0, 2.0]])
+    >>> fraction_equal([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [0.0, 2.0]])
     0.5
     """
     return fmean(map(all_equal, rewards))
@@ -91,14 +91,14 @@ def difficulty_weight(solved: float) -> float:
     return 0.4 + (1.5 - 0.4) / (1 + math.exp(10 * (solved - 0.75)))
 
 
-def _values(group: Group, how: AdvantageSettings) -> list[float | None]:
+def _values(group: Group, settings: AdvantageSettings) -> list[float | None]:
     """The rewards, None for all that are missing; or the sum of the parts' z-scores (GDPO, arXiv 2601.05242)."""
     missing = [reward is None or math.isnan(reward) for reward in group.rewards]
-    if not how.per_component:
+    if not settings.per_component:
         return _with_gaps(group.rewards, missing)
     sums = [0.0] * len(missing)
     for part in group.parts.values():
-        scores = _standardized(_with_gaps(part, missing), how.std_floor)
+        scores = _standardized(_with_gaps(part, missing), settings.std_floor)
         for n, score in enumerate(scores):
             sums[n] += score or 0.0
     return _with_gaps(sums, missing)
@@ -122,10 +122,10 @@ def _centered(values: Rewards, baseline: str) -> list[float | None]:
 
 
 def _scaled(
-    centered_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], how: AdvantageSettings
+    centered_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], settings: AdvantageSettings
 ) -> list[list[float | None]]:
-    floor = how.std_floor
-    match how.scale:
+    floor = settings.std_floor
+    match settings.scale:
         case "group":
             return [_divided(c, _std(v) + floor) for c, v in zip(centered_PG, values_PG, strict=True)]
         case "batch":

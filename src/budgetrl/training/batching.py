@@ -34,7 +34,7 @@ def plan_micro_batches(lengths: Sequence[int], tokens_per_device: int) -> list[I
     return batches
 
 
-def deal(lengths: Sequence[int], ranks: int) -> list[Indices]:
+def assign_to_ranks(lengths: Sequence[int], ranks: int) -> list[Indices]:
     """Share sequences out so that each rank has about the same number of tokens: [rank][...].
 
     The longest first, each to the rank with the fewest tokens so far; no two ranks differ by more
@@ -59,7 +59,7 @@ def pad_to(batches: Sequence[Indices], count: int) -> list[Indices]:
 def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> list[list[Indices]]:
     """Micro-batches [rank][micro-batch][index], as many on each rank, at least one; some may be empty."""
     plans: list[list[Indices]] = []
-    for hand in deal(lengths, ranks):
+    for hand in assign_to_ranks(lengths, ranks):
         own_lengths = [lengths[i] for i in hand]
         plan = plan_micro_batches(own_lengths, tokens_per_device)  # of positions in the hand
         plans.append([[hand[i] for i in batch] for batch in plan])
@@ -67,10 +67,10 @@ def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> li
     return [pad_to(plan, count) for plan in plans]
 
 
-def minibatches(prompts: int, parts: int) -> list[range]:
+def split_evenly(prompts: int, parts: int) -> list[range]:
     """Split `prompts` into `parts` runs of neighbors whose sizes differ by at most one.
 
-    >>> minibatches(5, 2)
+    >>> split_evenly(5, 2)
     [range(0, 2), range(2, 5)]
     """
     if not 1 <= parts <= prompts:

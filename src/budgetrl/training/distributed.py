@@ -76,7 +76,7 @@ class TorchWorld:
 _RANK_VARIABLES = (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
 
 
-def quiet_libraries() -> None:
+def disable_progress_bars() -> None:
     """Switch off transformers' own progress bars, for loading and saving: they drown what is going on."""
     from transformers.utils.logging import disable_progress_bar
 

@@ -70,7 +70,7 @@ class ZeroEngine:
         return sum(self.world.gather(total)), norm if reported is None else float(reported)
 
     @contextmanager
-    def whole_weights(self) -> Iterator[None]:
+    def gathered_weights(self) -> Iterator[None]:
         """Within, every rank holds all weights (ZeRO-3 gathers them): to write completions."""
         with self._whole(list(self.module.parameters())):
             yield

@@ -20,7 +20,7 @@ from budgetrl.training.learner import Learner
 
 
 @dataclass
-class Standing:
+class GrpoState:
     """What a GRPO run knows besides its engine's weights: saved with each state, and taken back."""
 
     controller: Controller
@@ -52,14 +52,14 @@ class Evaluation:
     collector: Collector
     learner: Learner
     reward: Reward
-    standing: Standing
+    state: GrpoState
     config: Config
     ctx: Context
 
     def __call__(self, step: int) -> dict[str, float]:
         """Evaluate the policy after so many steps; returns metrics under `eval/<data set>/`.
 
-        The result goes into `standing`, and the policy into `checkpoints/best` if its reward is the highest yet.
+        The result goes into `state`, and the policy into `checkpoints/best` if its reward is the highest yet.
         """
         outcomes = self._outcomes(step)
         rewards: list[float] = []
@@ -67,18 +67,18 @@ class Evaluation:
             rewards += self.reward(group, 1.0)
         reward = fmean(rewards)
         result = summarize(outcomes) | Results.plain({REWARD: reward})
-        name, standing = self.config.dataset.name, self.standing
-        standing.controller.validate(outcomes)
-        standing.result = result.placed(name).flat()
-        if reward > standing.best:
-            standing.best = reward
-            self.learner.keep(BEST)
+        name, state = self.config.dataset.name, self.state
+        state.controller.validate(outcomes)
+        state.result = result.placed(name).flat()
+        if reward > state.best:
+            state.best = reward
+            self.learner.save(BEST)
         return result.whole().placed(name, EXAMINED).flat()
 
     def _outcomes(self, step: int) -> list[list[Outcome]]:
         seeds = sampling_seeds(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
-        with self.learner.engine.whole_weights():
+        with self.learner.engine.gathered_weights():
             self.collector.engine.sync(step)
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.ctx.world)
         outcomes: list[list[Outcome]] = []

@@ -20,7 +20,7 @@ class Learner:
 
     policy: Policy
     engine: ZeroEngine
-    saved: Checkpoints
+    checkpoints: Checkpoints
     fmt: ResponseFormat
     """The format that checkpoints are to be asked in."""
     card: str
@@ -40,6 +40,6 @@ class Learner:
         card = model_card(config.model, fmt, config.dataset.name, config.seed, ctx.folder.path.name)
         return Learner(policy, engine, Checkpoints(ctx.folder.checkpoints, ctx.world), fmt, card)
 
-    def keep(self, name: str) -> Path:
+    def save(self, name: str) -> Path:
         """Write the weights as they are now to `checkpoints/<name>`. Call on every rank."""
-        return self.saved.save_policy(name, self.policy, self.engine, self.fmt, self.card)
+        return self.checkpoints.save_policy(name, self.policy, self.engine, self.fmt, self.card)

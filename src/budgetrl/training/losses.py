@@ -31,7 +31,7 @@ def policy_ratio(logprobs: Tensor, old_logprobs: Tensor, lengths: Sequence[int],
     return difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
-def policy_loss(logprobs: Tensor, ratio: Tensor, advantages: Tensor, how: LossSettings) -> Tensor:
+def policy_loss(logprobs: Tensor, ratio: Tensor, advantages: Tensor, settings: LossSettings) -> Tensor:
     """The surrogate, per token [N], to be minimized; `ratio` is `policy_ratio`'s, b bounds it to
     [1 - clip_low, 1 + clip_high], and `advantages` is each token's completion's A.
 
@@ -41,19 +41,19 @@ def policy_loss(logprobs: Tensor, ratio: Tensor, advantages: Tensor, how: LossSe
     - sapo   -4 / tau sigmoid(tau (ratio - 1)) A, tau = tau_positive where A > 0, else tau_negative
              (arXiv 2511.20347): the gradient fades as the ratio leaves 1, and is REINFORCE's at 1.
     """
-    match how.surrogate:
+    match settings.surrogate:
         case "cispo":
-            return -_bounded(ratio, how).detach() * advantages * logprobs
+            return -_bounded(ratio, settings).detach() * advantages * logprobs
         case "sapo":
-            tau = torch.where(advantages > 0, how.tau_positive, how.tau_negative)
+            tau = torch.where(advantages > 0, settings.tau_positive, settings.tau_negative)
             return -4 / tau * torch.sigmoid(tau * (ratio - 1)) * advantages
-    free = ratio if how.dual_clip is None else ratio.clamp(max=how.dual_clip)
-    return -torch.minimum(free * advantages, _bounded(ratio, how) * advantages)
+    free = ratio if settings.dual_clip is None else ratio.clamp(max=settings.dual_clip)
+    return -torch.minimum(free * advantages, _bounded(ratio, settings) * advantages)
 
 
 @torch.no_grad()
 def mismatch_weights(
-    old_logprobs: Tensor, rollout_logprobs: Tensor, lengths: Sequence[int], how: MismatchSettings
+    old_logprobs: Tensor, rollout_logprobs: Tensor, lengths: Sequence[int], settings: MismatchSettings
 ) -> tuple[Tensor, Tensor]:
     """(weight of each token's policy loss [N], where the correction cut it [N] bool).
 
@@ -62,15 +62,15 @@ def mismatch_weights(
     cap) (TIS, Yao et al., "Your efficient RL framework secretly brings you off-policy RL training",
     2025) and `mask` by r where floor <= r <= cap, else by 0 (IcePop, arXiv 2510.18855). `none`: 1.
     """
-    level, _, action = how.correction.partition("_")
+    level, _, action = settings.correction.partition("_")
     if level == "none":
         return torch.ones_like(old_logprobs), torch.zeros_like(old_logprobs, dtype=torch.bool)
     difference = old_logprobs - rollout_logprobs
     if level == "sequence":
         difference = _for_each(torch.sum, difference, lengths)
     ratio = difference.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-    cut = (ratio > how.cap) | (ratio < how.floor)
-    return ratio.clamp(max=how.cap) if action == "truncate" else ratio.masked_fill(cut, 0.0), cut
+    cut = (ratio > settings.cap) | (ratio < settings.floor)
+    return ratio.clamp(max=settings.cap) if action == "truncate" else ratio.masked_fill(cut, 0.0), cut
 
 
 def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, kind: str) -> Tensor:
@@ -147,12 +147,14 @@ def per_token(values: Sequence[float], lengths: Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def loss_tally(logprobs: Tensor, old_logprobs: Tensor, ratio: Tensor, advantages: Tensor, how: LossSettings) -> Tally:
+def loss_tally(
+    logprobs: Tensor, old_logprobs: Tensor, ratio: Tensor, advantages: Tensor, settings: LossSettings
+) -> Tally:
     """What to log of one micro-batch, from what its `policy_loss` was given ([N] each; N may be 0)."""
     if not len(logprobs):
         return Tally()
     kl = kl_penalty(old_logprobs, logprobs, "k3")  # drawn by the old policy
-    clipped = _clipped(ratio, advantages, how)
+    clipped = _clipped(ratio, advantages, settings)
     sums = torch.stack([clipped.sum(), ratio.sum(), ratio.max(), kl.sum()])  # one transfer from the device
     on_clipped, ratios, largest, kl_old = sums.tolist()
     return Tally(tokens=len(logprobs), clipped=on_clipped, ratio=ratios, ratio_max=largest, kl_old=kl_old)
@@ -172,20 +174,20 @@ def mismatch_tally(old_logprobs: Tensor, rollout_logprobs: Tensor, cut: Tensor) 
     )
 
 
-def _clipped(ratio: Tensor, advantages: Tensor, how: LossSettings) -> Tensor:
+def _clipped(ratio: Tensor, advantages: Tensor, settings: LossSettings) -> Tensor:
     """Where `clip` cut the gradient, or `cispo` bounded its weight; `sapo` does neither."""
-    low, high = ratio < 1 - how.clip_low, ratio > 1 + how.clip_high
-    match how.surrogate:
+    low, high = ratio < 1 - settings.clip_low, ratio > 1 + settings.clip_high
+    match settings.surrogate:
         case "cispo":
             return low | high
         case "sapo":
             return torch.zeros_like(low)
-    far = torch.zeros_like(low) if how.dual_clip is None else ratio > how.dual_clip
+    far = torch.zeros_like(low) if settings.dual_clip is None else ratio > settings.dual_clip
     return (low | far) & (advantages < 0) | high & (advantages > 0)
 
 
-def _bounded(ratio: Tensor, how: LossSettings) -> Tensor:
-    return ratio.clamp(1 - how.clip_low, 1 + how.clip_high)
+def _bounded(ratio: Tensor, settings: LossSettings) -> Tensor:
+    return ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high)
 
 
 def _for_each(reduce: Callable[[Tensor], Tensor], values: Tensor, lengths: Sequence[int]) -> Tensor:

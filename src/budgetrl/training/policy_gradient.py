@@ -22,7 +22,7 @@ from budgetrl.training.losses import (
     policy_ratio,
     token_weights,
 )
-from budgetrl.training.step import MicroBatch, alone, collate_data, plan_units
+from budgetrl.training.step import MicroBatch, collate_data, plan_units, single_units
 from budgetrl.training.tally import Tally
 
 
@@ -46,7 +46,7 @@ def policy_logprobs(engine: ZeroEngine, data: Sequence[Datum], tokens_per_device
     """The engine's own log-probabilities of each datum's response tokens, on every rank."""
     mine: dict[int, tuple[float, ...]] = {}
     with torch.no_grad():
-        for part in plan_units(alone(data), tokens_per_device, engine):
+        for part in plan_units(single_units(data), tokens_per_device, engine):
             chosen = [data[i] for i in part]
             values, _ = engine(collate_data(chosen))
             split = values.cpu().split([len(datum.response_ids) for datum in chosen]) if chosen else ()

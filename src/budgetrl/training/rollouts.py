@@ -11,17 +11,17 @@ from budgetrl.metrics.summary import batch_metrics
 from budgetrl.rollout.collect import Collector, Sample
 from budgetrl.runs.folder import Row
 from budgetrl.settings.algorithm import AdvantageSettings
-from budgetrl.training.advantages import Group, equal_share, group_advantages
-from budgetrl.training.batching import minibatches
+from budgetrl.training.advantages import Group, fraction_equal, group_advantages
+from budgetrl.training.batching import split_evenly
 from budgetrl.training.policy_gradient import PolicyDatum
-from budgetrl.training.sampling import RewardedGroup, Sampled, verdicts
-from budgetrl.training.step import Unit, alone
+from budgetrl.training.sampling import RewardedGroup, SampledGroups, verdicts
+from budgetrl.training.step import Unit, single_units
 
 
-def rollout_advantages(sampled: Sampled, how: AdvantageSettings) -> list[list[float]]:
+def rollout_advantages(sampled: SampledGroups, settings: AdvantageSettings) -> list[list[float]]:
     """Advantages [P][G]; 0 in groups that only fill the batch."""
     informative, fillers = sampled.groups[: sampled.informative], sampled.groups[sampled.informative :]
-    advantages_PG = group_advantages([_group(group) for group in informative], how)
+    advantages_PG = group_advantages([_group(group) for group in informative], settings)
     for group in fillers:
         advantages_PG.append([0.0] * len(group.samples))
     return advantages_PG
@@ -36,15 +36,15 @@ def policy_data(group: RewardedGroup, advantages: Sequence[float], collector: Co
 def split_minibatches(data_PG: Sequence[Sequence[PolicyDatum]], count: int) -> list[list[Unit[PolicyDatum]]]:
     """The batch of each optimizer step that a rollout serves, of whole groups."""
     batches: list[list[Unit[PolicyDatum]]] = []
-    for span in minibatches(len(data_PG), count):
+    for span in split_evenly(len(data_PG), count):
         batch: list[Unit[PolicyDatum]] = []
         for p in span:
-            batch += alone(data_PG[p])
+            batch += single_units(data_PG[p])
         batches.append(batch)
     return batches
 
 
-def rollout_metrics(sampled: Sampled) -> dict[str, float]:
+def rollout_metrics(sampled: SampledGroups) -> dict[str, float]:
     """The rollout's part of its line in metrics.jsonl."""
     groups = sampled.groups
     samples = list(chain.from_iterable(group.samples for group in groups))
@@ -56,10 +56,10 @@ def rollout_metrics(sampled: Sampled) -> dict[str, float]:
         REWARD: fmean(rewards),
         **parts,
         **batch_metrics(sample.outcome for sample in samples).flat(),
-        "groups_equal": equal_share([group.rewards for group in groups]),
+        "groups_equal": fraction_equal([group.rewards for group in groups]),
         "b_max_finite": fmean(not math.isinf(group.samples[0].outcome.b_max) for group in groups),
         **verification_rates([sample.verdict for sample in samples]),
-        **sampled.effort,
+        **sampled.metrics,
     }
 
 

@@ -39,13 +39,13 @@ class RewardedGroup:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledGroups:
     """The groups [P] of a rollout."""
 
     groups: Sequence[RewardedGroup]
     informative: int
     """How many groups, from the first one, are to be learned from; the others only fill the batch."""
-    effort: dict[str, float]
+    metrics: dict[str, float]
     """What they took, to be logged."""
 
     @property
@@ -54,7 +54,7 @@ class Sampled:
         return [group.outcomes for group in self.groups]
 
 
-class Batches(Protocol):
+class BatchSizes(Protocol):
     """A stage's own settings for how much is written."""
 
     @property
@@ -75,17 +75,17 @@ class Sampler:
 
     pool: Sequence[Problem]
     collector: Collector
-    how: Batches
+    sizes: BatchSizes
     config: Config
     ctx: Context
 
-    def __call__(self, step: int, reward: Reward, progress: float) -> Sampled:
+    def __call__(self, step: int, reward: Reward, progress: float) -> SampledGroups:
         """The completions of this step and the next few; `step` counts from 0.
 
         With dynamic sampling, verdicts or rewards say which groups are kept.
         """
         groups, updates = self.config.algorithm.groups, self.config.algorithm.optimizer_steps_per_rollout
-        count = updates * self.how.prompts_per_step
+        count = updates * self.sizes.prompts_per_step
 
         def write(attempt: int, missing: int) -> list[RewardedGroup]:
             problems = self._problems(step, attempt, missing)
@@ -93,21 +93,21 @@ class Sampler:
             return [RewardedGroup.of(samples, reward, progress) for samples in samples_PG]
 
         if not groups.drops_equal:
-            return Sampled(write(0, count), count, {})
+            return SampledGroups(write(0, count), count, {})
         values = verdicts if groups.drop_equal == "verdict" else rewards
         return informative_groups(write, values, count, groups.max_rollouts)
 
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
         """A further attempt reads the endless list of problems as many whole trainings on."""
-        start = (attempt * self.how.steps + step) * self.how.prompts_per_step
-        return draw(self.pool, start, count, self.config.seed)
+        start = (attempt * self.sizes.steps + step) * self.sizes.prompts_per_step
+        return shuffled_problems(self.pool, start, count, self.config.seed)
 
     def _write(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Sample]]:
         """The completions [P][G] of the problems; `first` is the place of the first one in the rollout."""
         seeds_PG: list[list[int]] = []
         for place, problem in enumerate(problems, start=first):
             key = (self.config.seed, "grpo", step, place, problem.id)
-            seeds_PG.append([derive_seed(*key, n) for n in range(self.how.group_size)])
+            seeds_PG.append([derive_seed(*key, n) for n in range(self.sizes.group_size)])
         asked = asked_budgets(self.config, self.collector.fmt, f"grpo {step}", problems)
         samples_PG = collect_on_all_ranks(self.collector, problems, seeds_PG, asked, self.ctx.world)
         _check_version(samples_PG, step)
@@ -138,7 +138,7 @@ def informative_groups(
     values: Callable[[RewardedGroup], Sequence[float]],
     count: int,
     most: int,
-) -> Sampled:
+) -> SampledGroups:
     """`count` groups whose values, rewards or verdicts, differ, and what that took (DAPO's dynamic sampling, arXiv
     2503.14476).
 
@@ -154,15 +154,15 @@ def informative_groups(
         for group in write(attempts, count - len(kept)):
             (equal if all_equal(values(group)) else kept).append(group)
         attempts += 1
-    effort: dict[str, float] = {
+    metrics: dict[str, float] = {
         "rollouts": attempts,
         "groups_dropped": len(kept) + len(equal) - count,
         "groups_made_up": max(0, count - len(kept)),
     }
-    return Sampled([*kept, *equal][:count], min(count, len(kept)), effort)
+    return SampledGroups([*kept, *equal][:count], min(count, len(kept)), metrics)
 
 
-def draw(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
+def shuffled_problems(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
     """Problems number `start` to `start + count` of an endless list that shuffles the pool anew each time round."""
     chosen = []
     for place in range(start, start + count):

@@ -21,7 +21,7 @@ D = TypeVar("D", bound=Datum)
 Unit = tuple[D, ...]
 
 
-def alone(data: Sequence[D]) -> list[Unit[D]]:
+def single_units(data: Sequence[D]) -> list[Unit[D]]:
     """Each datum as a unit of its own."""
     return [(datum,) for datum in data]
 
@@ -51,7 +51,7 @@ class MicroBatch(Generic[D]):
         return [len(datum.response_ids) for datum in self.data]
 
 
-class StepObjective(Protocol[D]):
+class BatchObjective(Protocol[D]):
     """A loss, as the train loop asks for it. The loop plans, weighs and adds up; nothing else depends on the batch."""
 
     def weights(self, data: Sequence[D]) -> list[float]:
@@ -75,7 +75,7 @@ class StepObjective(Protocol[D]):
 
 def optimizer_step(
     engine: ZeroEngine,
-    objective: StepObjective[D],
+    objective: BatchObjective[D],
     units: Sequence[Unit[D]],
     lr: float,
     tokens_per_device: int,
@@ -111,7 +111,7 @@ def collate_data(data: Sequence[Datum]) -> Batch:
 
 
 def _micro_batches(
-    objective: StepObjective[D], units: Sequence[Unit[D]], tokens_per_device: int, progress: float, engine: ZeroEngine
+    objective: BatchObjective[D], units: Sequence[Unit[D]], tokens_per_device: int, progress: float, engine: ZeroEngine
 ) -> list[MicroBatch[D]]:
     """The micro-batches of this rank."""
     weights = iter(objective.weights(list(chain.from_iterable(units))))

@@ -15,8 +15,8 @@ from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
 from budgetrl.training.engine import ZeroEngine
 from budgetrl.training.learner import Learner
-from budgetrl.training.step import MicroBatch, alone
-from budgetrl.training.train import Portion, Schedule, train
+from budgetrl.training.step import MicroBatch, single_units
+from budgetrl.training.train import Schedule, TrainingData, train
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def train_supervised(
 ) -> Path:
     """Train on `data_at(step)`, the same on every rank; returns `checkpoints/last`, to be asked in the format."""
 
-    def data(step: int) -> Portion[Datum]:
+    def data(step: int) -> TrainingData[Datum]:
         batch = data_at(step)
-        return Portion([alone(batch)], tokens=sum(datum.size for datum in batch))
+        return TrainingData([single_units(batch)], tokens=sum(datum.size for datum in batch))
 
     learner = Learner.of(policy, fmt, schedule.optimizer, config, ctx)
     return train(SupervisedLoss(config.objective), data, learner, schedule, ctx)

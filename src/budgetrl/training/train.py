@@ -14,7 +14,7 @@ from budgetrl.runs.stop import Stopped
 from budgetrl.settings.optimizer import Optimizer, learning_rate
 from budgetrl.training.checkpoints import LAST
 from budgetrl.training.learner import Learner
-from budgetrl.training.step import D, StepObjective, Unit, optimizer_step
+from budgetrl.training.step import BatchObjective, D, Unit, optimizer_step
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Portion(Generic[D]):
+class TrainingData(Generic[D]):
     """What the next optimizer steps learn from: one, or the several that a rollout serves."""
 
     minibatches: Sequence[Sequence[Unit[D]]]
@@ -58,11 +58,11 @@ class Portion(Generic[D]):
         }
 
 
-DataSource = Callable[[int], Portion[D]]
+DataSource = Callable[[int], TrainingData[D]]
 """Gives what is learned from after so many steps, the same on every rank: a function of the step, or a rollout."""
 
 
-class Memory(Protocol):
+class Stateful(Protocol):
     """What has to be remembered from step to step besides the engine's state, as plain values (JSON)."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Memory(Protocol):
 
 
 def train(
-    objective: StepObjective[D],
+    objective: BatchObjective[D],
     data: DataSource[D],
     learner: Learner,
     schedule: Schedule,
@@ -83,7 +83,7 @@ def train(
     *,
     title: str = "training",
     evaluate: Callable[[int], dict[str, float]] | None = None,
-    memory: Memory | None = None,
+    extra_state: Stateful | None = None,
 ) -> Path:
     """Train to the last step of the schedule; returns `checkpoints/last`.
 
@@ -97,10 +97,10 @@ def train(
         title: what the progress bar is called.
         evaluate: an evaluation of the policy as it is, called with the steps done when one is due; its metrics are
             logged with the step.
-        memory: what is saved and resumed with the engine's state.
+        extra_state: what is saved and resumed with the engine's state.
     """
-    books = _Books(learner, schedule, ctx, memory)
-    done = books.resume()
+    recorder = _Recorder(learner, schedule, ctx, extra_state)
+    done = recorder.resume()
     with ctx.progress.track(schedule.steps, title, done) as bar:
         while done < schedule.steps:
             started = time.perf_counter()
@@ -117,36 +117,36 @@ def train(
                 if evaluate and is_due(done, schedule.eval_every, schedule.steps):
                     metrics |= evaluate(done)
                 if portion.completions and is_due(done, schedule.log_every, schedule.steps):
-                    books.log_completions(done, portion.completions)
-                books.finish_step(done, metrics, may_save=n == len(minibatches))
+                    recorder.log_completions(done, portion.completions)
+                recorder.finish_step(done, metrics, may_save=n == len(minibatches))
                 bar.update(1, **metrics)
                 started = time.perf_counter()
-    last = learner.keep(LAST)
+    last = learner.save(LAST)
     learner.engine.close()
     return last
 
 
 @dataclass
-class _Books:
+class _Recorder:
     """What a training run leaves behind step by step: rows, warnings, states to resume from."""
 
     learner: Learner
     schedule: Schedule
     ctx: Context
-    memory: Memory | None
+    extra_state: Stateful | None
     health: HealthMonitor = field(default_factory=HealthMonitor)
     last_saved: int = 0
 
     def resume(self) -> int:
         """Go back to the newest state there is: load it, drop later rows. Returns the steps already done."""
-        step = self.learner.saved.latest_step()
+        step = self.learner.checkpoints.latest_step()
         self.ctx.folder.truncate_after(step or 0)
         if step is None:
             return 0
         self.last_saved = step
-        state = self.learner.saved.load_state(step, self.learner.engine)["extra"]
-        if self.memory:
-            self.memory.load_state_dict(state)
+        state = self.learner.checkpoints.load_state(step, self.learner.engine)["extra"]
+        if self.extra_state:
+            self.extra_state.load_state_dict(state)
         if self.ctx.world.is_main:
             rows = read_rows(self.ctx.folder.metrics)
             self.ctx.tracker.replay(rows)
@@ -178,7 +178,7 @@ class _Books:
         due = step - self.last_saved >= self.schedule.save_every or step == self.schedule.steps
         if stopping or due:
             self.last_saved = step
-            extra = self.memory.state_dict() if self.memory else {}
-            self.learner.saved.save_state(step, self.learner.engine, extra)
+            extra = self.extra_state.state_dict() if self.extra_state else {}
+            self.learner.checkpoints.save_state(step, self.learner.engine, extra)
         if stopping:
             raise Stopped
