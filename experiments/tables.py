@@ -26,7 +26,7 @@ from budgetrl.report import figures
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.groups import FOLDER, RunGroup, group_runs
 from budgetrl.report.reading import Run, read_run
-from budgetrl.report.sections import Gap, Section, picture
+from budgetrl.report.sections import MissingSection, Section, embed_figure
 from budgetrl.runs import parts
 from budgetrl.runs.folder import Row
 
@@ -72,7 +72,10 @@ def write_table(table: Table, experiment: Experiment, seeds: Sequence[int]) -> P
     """The report of a table from the runs that are finished; it names the others."""
     left = {row: [seed for seed in seeds if not is_finished(experiment.folder(row, seed))] for row in table.rows}
     finished = [experiment.folder(row, seed) for row in table.rows for seed in seeds if seed not in left[row]]
-    missing = [Gap(row, f"not finished with seeds {', '.join(map(str, left[row]))}") for row in left if left[row]]
+    missing: list[MissingSection] = []
+    for row, unfinished in left.items():
+        if unfinished:
+            missing.append(MissingSection(row, f"not finished with seeds {', '.join(map(str, unfinished))}"))
     out = Path("runs/tables") / experiment.name / table.name
     drawn = _figures(table, finished, out) if table.figure else []
     return write_comparison(
@@ -87,7 +90,7 @@ def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
     sections = []
     for dataset in dict.fromkeys(dataset for group in groups for run in group.runs for dataset in run.datasets()):
         if (figure := draw(groups, dataset)) is not None:
-            shown = picture(figure, out, f"{table.name}_{dataset}", f"{table.title}: {dataset}", pdf=True)
+            shown = embed_figure(figure, out, f"{table.name}_{dataset}", f"{table.title}: {dataset}", pdf=True)
             sections.append(Section(f"Figure: {dataset}", f"{shown}\n\n{caption}"))
     return sections
 

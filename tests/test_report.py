@@ -332,8 +332,8 @@ CUT_OFFS = {
 
 
 def test_accuracy_is_drawn_against_cut_offs_and_beside_them_given_budgets() -> None:
-    assert figures.against_limit({"": Results.parse({"accuracy": 0.5, "budget_area": 0.4})}) is None
-    figure = figures.against_limit({"initial": Results(), "trained": Results.parse(CUT_OFFS)})
+    assert figures.accuracy_against_limit({"": Results.parse({"accuracy": 0.5, "budget_area": 0.4})}) is None
+    figure = figures.accuracy_against_limit({"initial": Results(), "trained": Results.parse(CUT_OFFS)})
     assert figure is not None
     by_limit, by_length = figure.axes
     lines = {bars.get_label(): bars.lines[0].get_xydata() for bars in by_limit.containers}

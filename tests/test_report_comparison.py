@@ -21,10 +21,10 @@ from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import compare, summarize
 from budgetrl.report import figures
-from budgetrl.report.comparable import alike, caution
+from budgetrl.report.comparable import are_comparable, comparability_note
 from budgetrl.report.comparison import write_comparison
-from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
-from budgetrl.report.groups import group_runs, pool, telling_keys
+from budgetrl.report.formats import Table, TableRow, to_csv, to_latex, to_markdown
+from budgetrl.report.groups import distinguishing_keys, group_runs, pool
 from budgetrl.report.reading import Run, read_run
 from budgetrl.report.report import write_report
 from budgetrl.runs.folder import write_json
@@ -111,7 +111,7 @@ def test_the_interval_of_a_mean_is_over_runs_and_not_the_mean_of_their_ends() ->
     assert pooled.flat() == pytest.approx(
         {"accuracy_change": 0.03, "accuracy_change_se": error, "accuracy_change_low": low, "accuracy_change_high": high}
     )
-    (row,) = csv.DictReader(to_csv([Table("mini", ("",), (Line(("a",), pooled, 3),))]).splitlines())
+    (row,) = csv.DictReader(to_csv([Table("mini", ("",), (TableRow(("a",), pooled, 3),))]).splitlines())
     assert float(row["accuracy_change_low"]) == pytest.approx(low)
     assert "length_low" not in row
 
@@ -123,9 +123,11 @@ def test_numbers_are_in_order_before_words_and_the_absent() -> None:
 
 def test_keys_that_follow_from_another_are_no_columns() -> None:
     configurations = [{"reward.name": "a", "reward.p": 1}, {"reward.name": "b", "reward.q": 2}]
-    assert telling_keys(configurations) == ["reward.name"]
-    assert telling_keys([{"seed": 1, "x.deep.er": 1, "x.y": 1}, {"seed": 2, "x.deep.er": 2, "x.y": 2}]) == ["x.y"]
-    assert telling_keys([{"seed": 1}, {"seed": 2}]) == []
+    assert distinguishing_keys(configurations) == ["reward.name"]
+    assert distinguishing_keys([{"seed": 1, "x.deep.er": 1, "x.y": 1}, {"seed": 2, "x.deep.er": 2, "x.y": 2}]) == [
+        "x.y"
+    ]
+    assert distinguishing_keys([{"seed": 1}, {"seed": 2}]) == []
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -140,8 +142,8 @@ def test_a_pipeline_counts_with_its_trained_model_and_its_changes(tmp_path: Path
 
 
 def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
-    def line(label: str, accuracy: float, length: float, runs: int | None = 1) -> Line:
-        return Line((label,), Results.parse({"accuracy": accuracy, "length": length}), runs)
+    def line(label: str, accuracy: float, length: float, runs: int | None = 1) -> TableRow:
+        return TableRow((label,), Results.parse({"accuracy": accuracy, "length": length}), runs)
 
     ours = (line("a_b", 0.9, 30), line("c", 0.8, 20), line("d", 0.9, 40))
     table = Table("mini", ("reward",), (*ours, line("paper", 0.99, 1, None)))
@@ -164,7 +166,7 @@ def test_best_and_second_best_are_marked_and_the_papers_are_not() -> None:
 
 
 def test_an_error_of_nothing_stands_in_the_csv_alone() -> None:
-    table = Table("mini", ("reward",), (Line(("a",), Results.parse({"format": 1.0, "format_se": 0.0}), 3),))
+    table = Table("mini", ("reward",), (TableRow(("a",), Results.parse({"format": 1.0, "format_se": 0.0}), 3),))
     assert "| a | 3 | 100.0 |" in to_markdown(table)
     assert r"a & 3 & 100.0 \\" in to_latex(table)
     assert to_csv([table]) == "dataset,reward,runs,format,format_se\nmini,a,3,1,0\n"
@@ -172,7 +174,7 @@ def test_an_error_of_nothing_stands_in_the_csv_alone() -> None:
 
 def test_signs_and_errors_are_typeset() -> None:
     results = Results.parse({"accuracy": 0.9, "accuracy_se": 0.01, "accuracy_change": -0.02})
-    latex = to_latex(Table("mini", ("r_b",), (Line(("-0.4",), results, 1),)))
+    latex = to_latex(Table("mini", ("r_b",), (TableRow(("-0.4",), results, 1),)))
     assert r"$-$0.4 & 1 & 90.0 $\pm$ 1.0 & $-$2.0 \\" in latex
 
 
@@ -271,29 +273,31 @@ def _measured(path: Path, stage: str = "evaluate", **hashes: str) -> Run:
 def test_runs_are_ranked_where_problems_sampling_and_grader_agree(tmp_path: Path) -> None:
     base = _measured(tmp_path / "base", prompt="q")
     asked = _measured(tmp_path / "asked", "pipeline", prompt="x")
-    assert alike([base, asked], "mini")
-    assert caution({"base": base, "asked": asked}, "mini").startswith("Measured alike, but asked in different ways:")
-    assert caution({"base": base, "again": base}, "mini") == ""
+    assert are_comparable([base, asked], "mini")
+    assert comparability_note({"base": base, "asked": asked}, "mini").startswith(
+        "Measured alike, but asked in different ways:"
+    )
+    assert comparability_note({"base": base, "again": base}, "mini") == ""
     for key in ("problems", "sampling", "measure", "grader"):
         other = _measured(tmp_path / key, "pipeline", **{key: "x"})
-        assert not alike([base, other], "mini")
-        said = caution({"base": base, "other": other, "third": base}, "mini")
+        assert not are_comparable([base, other], "mini")
+        said = comparability_note({"base": base, "other": other, "third": base}, "mini")
         assert said.startswith("**Not ranked**")
         assert f"| {key} | runs |\n| --- | --- |\n| {key[0]} | base, third |\n| x | other |" in said
 
 
 def test_runs_that_left_no_hashes_are_told_of(tmp_path: Path) -> None:
     base, none = _measured(tmp_path / "base", prompt="q"), _measured(tmp_path / "none")
-    assert not alike([base, none], "mini")
-    assert "| not known | not known | not known | not known | not known | none |" in caution(
+    assert not are_comparable([base, none], "mini")
+    assert "| not known | not known | not known | not known | not known | none |" in comparability_note(
         {"base": base, "none": none}, "mini"
     )
-    assert alike([none, none], "mini")
-    assert "they left no hashes.json" in caution({"none": none, "too": none}, "mini")
+    assert are_comparable([none, none], "mini")
+    assert "they left no hashes.json" in comparability_note({"none": none, "too": none}, "mini")
 
 
 def test_a_table_of_unlike_measurements_has_no_best(tmp_path: Path) -> None:
-    lines = tuple(Line((name,), Results.parse({"accuracy": value}), 1) for name, value in (("a", 0.5), ("b", 0.6)))
+    lines = tuple(TableRow((name,), Results.parse({"accuracy": value}), 1) for name, value in (("a", 0.5), ("b", 0.6)))
     assert "**60.0**" in to_markdown(Table("mini", ("x",), lines))
     assert "*" not in to_markdown(Table("mini", ("x",), lines, ranked=False))
     assert "textbf" not in to_latex(Table("mini", ("x",), lines, ranked=False))
@@ -382,8 +386,8 @@ def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
 
 def test_tables_have_the_price_and_the_most_samples_and_the_csv_has_more() -> None:
     numbers = {"accuracy": 0.5, "pass_at_2": 0.6, "pass_at_4": 0.8, "maj_at_4": 0.7, "tokens_per_correct": 120.0}
-    cheap = Line(("a",), Results.parse({**numbers, "budget_area": 0.4}), 1)
-    dear = Line(("b",), Results.parse({**numbers, "tokens_per_correct": 240.0}), 1)
+    cheap = TableRow(("a",), Results.parse({**numbers, "budget_area": 0.4}), 1)
+    dear = TableRow(("b",), Results.parse({**numbers, "tokens_per_correct": 240.0}), 1)
     table = Table("mini", ("reward",), (cheap, dear))
     names = ["tokens for a right answer", "one of 4 samples right, %", "majority of 4 samples right, %"]
     assert to_markdown(table).splitlines()[0] == f"| reward | runs | accuracy, % | {' | '.join(names)} |"

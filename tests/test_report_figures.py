@@ -79,7 +79,7 @@ def _limited(accuracy: float) -> Results:
 
 
 def test_cut_offs_are_filled_and_given_budgets_hollow_and_models_differ_in_marker() -> None:
-    figure = figures.against_limit({"initial": _limited(0.5), "trained": _limited(0.6)})
+    figure = figures.accuracy_against_limit({"initial": _limited(0.5), "trained": _limited(0.6)})
     assert figure is not None
     for ax in figure.axes:
         lines = _lines(ax)
@@ -93,7 +93,7 @@ def test_cut_offs_are_filled_and_given_budgets_hollow_and_models_differ_in_marke
 
 
 def test_each_panel_of_limits_says_what_it_shows() -> None:
-    figure = figures.against_limit({"": _limited(0.5)})
+    figure = figures.accuracy_against_limit({"": _limited(0.5)})
     assert figure is not None
     assert [(ax.get_title("left"), ax.get_xlabel()) for ax in figure.axes] == [
         ("Accuracy against the limit", "cut-off or budget given, tokens"),

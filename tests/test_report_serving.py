@@ -12,7 +12,7 @@ from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.formats.registry import make_format
 from budgetrl.policy.loading import make_codec
 from budgetrl.report.reading import read_run
-from budgetrl.report.sections import Gap, Section
+from budgetrl.report.sections import MissingSection, Section
 from budgetrl.report.serving import serving
 from budgetrl.settings.model import ModelSettings
 
@@ -63,8 +63,8 @@ def test_the_snippet_makes_the_prompt_of_training(
 def test_how_to_ask_a_checkpoint_that_does_not_say_is_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "last").mkdir(parents=True)
     part = serving(read_run(tmp_path))
-    assert isinstance(part, Gap) and "no budgetrl.json" in part.reason
+    assert isinstance(part, MissingSection) and "no budgetrl.json" in part.reason
 
 
 def test_a_run_without_a_checkpoint_has_nothing_to_serve(tmp_path: Path) -> None:
-    assert serving(read_run(tmp_path)) == Gap("Use the model", "there is no checkpoint")
+    assert serving(read_run(tmp_path)) == MissingSection("Use the model", "there is no checkpoint")

@@ -8,9 +8,9 @@ import pytest
 from budgetrl.core.errors import RequestError
 from budgetrl.grading.rows import free_rows, outcomes_by_problem
 from budgetrl.metrics.summary import compare
-from budgetrl.report.against import Earlier, changes
+from budgetrl.report.against import EarlierEvaluation, changes
 from budgetrl.report.comparison import write_comparison
-from budgetrl.report.reading import missing_evaluation
+from budgetrl.report.reading import evaluation_errors
 from budgetrl.report.report import write_report
 from budgetrl.runs.folder import write_json, write_lines
 from budgetrl.settings.stages.evaluate import Evaluate
@@ -37,8 +37,8 @@ def earlier(tmp_path: Path) -> Path:
 
 
 def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: Path) -> None:
-    before = Earlier.read(earlier)
-    before.require_alike({"mini": HASHES | {"prompt": "another format's"}})
+    before = EarlierEvaluation.read(earlier)
+    before.require_comparable({"mini": HASHES | {"prompt": "another format's"}})
     after = free_rows([row("a", 40), row("b", 60, correct=False), row("b", 5, prefilled=8)])
     changed = changes(before.rows, after).flat()
     assert (changed["mini/compression"], changed["mini/accuracy_change"]) == (0.75, -0.5)
@@ -57,30 +57,30 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
 )
 def test_an_evaluation_of_something_else_is_refused(earlier: Path, now: dict, said: str) -> None:
     with pytest.raises(RequestError, match=rf"stage\.against: {earlier} {said}"):
-        Earlier.read(earlier).require_alike(now)
+        EarlierEvaluation.read(earlier).require_comparable(now)
 
 
 def test_evaluations_that_do_not_say_how_they_count_tokens_are_alike_only_to_each_other(earlier: Path) -> None:
     silent = {key: value for key, value in HASHES.items() if key != "measure"}
     with pytest.raises(RequestError, match="counted tokens of mini"):
-        Earlier.read(earlier).require_alike({"mini": silent})
+        EarlierEvaluation.read(earlier).require_comparable({"mini": silent})
     write_json(earlier / "hashes.json", {"mini": silent})
-    Earlier.read(earlier).require_alike({"mini": silent})
+    EarlierEvaluation.read(earlier).require_comparable({"mini": silent})
     with pytest.raises(RequestError, match="or did not say"):
-        Earlier.read(earlier).require_alike({"mini": HASHES})
+        EarlierEvaluation.read(earlier).require_comparable({"mini": HASHES})
 
 
 @pytest.mark.parametrize("lacks", ["result.json", "completions.jsonl", "hashes.json"])
 def test_a_folder_without_a_finished_evaluation_is_refused(earlier: Path, lacks: str) -> None:
     (earlier / lacks).unlink()
     with pytest.raises(RequestError, match=rf"stage\.against: there is no .*{lacks}; name the folder of a finished"):
-        Earlier.read(earlier)
-    (told,) = missing_evaluation("stage.against", earlier)  # which a plan says, too
+        EarlierEvaluation.read(earlier)
+    (told,) = evaluation_errors("stage.against", earlier)  # which a plan says, too
     assert lacks in told.text
 
 
 def test_a_finished_evaluation_lacks_nothing(earlier: Path) -> None:
-    assert missing_evaluation("stage.against", earlier) == []
+    assert evaluation_errors("stage.against", earlier) == []
 
 
 def test_a_pipeline_is_compared_with_its_own_initial_model() -> None:

@@ -10,7 +10,7 @@ from budgetrl.grading.rows import free_rows, outcomes_by_problem
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import compare
 from budgetrl.report.comparable import MUST_AGREE
-from budgetrl.report.reading import missing_evaluation
+from budgetrl.report.reading import evaluation_errors
 from budgetrl.runs.folder import HASHES, Row, read_rows
 
 RowsBySet = Mapping[str, Sequence[Row]]
@@ -24,7 +24,7 @@ _FAULTS = {
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierEvaluation:
     """A finished evaluation that a new one is to be compared with."""
 
     folder: Path
@@ -33,14 +33,14 @@ class Earlier:
     hashes: Mapping[str, Mapping[str, str]]
 
     @staticmethod
-    def read(folder: Path) -> "Earlier":
+    def read(folder: Path) -> "EarlierEvaluation":
         """Raises RequestError where the folder holds no finished evaluation."""
-        if missing := missing_evaluation("stage.against", folder):
+        if missing := evaluation_errors("stage.against", folder):
             raise RequestError(*missing)
         hashes = json.loads((folder / HASHES).read_text())
-        return Earlier(folder, free_rows(read_rows(folder / "completions.jsonl")), hashes)
+        return EarlierEvaluation(folder, free_rows(read_rows(folder / "completions.jsonl")), hashes)
 
-    def require_alike(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
+    def require_comparable(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
         """Raises RequestError for a data set that was not measured here, or not as `hashes` say it now is."""
         for name, ours in hashes.items():
             if name not in self.hashes:

@@ -18,12 +18,12 @@ MAY_DIFFER = {"prompt": "template or instructions, which differ where the format
 UNKNOWN = "not known"
 
 
-def alike(runs: Iterable[Run], dataset: str) -> bool:
+def are_comparable(runs: Iterable[Run], dataset: str) -> bool:
     """Whether numbers of these runs may be ranked. Runs that left no hashes are alike only to each other."""
     return not _varying([_hashes(run, dataset) for run in runs], MUST_AGREE)
 
 
-def caution(runs: Mapping[str, Run], dataset: str) -> str:
+def comparability_note(runs: Mapping[str, Run], dataset: str) -> str:
     """What to say below a table of these runs about how far they were not measured alike; empty if they were."""
     found = {name: _hashes(run, dataset) for name, run in runs.items()}
     if not any(found.values()):

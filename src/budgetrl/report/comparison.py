@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from budgetrl.metrics.results import Results
 from budgetrl.report import figures, tables
-from budgetrl.report.comparable import alike, caution
-from budgetrl.report.formats import Line, Table, to_csv, to_latex, to_markdown
-from budgetrl.report.groups import RunGroup, group_runs, is_number, settings, text
+from budgetrl.report.comparable import are_comparable, comparability_note
+from budgetrl.report.formats import Table, TableRow, to_csv, to_latex, to_markdown
+from budgetrl.report.groups import RunGroup, flat_config, group_runs, is_number, text
 from budgetrl.report.numbers import ABSENT
 from budgetrl.report.paper import read_paper
 from budgetrl.report.reading import Run, read_run
-from budgetrl.report.report import write_parts
-from budgetrl.report.sections import Gap, Part, Section, picture
+from budgetrl.report.report import write_sections
+from budgetrl.report.sections import MissingSection, ReportPart, Section, embed_figure
 from budgetrl.runs.folder import write_atomically
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def write_comparison(
     paper: Path | None = None,
     name: str = "report",
     title: str | None = None,
-    before: Sequence[Part] = (),
+    before: Sequence[ReportPart] = (),
     differences: bool = True,
 ) -> Path:
     """Write `<name>.md`, `.tex` and `.csv` with `figures/` into `out_dir`, a row for each group of runs.
@@ -53,17 +53,17 @@ def write_comparison(
     parts = [*before]
     for table in built:
         measured = {short: run for short, run in finished.items() if table.dataset in run.datasets()}
-        note = caution(measured, table.dataset) if len(measured) > 1 else ""
+        note = comparability_note(measured, table.dataset) if len(measured) > 1 else ""
         parts.append(_results(table, groups, out_dir, len(built) > 1, note))
     if differences and len(finished) > 1:
         parts.append(_differences(finished))
     for short in runs:
         if short not in finished:
-            parts.append(Gap(short, "the run measured no model, or is not finished"))
+            parts.append(MissingSection(short, "the run measured no model, or is not finished"))
     write_atomically(out_dir / f"{name}.tex", "\n".join(map(to_latex, built)))
     write_atomically(out_dir / f"{name}.csv", to_csv(built))
     counted = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    return write_parts(out_dir / f"{name}.md", title or counted, "", parts)
+    return write_sections(out_dir / f"{name}.md", title or counted, "", parts)
 
 
 def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
@@ -78,30 +78,30 @@ def _tables(groups: Sequence[RunGroup], paper: Path | None) -> list[Table]:
                 runs_on.setdefault(dataset, []).append(run)
     built = []
     for dataset in {**runs_on, **papers}:
-        lines: list[Line] = []
+        lines: list[TableRow] = []
         for group in groups:
             if group.on(dataset).estimates:
                 lines.append(_line(group, dataset))
         for line in papers.get(dataset, {}).values():
             lines.append(_widened(line, len(keys)))
-        ranked = alike(runs_on.get(dataset, []), dataset)
+        ranked = are_comparable(runs_on.get(dataset, []), dataset)
         built.append(Table(dataset, keys, tuple(lines), ranked))
     return built
 
 
-def _line(group: RunGroup, dataset: str) -> Line:
+def _line(group: RunGroup, dataset: str) -> TableRow:
     labels = tuple(map(text, group.values.values())) or (group.label,)
     counted = [run for run in group.runs if dataset in run.datasets()]
-    return Line(labels, group.on(dataset), runs=len(counted))
+    return TableRow(labels, group.on(dataset), runs=len(counted))
 
 
-def _widened(line: Line, width: int) -> Line:
+def _widened(line: TableRow, width: int) -> TableRow:
     """A line of the paper, whose one label stands in the first of `width` columns."""
     empty = [""] * (width - 1)
     return replace(line, labels=(*line.labels, *empty))
 
 
-def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: bool, note: str) -> Part:
+def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: bool, note: str) -> ReportPart:
     """The section of one data set; `several` says whether there are others, `note` stands below the table."""
     measured: list[tuple[RunGroup, Results]] = []
     for group in groups:
@@ -116,16 +116,16 @@ def _results(table: Table, groups: Sequence[RunGroup], out_dir: Path, several: b
     for stem, (alt, figure) in drawn.items():
         if figure is not None:
             name = f"{stem}_{table.dataset}" if several else stem
-            blocks.append(picture(figure, out_dir, name, alt, pdf=True))
-    reading = READ_AS if table.ours() else ""
-    if table.ranked and len(table.ours()) > 1:
+            blocks.append(embed_figure(figure, out_dir, name, alt, pdf=True))
+    reading = READ_AS if table.run_rows() else ""
+    if table.ranked and len(table.run_rows()) > 1:
         reading += _RANKED
-    if table.papers():
+    if table.paper_rows():
         reading += _PAPER_READ_AS
     blocks += [to_markdown(table), reading]
     if note:
         blocks.append(note)
-    title = f"Results: {table.dataset}" if several or table.papers() else "Results"
+    title = f"Results: {table.dataset}" if several or table.paper_rows() else "Results"
     return Section(title, "\n\n".join(blocks))
 
 
@@ -166,9 +166,9 @@ def _number(group: RunGroup, key: str) -> float | None:
     return value if is_number(value) else None
 
 
-def _differences(runs: Mapping[str, Run]) -> Part:
+def _differences(runs: Mapping[str, Run]) -> ReportPart:
     """A row for each run, with the keys of the configuration in which they differ."""
-    flat = {name: settings(run) for name, run in runs.items()}
+    flat = {name: flat_config(run) for name, run in runs.items()}
     varying = []
     for key in sorted(set().union(*flat.values())):
         found = {str(values.get(key)) for values in flat.values()}
@@ -176,7 +176,7 @@ def _differences(runs: Mapping[str, Run]) -> Part:
             varying.append(key)
     title = "What differs"
     if not varying:
-        return Gap(title, "the configurations are the same, or missing")
+        return MissingSection(title, "the configurations are the same, or missing")
     rows = []
     for name, values in flat.items():
         rows.append([name, *(str(values.get(key, ABSENT)) for key in varying)])

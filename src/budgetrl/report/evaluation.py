@@ -9,7 +9,7 @@ from budgetrl.metrics.keys import Key, Part, PartKind
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
-from budgetrl.report.against import Earlier, changes
+from budgetrl.report.against import EarlierEvaluation, changes
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, Row
 
@@ -19,7 +19,7 @@ _AT_A_BUDGET = ("accuracy", "length")
 """What is of interest where the budget was given."""
 
 
-class Passes(Protocol):
+class EvaluationSettings(Protocol):
     """The settings of an evaluation that say which numbers there are."""
 
     @property
@@ -30,11 +30,11 @@ class Passes(Protocol):
     def cutoffs(self) -> Sequence[int]: ...
 
 
-def finish(
-    stage: Passes,
+def write_evaluation(
+    stage: EvaluationSettings,
     rows: Sequence[Row],
     hashes: Mapping[str, Hashes],
-    earlier: Earlier | None,
+    earlier: EarlierEvaluation | None,
     datasets: Iterable[str],
     ctx: Context,
 ) -> dict[str, float]:
@@ -43,10 +43,10 @@ def finish(
     ctx.folder.write_json(HASHES, hashes)
     ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
     changed = changes(earlier.rows, free_rows(rows)) if earlier else Results()
-    return (numbers_of(stage, rows, datasets) | changed).flat()
+    return (compute_metrics(stage, rows, datasets) | changed).flat()
 
 
-def numbers_of(stage: Passes, rows: Sequence[Row], datasets: Iterable[str]) -> Results:
+def compute_metrics(stage: EvaluationSettings, rows: Sequence[Row], datasets: Iterable[str]) -> Results:
     """The numbers of every data set."""
     result = Results()
     for name in datasets:
@@ -58,7 +58,7 @@ def numbers_of(stage: Passes, rows: Sequence[Row], datasets: Iterable[str]) -> R
     return result
 
 
-def _summary(stage: Passes, passes: Mapping[int | None, Sequence[Row]]) -> Results:
+def _summary(stage: EvaluationSettings, passes: Mapping[int | None, Sequence[Row]]) -> Results:
     """The numbers of one data set, from its rows by pre-filled budget."""
     groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
     summary = summarize(groups[None])

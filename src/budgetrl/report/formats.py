@@ -15,7 +15,7 @@ from budgetrl.metrics.estimates import Estimate
 from budgetrl.metrics.keys import Aspect, Key
 from budgetrl.metrics.results import Results
 from budgetrl.report import tables
-from budgetrl.report.numbers import EITHER, SEVERAL, names, number
+from budgetrl.report.numbers import COMPARISON_METRICS, TABLE_METRICS, names, number
 
 _ESCAPED = {character: f"\\{character}" for character in "%&#$_{}"}
 _NAMED = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
@@ -24,7 +24,7 @@ _SPECIAL = str.maketrans(_ESCAPED | _NAMED)
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """A group of our runs, or a model of the paper."""
 
     labels: tuple[str, ...]
@@ -44,28 +44,28 @@ class Table:
     dataset: str
     keys: tuple[str, ...]
     """Headings of the labels."""
-    lines: tuple[Line, ...]
+    rows: tuple[TableRow, ...]
     ranked: bool = True
     """Whether the best are marked, which takes numbers of one kind of measurement."""
 
     def metrics(self) -> dict[Key, str]:
         """The metrics that any line has a number of, with their names."""
-        return names(SEVERAL, [line.results for line in self.lines])
+        return names(COMPARISON_METRICS, [line.results for line in self.rows])
 
-    def ours(self) -> list[Line]:
+    def run_rows(self) -> list[TableRow]:
         """The lines of our runs."""
-        return [line for line in self.lines if line.runs is not None]
+        return [row for row in self.rows if row.runs is not None]
 
-    def papers(self) -> list[Line]:
+    def paper_rows(self) -> list[TableRow]:
         """The lines of the paper."""
-        return [line for line in self.lines if line.runs is None]
+        return [row for row in self.rows if row.runs is None]
 
 
 def to_markdown(table: Table) -> str:
     """A Markdown table; the best is bold, the second best underlined."""
     marks = ("{}", "**{}**", "<u>{}</u>")
     rows: list[list[str]] = []
-    for line in table.lines:
+    for line in table.rows:
         rows.append([*line.labels, _count(line), *_cells(table, line, marks, str)])
     return tables.markdown(_header(table), rows)
 
@@ -75,7 +75,7 @@ def to_latex(table: Table) -> str:
     columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
     marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
     blocks = [_latex_row(_header(table), [])]
-    for lines in (table.ours(), table.papers()):
+    for lines in (table.run_rows(), table.paper_rows()):
         rows: list[str] = []
         for line in lines:
             cells = _cells(table, line, marks, _latex_text)
@@ -91,13 +91,13 @@ def to_latex(table: Table) -> str:
 
 def to_csv(several: Sequence[Table]) -> str:
     """All data sets below each other, with further metrics, in full: shares from 0 to 1, lengths in tokens."""
-    columns = _csv_columns([line for table in several for line in table.lines])
+    columns = _csv_columns([line for table in several for line in table.rows])
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     if several:  # all tables have the same keys
         writer.writerow(["dataset", *several[0].keys, "runs", *columns])
     for table in several:
-        for line in table.lines:
+        for line in table.rows:
             numbers = line.results.flat()
             shown: list[str] = []
             for column in columns:
@@ -106,10 +106,10 @@ def to_csv(several: Sequence[Table]) -> str:
     return file.getvalue()
 
 
-def _csv_columns(lines: Sequence[Line]) -> list[str]:
+def _csv_columns(lines: Sequence[TableRow]) -> list[str]:
     """Each metric with its standard error and, for what has intervals, the ends of the 95 % interval."""
     columns = []
-    for key in names(EITHER, [line.results for line in lines]):
+    for key in names(TABLE_METRICS, [line.results for line in lines]):
         aspects = [Aspect.VALUE, Aspect.ERROR]
         found = [line.results.get(key) for line in lines]
         if any(estimate and estimate.interval for estimate in found):
@@ -118,10 +118,10 @@ def _csv_columns(lines: Sequence[Line]) -> list[str]:
     return columns
 
 
-def ranks(lines: Sequence[Line], key: Key) -> dict[int, int]:
+def ranks(lines: Sequence[TableRow], key: Key) -> dict[int, int]:
     """Which of the lines, by position, are best (1) and second best (2).
 
-    >>> lines = [Line((), Results.plain({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
+    >>> lines = [TableRow((), Results.plain({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
     >>> ranks(lines, Key("length")), ranks(lines, Key("budget"))
     ({0: 1, 1: 1, 3: 2}, {})
     """
@@ -148,13 +148,13 @@ def _header(table: Table) -> list[str]:
     return header
 
 
-def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str], str]) -> list[str]:
+def _cells(table: Table, line: TableRow, marks: Sequence[str], quoted: Callable[[str], str]) -> list[str]:
     """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number.
 
     `quoted` makes a remark fit to be printed.
     """
     cells = []
-    ours = table.ours()
+    ours = table.run_rows()
     for key in table.metrics():
         cell = line.printed.get(key.metric) or number(key.metric, line.results.get(key))
         mark = 0
@@ -165,7 +165,7 @@ def _cells(table: Table, line: Line, marks: Sequence[str], quoted: Callable[[str
     return cells
 
 
-def _count(line: Line) -> str:
+def _count(line: TableRow) -> str:
     return "" if line.runs is None else str(line.runs)
 
 

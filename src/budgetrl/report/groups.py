@@ -84,7 +84,7 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
     A key may be a group of the configuration, such as `reward`, which stands for its name.
     Raises RequestError for a key that no run has.
     """
-    keys = list(by) or telling_keys([settings(run) for run in runs])
+    keys = list(by) or distinguishing_keys([flat_config(run) for run in runs])
     for key in keys:
         if all(_value(run, key) is None for run in runs):
             raise RequestError(f"stage.by: no run's configuration has a key {key}")
@@ -103,11 +103,11 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[RunGroup]:
     return groups
 
 
-def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+def distinguishing_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     """The fewest keys that tell configurations apart, seeds aside: names first, then the shortest.
 
     >>> one, two = {"reward.name": "a", "reward.p": 1, "seed": 0}, {"reward.name": "b", "reward.q": 1, "seed": 1}
-    >>> telling_keys([one, two]), telling_keys([one, one | {"reward.p": 2}])
+    >>> distinguishing_keys([one, two]), distinguishing_keys([one, one | {"reward.p": 2}])
     (['reward.name'], ['reward.p'])
     """
     kept: list[str] = []
@@ -124,7 +124,7 @@ def telling_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     return kept
 
 
-def settings(run: Run) -> dict[str, Any]:
+def flat_config(run: Run) -> dict[str, Any]:
     """The configuration by dotted keys, less what decides only where and how fast it ran, and less empty groups.
 
     What a part of a pipeline takes from the parts before it is a path inside the pipeline's folder, which says nothing
@@ -145,7 +145,7 @@ def text(value: Any) -> str:
 
 def _value(run: Run, key: str) -> Any:
     """What a run has for a key of its configuration, for the name of a group in it, or for `FOLDER`."""
-    flat = settings(run)
+    flat = flat_config(run)
     for name in (key, f"{key}.name"):
         if name in flat:
             return flat[name]

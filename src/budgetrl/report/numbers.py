@@ -10,13 +10,13 @@ from budgetrl.metrics.results import Results
 ABSENT = "-"
 """What stands where there is no number."""
 _OF_SAMPLES = [metric for metric in METRICS if metric.of_samples]
-EITHER = [metric for metric in METRICS if metric.name and not metric.of_samples]
+TABLE_METRICS = [metric for metric in METRICS if metric.name and not metric.of_samples]
 """What a table may have. All end with pass@k and maj@k."""
-SINGLE = [metric for metric in EITHER if metric.single]
+SINGLE_EVALUATION_METRICS = [metric for metric in TABLE_METRICS if metric.single]
 """What the table of one evaluation has."""
-SEVERAL = [metric for metric in EITHER if metric.several]
+COMPARISON_METRICS = [metric for metric in TABLE_METRICS if metric.several]
 """What tables of several runs have."""
-BOTH = [metric for metric in SINGLE if metric.several]
+BEFORE_AFTER_METRICS = [metric for metric in SINGLE_EVALUATION_METRICS if metric.several]
 
 
 def names(metrics: Iterable[Metric], several: Sequence[Results]) -> dict[Key, str]:

@@ -10,15 +10,15 @@ from typing import NamedTuple
 from budgetrl.core.errors import RequestError
 from budgetrl.metrics.definitions import find
 from budgetrl.metrics.results import Results
-from budgetrl.report.formats import Line
-from budgetrl.report.numbers import SEVERAL
+from budgetrl.report.formats import TableRow
+from budgetrl.report.numbers import COMPARISON_METRICS
 
-_METRICS = [metric.key for metric in SEVERAL]
+_METRICS = [metric.key for metric in COMPARISON_METRICS]
 COLUMNS = ("model", "dataset", "metric", "value", "certainty")
 CERTAINTIES = ("high", "medium", "low")
 
 
-def read_paper(path: Path) -> dict[str, dict[str, Line]]:
+def read_paper(path: Path) -> dict[str, dict[str, TableRow]]:
     """Lines by data set and model, with one label: `paper: <model>`. Shares are in percent, as papers print them.
 
     Numbers are shown as the file has them, with what a column `remark` says of them and, where it is less than high,
@@ -28,7 +28,7 @@ def read_paper(path: Path) -> dict[str, dict[str, Line]]:
     found: dict[str, dict[str, dict[str, _Number]]] = {}
     for dataset, model, metric, number in _numbers(path):
         found.setdefault(dataset, {}).setdefault(model, {})[metric] = number
-    lines: dict[str, dict[str, Line]] = {}
+    lines: dict[str, dict[str, TableRow]] = {}
     for dataset, models in found.items():
         lines[dataset] = {model: _line(model, numbers) for model, numbers in models.items()}
     return lines
@@ -42,7 +42,7 @@ class _Number(NamedTuple):
     remark: str
 
 
-def _line(model: str, numbers: dict[str, _Number]) -> Line:
+def _line(model: str, numbers: dict[str, _Number]) -> TableRow:
     """The line of one model, from its numbers by metric."""
     values: dict[str, float] = {}
     printed: dict[str, str] = {}
@@ -52,7 +52,7 @@ def _line(model: str, numbers: dict[str, _Number]) -> Line:
         printed[metric] = number.printed
         if number.remark:
             remarks[metric] = number.remark
-    return Line((f"paper: {model}",), Results.plain(values), remarks=remarks, printed=printed)
+    return TableRow((f"paper: {model}",), Results.plain(values), remarks=remarks, printed=printed)
 
 
 def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:

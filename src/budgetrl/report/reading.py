@@ -127,7 +127,7 @@ def _is_result(path: Path) -> bool:
     return RunFolder(path, writes=False).finished and read_stage(path) not in NOT_MEASURED
 
 
-def missing_evaluation(key: str, folder: Path) -> list[Message]:
+def evaluation_errors(key: str, folder: Path) -> list[Message]:
     """Why a folder, which `key` names, does not hold a finished evaluation: one message, or none."""
     missing = [folder / name for name in _EVALUATION if not (folder / name).exists()]
     hint = "name the folder of a finished stage=evaluate, or initial or trained inside that of a pipeline"

@@ -32,14 +32,14 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Gap:
+class MissingSection:
     """A section that could not be written, and why."""
 
     title: str
     reason: str
 
 
-Part = Section | Gap
+ReportPart = Section | MissingSection
 
 
 def before_after(run: Run, trained: Run, dataset: str, models: Mapping[str, Results]) -> str:
@@ -57,7 +57,7 @@ def evaluation(run: Run, datasets: Sequence[str]) -> str:
     return f"{table}\n\n{_basis(rows)}"
 
 
-def against(run: Run, datasets: Sequence[str]) -> Iterator[Section]:
+def changes_from_earlier(run: Run, datasets: Sequence[str]) -> Iterator[Section]:
     """What changed since another evaluation, where this one was told to compare itself with it."""
     if earlier := run.config.get("stage", {}).get("against"):
         table = tables.gains({dataset: run.result.of(dataset) for dataset in datasets})
@@ -75,32 +75,32 @@ def _basis(rows: Sequence[Row]) -> str:
 ERRORS = "± is one standard error; samples of one problem count as one draw. None where all completions were alike."
 
 
-def levels(run: Run, models: Mapping[str, Results], suffix: str) -> Part:
+def level_results(run: Run, models: Mapping[str, Results], suffix: str) -> ReportPart:
     """Figure and table by level of one data set, for each of `models`. `suffix` tells data sets apart."""
     title = f"By level{suffix}"
     figure = figures.by_level(models)
     if figure is None:
-        return Gap(title, "the problems have no levels")
-    shown = picture(figure, run.out, f"by_level{suffix}", "Accuracy, length and budget by level")
+        return MissingSection(title, "the problems have no levels")
+    shown = embed_figure(figure, run.out, f"by_level{suffix}", "Accuracy, length and budget by level")
     return Section(title, f"{shown}\n\n{tables.by_level(models)}")
 
 
-def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Iterator[Part]:
+def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Iterator[ReportPart]:
     """Whether budgets are kept, and whether they control the length; figures go to `run`."""
     title = f"Are budgets kept?{suffix}"
     figure = figures.budget_against_length(evaluated.free(dataset))
     if figure is None:
-        yield Gap(title, "no completion has a budget of its own")
+        yield MissingSection(title, "no completion has a budget of its own")
     else:
-        shown = picture(figure, run.out, f"budget_length{suffix}", "Length against budget")
+        shown = embed_figure(figure, run.out, f"budget_length{suffix}", "Length against budget")
         yield Section(title, f"{shown}\n\n{_KEPT}")
     title = f"Does a budget of yours control the length?{suffix}"
     figure = figures.length_control(evaluated.controlled(dataset))
     if figure is None:
-        yield Gap(title, "no completion began with a user's budget")
+        yield MissingSection(title, "no completion began with a user's budget")
     else:
         alt = "Length obtained against budget pre-filled"
-        shown = picture(figure, run.out, f"length_control{suffix}", alt)
+        shown = embed_figure(figure, run.out, f"length_control{suffix}", alt)
         yield Section(title, f"{shown}\n\n{_CONTROLLED}")
 
 
@@ -108,14 +108,14 @@ _KEPT = "Each cell is colored by the completions in it; on the dashed line the l
 _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
 
 
-def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[Part]:
+def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[ReportPart]:
     """What hard cut-offs leave of a data set's accuracy, for each model that has them, and what given budgets do."""
     cut = {model: results for model, results in models.items() if results.numbers_of(PartKind.CUTOFF)}
-    figure = figures.against_limit(models) if cut else None
+    figure = figures.accuracy_against_limit(models) if cut else None
     if figure is None:
         return
     alt = "Accuracy against cut-offs and given budgets"
-    shown = picture(figure, run.out, f"cut_off{suffix}", alt)
+    shown = embed_figure(figure, run.out, f"cut_off{suffix}", alt)
     blocks = [shown, _CUT_OFF]
     for model, results in cut.items():
         if model:
@@ -130,28 +130,28 @@ _CUT_OFF = (
 )
 
 
-def curves(run: Run, trained: Run) -> Part:
+def curves(run: Run, trained: Run) -> ReportPart:
     """The training curves of `trained`, in a figure of `run`."""
     title = "Training"
     figure = figures.training_curves(trained.metrics)
     if figure is None:
-        return Gap(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to draw")
-    shown = picture(figure, run.out, "training", "Training curves")
+        return MissingSection(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to draw")
+    shown = embed_figure(figure, run.out, "training", "Training curves")
     return Section(title, f"{shown}\n\nThin: each step. Bold: running mean.")
 
 
-def late_samples(run: Run) -> Part:
+def late_budget_adherence(run: Run) -> ReportPart:
     """Budgets against lengths at the end of training: the last fifth of the sampled completions."""
     title = "Are budgets kept, late in training?"
     rows = run.completions[-len(run.completions) // 5 :]
     figure = figures.budget_against_length(rows)
     if figure is None:
-        return Gap(title, "completions.jsonl is missing or has no budgets")
-    shown = picture(figure, run.out, "budget_length", "Length against budget")
+        return MissingSection(title, "completions.jsonl is missing or has no budgets")
+    shown = embed_figure(figure, run.out, "budget_length", "Length against budget")
     return Section(title, f"{shown}\n\n{_KEPT}")
 
 
-def on_the_way(run: Run) -> Part:
+def intermediate_stages(run: Run) -> ReportPart:
     """What the cold start and the labels came to, in words."""
     title = "On the way"
     said: list[str] = []
@@ -162,7 +162,7 @@ def on_the_way(run: Run) -> Part:
             if estimate:
                 said.append(words.format(quantity(metric, estimate)))
     if not said:
-        return Gap(title, "cold_start/ and label/ have no results")
+        return MissingSection(title, "cold_start/ and label/ have no results")
     return Section(title, " ".join(said))
 
 
@@ -180,7 +180,7 @@ _ON_THE_WAY = {
 """What is said of a pipeline's parts, by the metric that a sentence is about."""
 
 
-def example(initial: Run, trained: Run) -> Part:
+def example(initial: Run, trained: Run) -> ReportPart:
     """The problem that was shortened most typically: both right, the ratio of lengths nearest the median."""
     title = "An example"
     before, after = _right_by_problem(initial), _right_by_problem(trained)
@@ -189,7 +189,7 @@ def example(initial: Run, trained: Run) -> Part:
         ratio = after[problem]["length"] / max(1, before[problem]["length"])
         shortened.append((ratio, problem))
     if not shortened:
-        return Gap(title, "no problem was answered rightly both before and after")
+        return MissingSection(title, "no problem was answered rightly both before and after")
     shortened.sort()
     _, typical = shortened[len(shortened) // 2]
     return Section(title, _side_by_side(before[typical], after[typical]))
@@ -230,7 +230,7 @@ def _excerpt(text: str) -> str:
     return "\n".join(lines)
 
 
-def settings(run: Run) -> Part:
+def settings(run: Run) -> ReportPart:
     """The configuration, a row for each group."""
     title = "Settings"
     rows: list[list[str]] = []
@@ -238,7 +238,7 @@ def settings(run: Run) -> Part:
         if group in run.config:
             rows += _setting_rows(group, run.config[group])
     if not rows:
-        return Gap(title, "config.yaml is missing")
+        return MissingSection(title, "config.yaml is missing")
     return Section(title, tables.markdown(["group", "values"], rows, numbers=False))
 
 
@@ -255,15 +255,15 @@ def _setting_rows(group: str, value: Any) -> Iterator[list[str]]:
             yield from _setting_rows(f"{group}.{key}", item)
 
 
-def again(run: Run) -> Part:
+def rerun_command(run: Run) -> ReportPart:
     """The command that made the run."""
     title = "Run it again"
     if not (run.path / "launch.sh").exists():
-        return Gap(title, "launch.sh is missing")
+        return MissingSection(title, "launch.sh is missing")
     return Section(title, f"`sh {run.path / 'launch.sh'}` starts this run with the same configuration.")
 
 
-def picture(figure: "Figure", folder: Path, stem: str, alt: str, pdf: bool = False) -> str:
+def embed_figure(figure: "Figure", folder: Path, stem: str, alt: str, pdf: bool = False) -> str:
     """Save a figure as a PNG to look at and perhaps as a PDF for a paper; returns the Markdown that shows it.
 
     Its file is named by `stem`: `by_level: gsm8k` is `by_level_gsm8k`.

@@ -6,19 +6,19 @@ from pathlib import Path
 from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat
 from budgetrl.formats.learned import LEARNED_FILE, read_learned_format
 from budgetrl.report.reading import Run
-from budgetrl.report.sections import Gap, Part, Section
+from budgetrl.report.sections import MissingSection, ReportPart, Section
 from budgetrl.runs.parts import GRPO
 
 
-def serving(run: Run) -> Part:
+def serving(run: Run) -> ReportPart:
     """How to load, prompt and serve the trained model, in the format that its checkpoint learned."""
     title = "Use the model"
     checkpoint = _checkpoint(run)
     if checkpoint is None:
-        return Gap(title, "there is no checkpoint")
+        return MissingSection(title, "there is no checkpoint")
     learned = read_learned_format(checkpoint)
     if learned is None:
-        return Gap(title, f"there is no {LEARNED_FILE} beside the checkpoint, so how to ask it is not known")
+        return MissingSection(title, f"there is no {LEARNED_FILE} beside the checkpoint, so how to ask it is not known")
     fmt = learned.format
     body = _SERVING.format(checkpoint=checkpoint, question=_question(fmt), start=_start(fmt))
     return Section(title, body)

@@ -6,7 +6,16 @@ from budgetrl.metrics.definitions import find
 from budgetrl.metrics.estimates import Estimate
 from budgetrl.metrics.keys import Key, Part, PartKind
 from budgetrl.metrics.results import Results
-from budgetrl.report.numbers import ABSENT, BOTH, SINGLE, change, interval, levels_of, names, quantity
+from budgetrl.report.numbers import (
+    ABSENT,
+    BEFORE_AFTER_METRICS,
+    SINGLE_EVALUATION_METRICS,
+    change,
+    interval,
+    levels_of,
+    names,
+    quantity,
+)
 
 _CUT = ("accuracy", "length")
 _BY_LEVEL = ("accuracy", "length", "budget")
@@ -25,7 +34,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool
 def before_after(initial: Results, trained: Results, changes: Results) -> str:
     """One data set, one row per metric: initial model, trained model, and what the difference is."""
     rows = []
-    for key, name in names(BOTH, [initial, trained]).items():
+    for key, name in names(BEFORE_AFTER_METRICS, [initial, trained]).items():
         before = quantity(key.metric, initial.get(key))
         after = quantity(key.metric, trained.get(key))
         rows.append([name, before, after, _difference(key, initial, trained, changes)])
@@ -35,7 +44,7 @@ def before_after(initial: Results, trained: Results, changes: Results) -> str:
 def evaluation(by_name: Mapping[str, Results]) -> str:
     """One column per data set (or run), one row per metric."""
     rows: list[list[str]] = []
-    for key, name in names(SINGLE, list(by_name.values())).items():
+    for key, name in names(SINGLE_EVALUATION_METRICS, list(by_name.values())).items():
         row = [name]
         row += [quantity(key.metric, results.get(key)) for results in by_name.values()]
         rows.append(row)

@@ -9,8 +9,8 @@ from budgetrl.data.usable import problems_of
 from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.grading.provenance import Hashes
 from budgetrl.grading.verifier import open_verifier
-from budgetrl.report.against import Earlier
-from budgetrl.report.evaluation import finish
+from budgetrl.report.against import EarlierEvaluation
+from budgetrl.report.evaluation import write_evaluation
 from budgetrl.rollout.collect import Collector
 from budgetrl.rollout.factory import open_collector
 from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
@@ -28,10 +28,10 @@ PARTIAL = "partial"
 def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
     """Measure the model on every data set; returns its numbers, and what changed if there is an earlier evaluation."""
     fmt = stage.resolve_format(config)
-    earlier = Earlier.read(Path(stage.against)) if stage.against else None
+    earlier = EarlierEvaluation.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier, open_collector(fmt, stage, verifier, config, ctx) as collector:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
-    result = finish(stage, rows, hashes, earlier, list(evaluated_datasets(config)), ctx)
+    result = write_evaluation(stage, rows, hashes, earlier, list(evaluated_datasets(config)), ctx)
     ctx.world.barrier()  # no rank reads it any more
     if ctx.world.is_main:
         write_learned_format(
@@ -42,7 +42,7 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
 
 
 def _generate_all(
-    stage: Evaluate, collector: Collector, earlier: Earlier | None, config: Config, ctx: Context
+    stage: Evaluate, collector: Collector, earlier: EarlierEvaluation | None, config: Config, ctx: Context
 ) -> tuple[list[Row], dict[str, Hashes]]:
     """A row per completion, and for each data set the hashes of what they depend on."""
     sets = {
@@ -51,7 +51,7 @@ def _generate_all(
     }
     hashes = {name: collector.hashes(problems, stage.samples) for name, problems in sets.items()}
     if earlier:
-        earlier.require_alike(hashes)
+        earlier.require_comparable(hashes)
     rows: list[Row] = []
     for name, problems in sets.items():
         for budget in (None, *stage.budgets):

@@ -12,8 +12,8 @@ from budgetrl.grading.grader import grade
 from budgetrl.grading.provenance import Hashes, grader_hash
 from budgetrl.grading.rows import graded_columns, response_of
 from budgetrl.grading.verifier import Verifier, open_verifier
-from budgetrl.report.against import Earlier
-from budgetrl.report.evaluation import finish
+from budgetrl.report.against import EarlierEvaluation
+from budgetrl.report.evaluation import write_evaluation
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, RunFolder, read_rows
 from budgetrl.settings.config import Config, read_config, to_yaml
@@ -31,17 +31,17 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
         raise RequestError(
             f"stage.evaluation: {source.path} holds a run of stage={then.stage.name}; name one of stage=evaluate"
         )
-    earlier = Earlier.read(Path(stage.against)) if stage.against else None
+    earlier = EarlierEvaluation.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
         asked = read_learned_format(source.path) or LearnedFormat(then.stage.resolve_format(then), then.model.length)
         rows = regraded(read_rows(source.completions), asked.format, verifier)
     hashes = _with_this_grader(json.loads(source.hashes.read_text()))
     if earlier:
-        earlier.require_alike(hashes)
+        earlier.require_comparable(hashes)
     as_evaluated = replace(then, stage=replace(then.stage, against=stage.against))
     ctx.folder.write(ctx.folder.evaluation, to_yaml(as_evaluated))
     write_learned_format(ctx.folder.path, asked)
-    return finish(then.stage, rows, hashes, earlier, list(evaluated_datasets(then)), ctx)
+    return write_evaluation(then.stage, rows, hashes, earlier, list(evaluated_datasets(then)), ctx)
 
 
 def regraded(rows: Sequence[Row], fmt: ResponseFormat, verifier: Verifier) -> list[Row]:

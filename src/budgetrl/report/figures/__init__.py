@@ -2,7 +2,7 @@
 
 from budgetrl.report.figures.canvas import save, save_pdf
 from budgetrl.report.figures.comparison import accuracy_against_length, against_coefficient, pareto_front
-from budgetrl.report.figures.evaluation import against_limit, budget_against_length, by_level, length_control
+from budgetrl.report.figures.evaluation import accuracy_against_limit, budget_against_length, by_level, length_control
 from budgetrl.report.figures.reward import EXAMPLE, reward_grid, reward_shape
 from budgetrl.report.figures.training import budgets_in_training, training_curves
 
@@ -10,7 +10,7 @@ __all__ = [
     "EXAMPLE",
     "accuracy_against_length",
     "against_coefficient",
-    "against_limit",
+    "accuracy_against_limit",
     "budget_against_length",
     "budgets_in_training",
     "by_level",

@@ -64,10 +64,10 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return styled
 
 
-def look(index: int) -> tuple[str, str]:
+def color_and_marker(index: int) -> tuple[str, str]:
     """Color and marker of a line or point: both differ from its neighbors', and no pair comes twice in 49.
 
-    >>> look(0), look(7)[1], len({look(index) for index in range(49)})
+    >>> color_and_marker(0), color_and_marker(7)[1], len({color_and_marker(index) for index in range(49)})
     (('#0072B2', 'o'), 's', 49)
     """
     return COLORS[index % len(COLORS)], MARKERS[(index + index // len(COLORS)) % len(MARKERS)]

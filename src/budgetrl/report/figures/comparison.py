@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 
 from budgetrl.metrics.estimates import Estimate
 from budgetrl.metrics.results import Results
-from budgetrl.report.figures.canvas import COLORS, error_line, grid, legend_below, legend_marker, look, styled
+from budgetrl.report.figures.canvas import (
+    COLORS,
+    color_and_marker,
+    error_line,
+    grid,
+    legend_below,
+    legend_marker,
+    styled,
+)
 from budgetrl.report.figures.labels import number_points
 
 if TYPE_CHECKING:
@@ -42,7 +50,7 @@ def accuracy_against_length(runs: Mapping[str, Results]) -> "Figure | None":
     entries: list[Line2D] = []
     for index, (name, (length, accuracy)) in enumerate(found.items()):
         bars.append(_draw_point(ax, index, centers, length, accuracy, thin=numbered))
-        color, marker = look(index)
+        color, marker = color_and_marker(index)
         label = f"{index + 1} {name}" if numbered else name
         entries.append(legend_marker(marker, label, color, filled=False))
     front = pareto_front(centers)
@@ -66,7 +74,7 @@ def _draw_point(
     thin: bool,
 ) -> "ErrorbarContainer":
     """Draw a run's point with its bars; of several at the same place each is a ring around those before it."""
-    color, marker = look(index)
+    color, marker = color_and_marker(index)
     before_it = centers[:index].count(centers[index])
     return ax.errorbar(
         *centers[index], xerr=length.error, yerr=_times(accuracy.error, 100), color=color, marker=marker,
@@ -103,7 +111,7 @@ def against_coefficient(key: str, lines: Mapping[str, Mapping[float, Results]]) 
                 if estimate:
                     at.append(value)
                     estimates.append(estimate)
-            color, marker = look(index)
+            color, marker = color_and_marker(index)
             error_line(ax, at, estimates, scale, color=color, marker=marker, label=label)
         ax.set(title=title, xlabel=key)
         _ticks_at(ax, sorted(values))

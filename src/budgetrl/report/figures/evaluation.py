@@ -13,10 +13,10 @@ from budgetrl.report.figures.canvas import (
     BLUE,
     MARKERS,
     RED,
+    color_and_marker,
     error_line,
     grid,
     legend_below,
-    look,
     plain_log_axis,
     plain_log_ticks,
     small_multiples,
@@ -109,7 +109,7 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
 
 
 @styled
-def against_limit(models: Mapping[str, Results]) -> "Figure | None":
+def accuracy_against_limit(models: Mapping[str, Results]) -> "Figure | None":
     """Accuracy over the limit, and over the length that comes of it, a color and marker for each model.
 
     Cut-offs are solid and filled, given budgets dashed and hollow.
@@ -156,7 +156,7 @@ _AGAINST_LIMIT = {
 
 def _model_look(index: int, count: int) -> dict[str, Any]:
     """The initial model is red, the trained one blue, as is a model by itself; more than two have a color each."""
-    color, marker = look(index)
+    color, marker = color_and_marker(index)
     if count <= 2:
         # Counted from the end, so that the last is blue: (-2, -1) for two models, -1 for one.
         color = (RED, BLUE)[index - count]

@@ -10,7 +10,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN, require_format
-from budgetrl.report.reading import missing_evaluation
+from budgetrl.report.reading import evaluation_errors
 from budgetrl.settings.auto import Rule, may_be_auto
 from budgetrl.settings.checkpoint import learned_by
 from budgetrl.settings.stages.base import DatasetSplits, StageSettings, evaluated_datasets, prompt_budget_errors
@@ -114,4 +114,4 @@ class Evaluate(StageSettings):
         return "since no budgetrl.json says that it learned another"
 
     def warnings(self, config: "Config") -> list[Message]:
-        return [] if self.against is None else missing_evaluation("stage.against", Path(self.against))
+        return [] if self.against is None else evaluation_errors("stage.against", Path(self.against))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.report.reading import missing_evaluation
+from budgetrl.report.reading import evaluation_errors
 from budgetrl.settings.stages.base import StageSettings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Regrade(StageSettings):
     def errors(self, config: "Config") -> list[Message]:
         if self.evaluation is None:
             return [Message("stage.evaluation", "must be given, as the folder of a finished evaluation")]
-        return missing_evaluation("stage.evaluation", Path(self.evaluation))
+        return evaluation_errors("stage.evaluation", Path(self.evaluation))
 
     def warnings(self, config: "Config") -> list[Message]:
-        return [] if self.against is None else missing_evaluation("stage.against", Path(self.against))
+        return [] if self.against is None else evaluation_errors("stage.against", Path(self.against))
