@@ -45,8 +45,8 @@ def pipeline_run(path: Path, problems: int = 140, samples: int = 4, steps: int =
     )
     _common(path / "label", "label", {"problems": 1600.0, "finite": 0.955, "b_max": 140.2})
     grpo_run(path / "grpo", steps)
-    result = summarize(initial).placed(DATASET, INITIAL) | summarize(trained).placed(DATASET, TRAINED)
-    _common(path, "pipeline", (result | compare(initial, trained).placed(DATASET)).flat())
+    result = summarize(initial).labeled(DATASET, INITIAL) | summarize(trained).labeled(DATASET, TRAINED)
+    _common(path, "pipeline", (result | compare(initial, trained).labeled(DATASET)).flat())
     return path
 
 
@@ -77,7 +77,7 @@ def _evaluation(path: Path, problems: int, samples: int, trained: bool) -> list[
     groups = [[_outcome(row) for row in rows[p * samples : (p + 1) * samples]] for p in range(problems)]
     if trained:
         rows += [_completion(draws, p, True, n) | {"sample": 0} for p in range(problems) for n in PREFILLS]
-    _common(path, "evaluate", summarize(groups).placed(DATASET).flat())
+    _common(path, "evaluate", summarize(groups).labeled(DATASET).flat())
     _jsonl(path / "completions.jsonl", rows)
     return groups
 

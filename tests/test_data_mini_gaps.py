@@ -108,7 +108,7 @@ def test_a_hint_gets_the_nearest_reachable_plan(level: int, hint: int) -> None:
 
 
 def test_hints_reach_from_the_shortest_solution_to_the_longest() -> None:
-    shortest, longest = gaps.HINTS
+    shortest, longest = gaps.HINT_RANGE
     assert shortest <= gaps.expected_length(2, 0)
     assert gaps.expected_length(16, 4) <= longest
     assert {shortest, longest} <= {*budget_grid()}

@@ -8,7 +8,7 @@ from alone import context
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Problem
 from budgetrl.data.sources.jsonl import JsonlSettings
-from budgetrl.data.usable import problems_of, say_overlap
+from budgetrl.data.usable import load_problems, warn_about_overlap
 from budgetrl.grading.verifier import Verifier
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import load_config
@@ -22,7 +22,7 @@ def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: P
     def load(*answers: int) -> list[str]:
         rows = [f'{{"problem": "How much is {i} and {i}?", "answer": "{n}"}}\n' for i, n in enumerate(answers)]
         data.write_text("".join(rows))
-        return [p.answer for p in problems_of(spec, "train", None, Verifier(), context(tmp_path / "run"))]
+        return [p.answer for p in load_problems(spec, "train", None, Verifier(), context(tmp_path / "run"))]
 
     first = load(0, 2, 4)
     assert len(first) == 2
@@ -36,7 +36,7 @@ def test_problems_none_of_which_can_be_graded_are_refused(tmp_path: Path) -> Non
     data.write_text('{"problem": "Why?", "answer": "$$"}\n')
     spec = JsonlSettings(name="mine", eval_path=str(data))
     with pytest.raises(RequestError, match="dataset: none of the eval problems of mine is left: problem data-1: math"):
-        problems_of(spec, "eval", None, Verifier(), context(tmp_path / "run"))
+        load_problems(spec, "eval", None, Verifier(), context(tmp_path / "run"))
 
 
 def test_a_bad_row_of_an_exam_ends_a_pipeline_before_its_first_part(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_held_out_problems_that_are_trained_on_are_told_of(tmp_path: Path, monke
         Problem("b", "how much is 2 + 2", "4"),
         Problem("c", "3", "3"),
     )
-    say_overlap([one], [other], context(tmp_path))
+    warn_about_overlap([one], [other], context(tmp_path))
     assert said == []
-    say_overlap([one], [same, other], context(tmp_path))
+    warn_about_overlap([one], [same, other], context(tmp_path))
     assert said == ["1 of the 2 held-out problems are training problems too, and flatter the model"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from budgetrl.core.errors import RequestError
-from budgetrl.data.responses import OURS, Line, read_lines
+from budgetrl.data.responses import BUDGETRL, InputRow, read_input_rows
 from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.formats.budget import BudgetFormat
 
@@ -27,11 +27,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def read(*lines: Row | bytes) -> list[Line]:
+def read(*lines: Row | bytes) -> list[InputRow]:
     """Lines of rows.jsonl, in the budget format."""
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     Path("rows.jsonl").write_bytes(b"\n".join(texts))
-    return read_lines(Path("rows.jsonl"), BudgetFormat(), OURS, MiniSettings())
+    return read_input_rows(Path("rows.jsonl"), BudgetFormat(), BUDGETRL, MiniSettings())
 
 
 WHICH = (
@@ -94,7 +94,7 @@ def test_optional_keys_are_filled_in_and_earlier_rewards_left_out() -> None:
     (line,) = read(outcome(problem_id=7, note="mine", reward=1.0, **{"reward/old": 1.0}))
     told = {"level": None, "truncated": False, "b_max": None, "thinking_length": None, "easy": None, "repetition": 0.0}
     assert line.row == outcome(problem_id="7", note="mine", **told)
-    assert not line.to_grade
+    assert not line.needs_grading
 
 
 def test_what_was_cut_off_is_not_right_whatever_the_row_says() -> None:
@@ -105,4 +105,4 @@ def test_what_was_cut_off_is_not_right_whatever_the_row_says() -> None:
 def test_what_the_grader_will_find_out_is_not_filled_in() -> None:
     (line,) = read(completion())
     assert line.row == completion(b_max=None, level=None, truncated=False)
-    assert line.to_grade
+    assert line.needs_grading

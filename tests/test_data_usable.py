@@ -6,7 +6,7 @@ import pytest
 
 from budgetrl.core.records import Problem
 from budgetrl.data.sources.base import Loaded
-from budgetrl.data.usable import drop_unreadable, overlap
+from budgetrl.data.usable import drop_unparsable, overlap
 from budgetrl.grading.verifier import Verifier
 
 
@@ -19,7 +19,7 @@ def verifier() -> Iterator[Verifier]:
 def test_problems_with_unreadable_answers_are_left_out_and_reported(verifier: Verifier) -> None:
     answers = ["7", r"\frac{1}{2}", "n/a ???", "(1, 2)"]
     loaded = Loaded([Problem(f"p{i}", "?", answer) for i, answer in enumerate(answers)], ["file, line 9: empty"])
-    kept = drop_unreadable(loaded, verifier)
+    kept = drop_unparsable(loaded, verifier)
     assert [problem.id for problem in kept.problems] == ["p0", "p1", "p3"]
     assert kept.skipped == ["file, line 9: empty", "problem p2: math-verify cannot read its answer 'n/a ???'"]
 

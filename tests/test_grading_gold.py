@@ -112,5 +112,5 @@ def test_gold_answers_are_right_against_themselves_but_for_those_that_are_no_val
     verifier: Verifier, shared_dir: Path, name: str, usable: int, left_out: int
 ) -> None:
     """The numbers of docs/evaluation.md."""
-    readable = verifier.readable(golds(shared_dir, name))
+    readable = verifier.can_parse(golds(shared_dir, name))
     assert (readable.count(True), readable.count(False)) == (usable, left_out)

@@ -14,10 +14,10 @@ from budgetrl.grading.grader import (
     GRADER_DIGEST,
     GRADER_VERSION,
     Graded,
-    Reading,
-    Response,
+    GradingInput,
+    ParsedResponse,
     grade,
-    outcome_of,
+    make_outcome,
     without_credit_if_truncated,
 )
 from budgetrl.grading.rows import graded_columns
@@ -29,11 +29,11 @@ HOW_TO_CHANGE_IT = "the grader changed: raise GRADER_VERSION, and give it cases 
 RIGHT = Verdict(correct=True, parsed=True, timed_out=False, answer="5")
 
 
-def response(case: dict[str, Any]) -> Response:
+def response(case: dict[str, Any]) -> GradingInput:
     parsed = format_class(case["format"])().parse(case["text"])
-    reading = Reading(case["text"], parsed, length=9, thinking_length=None, body_ids=())
+    response = ParsedResponse(case["text"], parsed, length=9, thinking_length=None, body_ids=())
     problem = Problem("p", "?", case["gold"])
-    return Response(problem, reading, case.get("truncated", False), asked_budget=case.get("asked_budget"))
+    return GradingInput(problem, response, case.get("truncated", False), asked_budget=case.get("asked_budget"))
 
 
 def results(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -60,13 +60,13 @@ def test_the_grader_does_what_its_version_says() -> None:
     assert digest(today) == GRADER_DIGEST, HOW_TO_CHANGE_IT
 
 
-def plain(text: str = "5", **known: Any) -> Response:
-    reading = Reading(text, format_class("plain")().parse(text), length=9, thinking_length=4, body_ids=(1, 2))
-    return Response(Problem("p", "2 3 ?", "5", level=2), reading, **{"truncated": False, **known})
+def plain(text: str = "5", **known: Any) -> GradingInput:
+    response = ParsedResponse(text, format_class("plain")().parse(text), length=9, thinking_length=4, body_ids=(1, 2))
+    return GradingInput(Problem("p", "2 3 ?", "5", level=2), response, **{"truncated": False, **known})
 
 
 def test_an_outcome_holds_what_is_known_beside_the_text() -> None:
-    outcome = outcome_of(plain(b_max=80, asked_budget=50, repetition=0.25), RIGHT)
+    outcome = make_outcome(plain(b_max=80, asked_budget=50, repetition=0.25), RIGHT)
     assert (outcome.well_formed, outcome.correct, outcome.given_answer) == (True, True, "5")
     assert (outcome.length, outcome.thinking_length, outcome.repetition) == (9, 4, 0.25)
     assert (outcome.budget, outcome.b_max) == (50, 80)
@@ -75,7 +75,7 @@ def test_an_outcome_holds_what_is_known_beside_the_text() -> None:
 
 @pytest.mark.parametrize("truncated", [False, True])
 def test_what_was_cut_off_is_malformed_and_wrong_and_keeps_the_answer_that_was_read(truncated: bool) -> None:
-    outcome = outcome_of(plain(truncated=truncated), RIGHT)
+    outcome = make_outcome(plain(truncated=truncated), RIGHT)
     assert (outcome.well_formed, outcome.correct, outcome.truncated) == (not truncated, not truncated, truncated)
     assert outcome.given_answer == "5"
     columns = graded_columns(Graded(RIGHT, outcome))
@@ -84,10 +84,10 @@ def test_what_was_cut_off_is_malformed_and_wrong_and_keeps_the_answer_that_was_r
 
 
 def test_outcomes_of_other_graders_lose_the_same_when_cut_off() -> None:
-    whole = outcome_of(plain(), RIGHT)
+    whole = make_outcome(plain(), RIGHT)
     assert without_credit_if_truncated(whole) == whole
     cut = without_credit_if_truncated(replace(whole, truncated=True))
-    assert cut == outcome_of(plain(truncated=True), RIGHT)
+    assert cut == make_outcome(plain(truncated=True), RIGHT)
 
 
 def test_responses_are_graded_in_their_order() -> None:

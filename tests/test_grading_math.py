@@ -55,7 +55,7 @@ def test_huge_numbers_and_long_texts_cost_no_other_answer() -> None:
 
 def test_readable(verifier: Verifier) -> None:
     golds = ["7", r"\frac{1}{2}", "$x^2$", "(0, 1]", "", r"\frac{1}{", "n/a ???"]
-    assert verifier.readable(golds) == [True, True, True, True, False, False, False]
+    assert verifier.can_parse(golds) == [True, True, True, True, False, False, False]
 
 
 def rows(path: Path, sample: int) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ import pytest
 from budgetrl.core.records import Problem
 from budgetrl.data.mini.model import make_tokenizer
 from budgetrl.grading import provenance
-from budgetrl.grading.provenance import grader_hash, hashes_of, measure_hash
+from budgetrl.grading.provenance import evaluation_hashes, grader_hash, measure_hash
 from budgetrl.policy.loading import load_tokenizer
 
 PROBLEMS = [Problem("p", "2 3 ?", "5")]
@@ -26,7 +26,7 @@ SAMPLING = {"max_new_tokens": 9, "temperature": 1.0, "samples": 2}
 )
 def test_each_hash_is_of_one_thing(changed: dict, differs: set[str]) -> None:
     usual = {"problems": PROBLEMS, "prompts": ["2 3 ?"], "sampling": SAMPLING, "measure": "body"}
-    one, other = hashes_of(**usual), hashes_of(**{**usual, **changed})
+    one, other = evaluation_hashes(**usual), evaluation_hashes(**{**usual, **changed})
     assert {key for key in one if one[key] != other[key]} == differs
 
 

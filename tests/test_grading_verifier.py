@@ -114,7 +114,7 @@ def test_plain_answers_need_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     with Verifier() as verifier:
         assert verifier.grade([("72", text) for text in texts]) == [RIGHT, WRONG, *[UNREADABLE] * 4]
         assert verifier.grade([]) == []
-        assert verifier.readable(["72", "-1", r"1,\!000", ""]) == [True, True, True, False]
+        assert verifier.can_parse(["72", "-1", r"1,\!000", ""]) == [True, True, True, False]
 
 
 def test_workers_that_cannot_start_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from budgetrl.data.sources.mini import MiniSettings
 from budgetrl.metrics.definitions import METRICS, is_metric
 from budgetrl.metrics.estimates import Estimate
-from budgetrl.metrics.keys import EXAMINED, Aspect, Key, Part, PartKind, is_distinct, parse
+from budgetrl.metrics.keys import DURING_TRAINING, Aspect, Key, Part, PartKind, is_unambiguous, parse
 from budgetrl.metrics.results import Results
 from budgetrl.runs.parts import EVALUATIONS
 
 ODD = ("a/b", "/", "a//b", "mini/", "accuracy", "x_se", "level_", "level_03", "pass_at_2", "eval", "trained", "ü")
-datasets = (st.sampled_from(ODD) | st.text(min_size=1, max_size=8)).filter(is_distinct)
+datasets = (st.sampled_from(ODD) | st.text(min_size=1, max_size=8)).filter(is_unambiguous)
 parts = st.builds(Part, st.sampled_from(PartKind), st.integers(-3, 10**6))
 
 
@@ -25,8 +25,8 @@ def keys(draw: st.DrawFn) -> Key:
     """Any key that an evaluation may write."""
     metric = draw(st.sampled_from(METRICS))
     dataset = draw(st.just("") | datasets)
-    k = draw(st.integers(1, 10**4)) if metric.of_samples else None
-    evaluation = draw(st.sampled_from(("", *EVALUATIONS, EXAMINED))) if dataset else ""
+    k = draw(st.integers(1, 10**4)) if metric.per_k else None
+    evaluation = draw(st.sampled_from(("", *EVALUATIONS, DURING_TRAINING))) if dataset else ""
     return Key(metric.key, k, draw(st.none() | parts), dataset, evaluation)
 
 
@@ -81,7 +81,7 @@ def test_an_evaluation_is_of_a_data_set() -> None:
 
 @pytest.mark.parametrize("name", ["level_3", "math/level_3", "a/cutoff_64", "initial/mini", "eval/x", "reward"])
 def test_a_data_set_with_the_name_of_a_part_is_found_out(name: str) -> None:
-    assert not is_distinct(name)
+    assert not is_unambiguous(name)
 
 
 def test_the_numbers_of_recorded_runs_are_written_as_they_were_read() -> None:

@@ -16,8 +16,8 @@ from budgetrl.metrics import length_control
 from budgetrl.metrics import summary as typed
 from budgetrl.metrics.estimates import Estimate
 from budgetrl.metrics.length_control import area
-from budgetrl.metrics.statistics import Statistic, difference, jackknife, ratio, reduction, slope, spread
-from budgetrl.metrics.votes import majority_at, pass_at, sizes
+from budgetrl.metrics.statistics import Statistic, difference, jackknife, ratio, reduction, slope, standard_deviation
+from budgetrl.metrics.votes import majority_at, pass_at, reported_ks
 
 Groups = list[list[Outcome]]
 
@@ -91,10 +91,10 @@ def test_a_slope_is_that_of_linear_regression() -> None:
 
 def test_a_spread_is_a_standard_deviation() -> None:
     values = np.array([0.5, 1.0, 1.5, 2.0])
-    estimate = spread(values, np.array([0, 0, 2, 2]), 3)
+    estimate = standard_deviation(values, np.array([0, 0, 2, 2]), 3)
     assert estimate is not None
     assert (estimate.value, estimate.problems) == (pytest.approx(np.std(values)), 2)
-    constant = spread(np.ones(4), np.arange(4), 4)
+    constant = standard_deviation(np.ones(4), np.arange(4), 4)
     assert constant is not None
     assert (constant.value, constant.error()) == (0.0, 0.0)
 
@@ -302,7 +302,7 @@ def test_pass_at_k_and_maj_at_k_weigh_problems_alike() -> None:
     assert summary["pass_at_2"] == pytest.approx(1.0)
     assert summary["maj_at_2"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert "pass_at_3" not in summary  # not every problem has three
-    assert sizes(8) == [2, 4, 8]
+    assert reported_ks(8) == [2, 4, 8]
 
 
 # The curves of accuracy and length

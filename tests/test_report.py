@@ -315,7 +315,7 @@ def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
     assert "of 2 samples" not in table
     assert "| tokens for a right answer | 81.2 |" in table
     assert "| accuracy over the cut-offs | 40.0 % |" in table
-    assert results.numbers_of(PartKind.CUTOFF) == [64, 128]
+    assert results.part_numbers(PartKind.CUTOFF) == [64, 128]
     assert "| 64 | 50.0 % | - |" in tables.cutoffs(results)
 
 
@@ -368,7 +368,7 @@ def test_data_sets_are_told_from_their_levels_and_budgets() -> None:
     ]
     results = Results.parse(dict.fromkeys(keys, 0.5))
     assert results.datasets() == ["mini", "gsm8k"]
-    assert results.of("mini").numbers_of(PartKind.LEVEL) == [2]
+    assert results.of("mini").part_numbers(PartKind.LEVEL) == [2]
 
 
 def test_a_number_without_a_value_is_absent() -> None:

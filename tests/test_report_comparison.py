@@ -375,7 +375,7 @@ def test_every_metric_that_an_evaluation_writes_has_a_direction() -> None:
     after = [[replace(outcome, length=60) for outcome in group] for group in before]
     verdict = Verdict(correct=True, parsed=True, timed_out=False)
     written = summarize(before) | compare(before, after) | at_cutoffs(before, (64, 128))
-    written |= budget_area({64: before, 128: after}) | Results.plain(verification_rates([verdict]))
+    written |= budget_area({64: before, 128: after}) | Results.from_values(verification_rates([verdict]))
     metrics = {key.metric for key in written.estimates}
     assert {"pass_at", "maj_at", "tokens_per_correct", "cutoff_area", "budget_area", "verify/unparsed"} <= metrics
     assert {find(metric).better for metric in metrics} == {-1, 0, 1}

@@ -42,8 +42,8 @@ def collector() -> Collector:
 def test_each_problem_gets_a_sample_for_each_of_its_seeds() -> None:
     ours: Any = collector()
     first, second = ours.collect(PROBLEMS, [[3, 4], [8, 4, 2]])
-    assert [sample.reading.text.strip() for sample in first] == ["3", "4"]
-    assert [sample.reading.text.strip() for sample in second] == ["8", "4", "2"]
+    assert [sample.response.text.strip() for sample in first] == ["3", "4"]
+    assert [sample.response.text.strip() for sample in second] == ["8", "4", "2"]
     assert {sample.problem.id for sample in first} == {"one"}
     assert [sample.outcome.truncated for sample in first] == [True, False]
     prompts = [prompt.all_ids for prompt in ours.prompts(PROBLEMS, [None, None])]

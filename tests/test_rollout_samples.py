@@ -66,7 +66,7 @@ def test_the_row_of_a_sample() -> None:
     ((sample,),) = collector("plain").collect([PROBLEM], [[1]])
     row = sample.row
     assert (row["problem_id"], row["problem"], row["answer"]) == ("p", "a 2 b 1 ?", "3")
-    assert (row["text"], row["given_answer"], row["b_max"]) == (sample.reading.text, "3", 80)
+    assert (row["text"], row["given_answer"], row["b_max"]) == (sample.response.text, "3", 80)
 
 
 def test_hashes_are_of_how_completions_are_drawn_and_not_of_the_budget_that_is_asked_for() -> None:

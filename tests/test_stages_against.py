@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from budgetrl.core.errors import RequestError
-from budgetrl.grading.rows import free_rows, outcomes_by_problem
+from budgetrl.grading.rows import outcomes_by_problem, unprefilled_rows
 from budgetrl.metrics.summary import compare
 from budgetrl.report.against import EarlierEvaluation, changes
 from budgetrl.report.comparison import write_comparison
@@ -39,7 +39,7 @@ def earlier(tmp_path: Path) -> Path:
 def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: Path) -> None:
     before = EarlierEvaluation.read(earlier)
     before.require_comparable({"mini": HASHES | {"prompt": "another format's"}})
-    after = free_rows([row("a", 40), row("b", 60, correct=False), row("b", 5, prefilled=8)])
+    after = unprefilled_rows([row("a", 40), row("b", 60, correct=False), row("b", 5, prefilled=8)])
     changed = changes(before.rows, after).flat()
     assert (changed["mini/compression"], changed["mini/accuracy_change"]) == (0.75, -0.5)
     assert changed["mini/accuracy_change_low"] < -0.5 < changed["mini/accuracy_change_high"]
@@ -103,7 +103,7 @@ def test_an_evaluation_says_what_changed_since_another(tmp_path: Path) -> None:
         outcomes_by_problem([r for r in read_rows(folder / "completions.jsonl") if r["prefilled"] is None])
         for folder in (initial, trained)
     )
-    expected = compare(before, after).placed("mini").flat()
+    expected = compare(before, after).labeled("mini").flat()
     assert expected["mini/compression_low"] and result == {**result, **expected}
     assert (regraded / "result.json").read_text() == (trained / "result.json").read_text()
     assert json.loads((initial / "hashes.json").read_text())["mini"].keys() == HASHES.keys()

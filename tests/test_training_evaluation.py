@@ -10,7 +10,7 @@ import pytest
 from budgetrl.core.records import Completion, Outcome, Problem
 from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
-from budgetrl.policy.codec import Prompt, Reading
+from budgetrl.policy.codec import ParsedResponse, Prompt
 from budgetrl.rewards.reward import Controller
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.rollout.collect import Sample
@@ -29,9 +29,12 @@ class Listener(Controller):
 
 def right(problem: Problem, length: int) -> Sample:
     """A right answer, `length` tokens long."""
-    completion, reading = Completion((5,), (-1.0,), "stop"), Reading("5", PlainFormat().parse("5"), 1, None, (5,))
+    completion, response = (
+        Completion((5,), (-1.0,), "stop"),
+        ParsedResponse("5", PlainFormat().parse("5"), 1, None, (5,)),
+    )
     outcome = Outcome(well_formed=True, correct=True, length=length, problem_id=problem.id)
-    return Sample(problem, Prompt((1,)), completion, reading, Verdict(True, parsed=True, timed_out=False), outcome)
+    return Sample(problem, Prompt((1,)), completion, response, Verdict(True, parsed=True, timed_out=False), outcome)
 
 
 def examined(lengths: Sequence[int]) -> tuple[GrpoState, list[float], list[str]]:

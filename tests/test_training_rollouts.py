@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from budgetrl.core.records import Completion, Outcome, Problem
 from budgetrl.formats.plain import PlainFormat
 from budgetrl.grading.verifier import Verdict
-from budgetrl.policy.codec import Prompt, Reading
+from budgetrl.policy.codec import ParsedResponse, Prompt
 from budgetrl.rewards.kimi import Kimi
 from budgetrl.rewards.lead import Lead
 from budgetrl.rewards.reward import Parts
@@ -76,9 +76,9 @@ def graded(correct: bool, finished: bool = True, length: int = 1) -> Sample:
     """A completion of one token; cut off, it may have the answer by then, and be wrong nevertheless."""
     fmt, verdict = PlainFormat(), Verdict(correct, parsed=True, timed_out=False)
     completion = Completion((5,), (-1.0,), "stop" if finished else "length")
-    reading = Reading("5", fmt.parse("5"), 1, None, (5,))
+    response = ParsedResponse("5", fmt.parse("5"), 1, None, (5,))
     outcome = Outcome(well_formed=finished, correct=correct, length=length, truncated=not finished)
-    return Sample(Problem("p", "2 3 ?", "5"), Prompt((1,)), completion, reading, verdict, outcome)
+    return Sample(Problem("p", "2 3 ?", "5"), Prompt((1,)), completion, response, verdict, outcome)
 
 
 @pytest.mark.parametrize(("by", "rollouts"), [("none", None), ("reward", 1), ("verdict", 3)])

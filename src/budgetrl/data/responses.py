@@ -12,19 +12,19 @@ from budgetrl.data.samples import HARNESSES, logged_completions
 from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import without_credit_if_truncated
-from budgetrl.grading.rows import outcome_of_row
+from budgetrl.grading.rows import outcome_from_row
 from budgetrl.metrics.keys import is_reward
 from budgetrl.runs.folder import Row
 
-OURS = "budgetrl"
-INPUT_FORMATS = (OURS, *HARNESSES)
+BUDGETRL = "budgetrl"
+INPUT_FORMATS = (BUDGETRL, *HARNESSES)
 """Whose rows can be read."""
-MOST_SHOWN = 60
+MAX_SHOWN_CHARACTERS = 60
 """Characters of a wrong value in an error."""
 
 
 @dataclass(frozen=True)
-class Line:
+class InputRow:
     """One row of the input, and where it stands."""
 
     where: str
@@ -32,7 +32,7 @@ class Line:
     row: Row
 
     @property
-    def to_grade(self) -> bool:
+    def needs_grading(self) -> bool:
         """Whether the row holds a completion rather than an outcome."""
         return "completion" in self.row
 
@@ -41,37 +41,37 @@ class Line:
         return RequestError(f"{self.where}: {key}: {complaint}")
 
 
-def read_lines(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSettings) -> list[Line]:
+def read_input_rows(path: Path, fmt: ResponseFormat, form: str, dataset: DatasetSettings) -> list[InputRow]:
     """The checked rows of a file in the input format `form`, empty lines left out and optional keys filled in.
 
     Raises:
         RequestError: naming file, line and key, for a row that holds too little, too much or something else.
     """
-    rows = list(read_objects(path)) if form == OURS else logged_completions(path, form, dataset)
+    rows = list(read_objects(path)) if form == BUDGETRL else logged_completions(path, form, dataset)
     if not rows:
         raise RequestError(f"{path}: there is no row in it; give a row for each response")
     return [_line(where, row, fmt) for where, row in rows]
 
 
-def _line(where: str, row: Row, fmt: ResponseFormat) -> Line:
+def _line(where: str, row: Row, fmt: ResponseFormat) -> InputRow:
     """A checked row, without rewards of an earlier scoring and with optional keys filled in."""
     values = {key: _as_whole(key, value) for key, value in row.items() if not is_reward(key)}
-    line = Line(where, values)
+    line = InputRow(where, values)
     _check_keys(line, fmt)
     _check_values(line)
     _check_budget_and_end(line, fmt)
     known = {**_defaults(line), **values, "problem_id": str(row["problem_id"])}
-    if not line.to_grade:
+    if not line.needs_grading:
         # Other graders may find an answer in a text that was cut off; ours does not.
-        outcome = without_credit_if_truncated(outcome_of_row(known))
+        outcome = without_credit_if_truncated(outcome_from_row(known))
         known |= {"well_formed": outcome.well_formed, "correct": outcome.correct}
-    return Line(where, known)
+    return InputRow(where, known)
 
 
-def _check_keys(line: Line, fmt: ResponseFormat) -> None:
+def _check_keys(line: InputRow, fmt: ResponseFormat) -> None:
     """Raise where a required key is missing, or where a key says what the completion beside it says too."""
     required = _required(line, fmt)
-    if line.to_grade:
+    if line.needs_grading:
         for key in _MEASURED:
             if key in line.row and key not in required:
                 raise line.error(key, "also follows from the completion; remove one of the two")
@@ -80,16 +80,16 @@ def _check_keys(line: Line, fmt: ResponseFormat) -> None:
             raise line.error(key, f"is missing; {_WHAT_A_ROW_HOLDS}")
 
 
-def _check_values(line: Line) -> None:
+def _check_values(line: InputRow) -> None:
     """Raise where a key holds a value that it cannot have."""
     for key, (fits, wanted) in _KINDS.items():
-        if key == "answer" and not line.to_grade:
+        if key == "answer" and not line.needs_grading:
             continue  # the answer beside an outcome is not read, only handed through
         if key in line.row and not fits(line.row[key]):
-            raise line.error(key, f"must be {wanted}, not {shown(line.row[key])}")
+            raise line.error(key, f"must be {wanted}, not {abbreviated(line.row[key])}")
 
 
-def _check_budget_and_end(line: Line, fmt: ResponseFormat) -> None:
+def _check_budget_and_end(line: InputRow, fmt: ResponseFormat) -> None:
     """Raise where a response is called well formed that cannot be: cut off, or without the format's budget."""
     row = line.row
     if not row.get("well_formed"):
@@ -100,29 +100,29 @@ def _check_budget_and_end(line: Line, fmt: ResponseFormat) -> None:
     possible = fmt.budget_in is None if budget is None else budget >= 1
     if not possible:
         raise line.error(
-            "budget", f"{shown(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
+            "budget", f"{abbreviated(budget)} in a well-formed response; give 1 or more, or set well_formed to false"
         )
 
 
-def _required(line: Line, fmt: ResponseFormat) -> tuple[str, ...]:
+def _required(line: InputRow, fmt: ResponseFormat) -> tuple[str, ...]:
     """The keys that a row must have. A budget is read off a completion, unless the prompt held it."""
-    keys = _COMPLETION_KEYS if line.to_grade else _OUTCOME_KEYS
-    has_budget = fmt.budget_in == "prompt" or (fmt.budget_in == "response" and not line.to_grade)
+    keys = _COMPLETION_KEYS if line.needs_grading else _OUTCOME_KEYS
+    has_budget = fmt.budget_in == "prompt" or (fmt.budget_in == "response" and not line.needs_grading)
     return (*keys, "budget") if has_budget else keys
 
 
-def _defaults(line: Line) -> dict[str, Any]:
+def _defaults(line: InputRow) -> dict[str, Any]:
     """What keys hold that a row may lack. Of a completion the grader finds out the others."""
     defaults: dict[str, Any] = {"b_max": None, "level": None, "truncated": False}
-    if not line.to_grade:
+    if not line.needs_grading:
         defaults |= {"budget": None, "thinking_length": None, "easy": None, "repetition": 0.0}
     return defaults
 
 
-def shown(value: object) -> str:
+def abbreviated(value: object) -> str:
     """A value for an error, as JSON and not too long."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
 
 
 def _as_whole(key: str, value: Any) -> Any:

@@ -10,7 +10,7 @@ from budgetrl.grading.verifier import Verifier
 from budgetrl.runs.context import Context
 
 
-def problems_of(
+def load_problems(
     dataset: DatasetSettings, split: Split, limit: int | None, verifier: Verifier, ctx: Context
 ) -> list[Problem]:
     """The first `limit` usable problems of a split; says what was left out, and why.
@@ -22,7 +22,7 @@ def problems_of(
     if not ctx.folder.is_unchanged(f"{split} problems of {dataset}", whole.problems):
         text = f"the {split} problems of {dataset.name} are not those that this run began with"
         raise RequestError(Message("dataset", text, "put them back, or start a new run with another run.dir"))
-    loaded = drop_unreadable(whole, verifier)
+    loaded = drop_unparsable(whole, verifier)
     if loaded.skipped:
         ctx.print(f"{dataset.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
     if not loaded.problems:
@@ -31,9 +31,9 @@ def problems_of(
     return loaded.problems[:limit]
 
 
-def drop_unreadable(loaded: Loaded, verifier: Verifier) -> Loaded:
+def drop_unparsable(loaded: Loaded, verifier: Verifier) -> Loaded:
     """Leave out problems whose gold answer math-verify cannot read: no response could be right there."""
-    readable = verifier.readable([problem.answer for problem in loaded.problems])
+    readable = verifier.can_parse([problem.answer for problem in loaded.problems])
     kept: list[Problem] = []
     messages: list[str] = []
     for problem, is_readable in zip(loaded.problems, readable, strict=True):
@@ -44,7 +44,7 @@ def drop_unreadable(loaded: Loaded, verifier: Verifier) -> Loaded:
     return Loaded(kept, loaded.skipped + messages)
 
 
-def say_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Context) -> None:
+def warn_about_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Context) -> None:
     """Tell of held-out problems that are trained on as well."""
     if shared := overlap(train, held_out):
         ctx.print(f"{shared} of the {len(held_out)} held-out problems are training problems too, and flatter the model")

@@ -116,7 +116,7 @@ def canonical(answer: str) -> str:
     return as_choice(answer) or _WRITING.sub("", answer.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
 
 
-def settle(gold: str, answer: str) -> bool | None:
+def compare_simple(gold: str, answer: str) -> bool | None:
     """Whether two plain integers are equal, or two choices the same; None where math-verify must decide.
 
     A gold answer with a bare comma is left to math-verify, as it may be a list (`1,234` or `1, 234`).

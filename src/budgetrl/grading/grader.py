@@ -1,4 +1,4 @@
-"""The grader: from the reading of a response to its outcome. What counts as right is decided here and nowhere else."""
+"""The grader turns a parsed response into its outcome. It alone decides what counts as correct."""
 
 import math
 from collections.abc import Sequence
@@ -9,26 +9,28 @@ from budgetrl.formats.base import Parsed
 from budgetrl.grading.verifier import Verdict, Verifier
 
 GRADER_VERSION = 1
-"""Evaluations of different versions are not compared with each other.
+"""Evaluations graded by different versions are never compared with each other.
 
-Raise it with every change of what a response comes to: how a format is parsed, which answer is found in a text, how
-answers are compared, what an outcome makes of it. Then write the cases of the new version to
-`tests/fixtures/grader_v<version>.jsonl`, and their digest below.
+Increase it with every change that can alter an outcome: how a format is parsed, which answer is extracted from a text,
+how answers are compared, how `make_outcome` combines the results. Then write the cases of the new version to
+`tests/fixtures/grader_v<version>.jsonl` and update the digest below.
 """
 GRADER_DIGEST = "8bb1c7c9ee62eae7"
-"""The digest of the results that `tests/fixtures/grader_v<version>.jsonl` expects; a test works it out anew."""
+"""Digest of the expected results in `tests/fixtures/grader_v<version>.jsonl`. A test recomputes it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A response as text, how it reads in its format, and its lengths in tokens."""
+class ParsedResponse:
+    """The text of a response, parsed in its format, with its lengths in tokens."""
 
     text: str
     parsed: Parsed
     length: int
-    """l: which tokens count, `model.length` says."""
+    """The length l in tokens; `model.length` decides which tokens count."""
     thinking_length: int | None
+    """Tokens up to the end of a `<think>` block; None without one."""
     body_ids: tuple[int, ...]
+    """Token ids of the body; empty when only the text is known (a row of completions.jsonl)."""
 
     @property
     def body(self) -> str:
@@ -37,50 +39,54 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """What the grader is given: a reading, the problem with its gold answer, and what is known beside the text."""
+class GradingInput:
+    """Everything the grader needs to know about one response."""
 
     problem: Problem
-    reading: Reading
+    response: ParsedResponse
     truncated: bool
-    """Whether it ran into the token limit."""
+    """Whether generation stopped at the token limit."""
     b_max: float = math.inf
+    """Reference length of the problem in tokens."""
     asked_budget: int | None = None
-    """The budget that the prompt asked for; None where the prompt had none."""
+    """The budget requested in the prompt; None if the prompt requested none."""
     repetition: float = 0.0
-    """The share of repeated n-grams in the body; 0 where it was not measured."""
+    """Share of repeated n-grams in the body; 0 if not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A response with what the verifier says of its answer, and what it came to."""
+    """The verifier's verdict on a response, and the outcome that follows from it."""
 
     verdict: Verdict
     outcome: Outcome
 
 
-def grade(responses: Sequence[Response], verifier: Verifier) -> list[Graded]:
-    """Grade responses, in their order."""
-    answers = [(response.problem.answer, response.reading.body) for response in responses]
-    verdicts = verifier.grade(answers)
-    pairs = zip(responses, verdicts, strict=True)
-    return [Graded(verdict, outcome_of(response, verdict)) for response, verdict in pairs]
+def grade(inputs: Sequence[GradingInput], verifier: Verifier) -> list[Graded]:
+    """Grade responses, keeping their order."""
+    # One call for all of them, so that the verifier can spread the work over its processes.
+    pairs = [(item.problem.answer, item.response.body) for item in inputs]
+    graded: list[Graded] = []
+    for item, verdict in zip(inputs, verifier.grade(pairs), strict=True):
+        graded.append(Graded(verdict, make_outcome(item, verdict)))
+    return graded
 
 
-def outcome_of(response: Response, verdict: Verdict) -> Outcome:
-    """What a response came to, given the verdict on its answer."""
-    problem, reading = response.problem, response.reading
-    parsed, asked = reading.parsed, response.asked_budget
+def make_outcome(item: GradingInput, verdict: Verdict) -> Outcome:
+    """Return the outcome of a response, given the verdict on its answer."""
+    problem, response = item.problem, item.response
+    parsed = response.parsed
     outcome = Outcome(
         well_formed=parsed.well_formed,
         correct=verdict.correct,
-        length=reading.length,
-        budget=parsed.budget if asked is None else asked,
-        b_max=response.b_max,
-        thinking_length=reading.thinking_length,
-        truncated=response.truncated,
+        length=response.length,
+        # A budget requested in the prompt takes precedence over one found in the response.
+        budget=parsed.budget if item.asked_budget is None else item.asked_budget,
+        b_max=item.b_max,
+        thinking_length=response.thinking_length,
+        truncated=item.truncated,
         easy=parsed.easy,
-        repetition=response.repetition,
+        repetition=item.repetition,
         level=problem.level,
         problem_id=problem.id,
         given_answer=verdict.answer,
@@ -89,9 +95,9 @@ def outcome_of(response: Response, verdict: Verdict) -> Outcome:
 
 
 def without_credit_if_truncated(outcome: Outcome) -> Outcome:
-    """The outcome, malformed and wrong if the response ran into the token limit.
+    """Return the outcome, marked malformed and wrong if the response was truncated at the token limit.
 
-    A number that a text happens to be cut off at is no answer, whatever it is equal to.
+    A truncated text may end in a number that happens to equal the gold answer; that does not count as an answer.
 
     >>> without_credit_if_truncated(Outcome(well_formed=True, correct=True, length=9, truncated=True)).correct
     False

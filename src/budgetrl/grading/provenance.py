@@ -15,7 +15,7 @@ PACKAGES = ("math-verify", "latex2sympy2_extended", "sympy")
 Hashes = dict[str, str]
 
 
-def hashes_of(
+def evaluation_hashes(
     problems: Sequence[Problem], prompts: Sequence[str], sampling: Mapping[str, object], measure: str
 ) -> Hashes:
     """The hashes of one data set.

@@ -8,7 +8,7 @@ from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.grading.grader import Graded, Reading, Response
+from budgetrl.grading.grader import Graded, GradingInput, ParsedResponse
 from budgetrl.grading.verifier import Verdict
 from budgetrl.runs.folder import Row
 
@@ -30,14 +30,14 @@ def graded_columns(graded: Graded) -> dict[str, Any]:
     return {**columns, "parsed": graded.verdict.parsed, "timed_out": graded.verdict.timed_out}
 
 
-def response_of(row: Row, fmt: ResponseFormat) -> Response:
+def grading_input_from_row(row: Row, fmt: ResponseFormat) -> GradingInput:
     """The response that a row is about, to be graded anew: its text is parsed again, and what was measured in tokens
     stays as it was, since a row does not hold the tokens."""
-    before = outcome_of_row(row)
-    reading = Reading(row["text"], fmt.parse(row["text"]), before.length, before.thinking_length, body_ids=())
-    return Response(
+    before = outcome_from_row(row)
+    response = ParsedResponse(row["text"], fmt.parse(row["text"]), before.length, before.thinking_length, body_ids=())
+    return GradingInput(
         problem=Problem(row["problem_id"], row["problem"], row["answer"], before.level),
-        reading=reading,
+        response=response,
         truncated=before.truncated,
         b_max=before.b_max,
         asked_budget=before.budget if fmt.budget_in == "prompt" else None,
@@ -48,18 +48,18 @@ def response_of(row: Row, fmt: ResponseFormat) -> Response:
 _OUTCOME_FIELDS = [field.name for field in fields(Outcome)]
 
 
-def outcome_of_row(row: Row) -> Outcome:
+def outcome_from_row(row: Row) -> Outcome:
     """The outcome in a row of completions; columns that a row lacks have the outcome's own defaults."""
     values = {name: row[name] for name in _OUTCOME_FIELDS if name in row}
-    return Outcome(**{**values, "b_max": b_max_of_row(row)})
+    return Outcome(**{**values, "b_max": b_max_from_row(row)})
 
 
-def b_max_of_row(row: Row) -> float:
+def b_max_from_row(row: Row) -> float:
     """The reference length in a row; where it is null or absent, infinite."""
     return math.inf if row.get("b_max") is None else row["b_max"]
 
 
-def verdict_of_row(row: Row) -> Verdict:
+def verdict_from_row(row: Row) -> Verdict:
     """The verdict in a row of completions. Of a response that was cut off it says "not correct", as the row does."""
     return Verdict(row["correct"], row["parsed"], row["timed_out"], row["given_answer"])
 
@@ -68,11 +68,11 @@ def outcomes_by_problem(rows: Sequence[Row]) -> list[list[Outcome]]:
     """Outcomes of rows, grouped by problem in order of first appearance."""
     groups: dict[str, list[Outcome]] = {}
     for row in rows:
-        groups.setdefault(row["problem_id"], []).append(outcome_of_row(row))
+        groups.setdefault(row["problem_id"], []).append(outcome_from_row(row))
     return list(groups.values())
 
 
-def free_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def unprefilled_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows with budgets of the model's own, by data set."""
     found: dict[str, list[Row]] = {}
     for row in rows:

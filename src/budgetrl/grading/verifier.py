@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self
 
-from budgetrl.grading.answers import as_choice, canonical, marked_answer, named_choice, settle, trim
+from budgetrl.grading.answers import as_choice, canonical, compare_simple, marked_answer, named_choice, trim
 from budgetrl.runs.context import Context
 from budgetrl.runs.machine import count_cores
 
@@ -160,7 +160,7 @@ class Verifier:
         assert len(graded) == len(pairs)
         return graded
 
-    def readable(self, golds: Sequence[str]) -> list[bool]:
+    def can_parse(self, golds: Sequence[str]) -> list[bool]:
         """For each gold answer, whether math-verify reads it as a value and finds it equal to itself."""
         verdicts = self.grade([(gold, rf"\boxed{{{gold}}}") for gold in golds])
         return [verdict.parsed and verdict.correct for verdict in verdicts]
@@ -258,7 +258,7 @@ def _settle_or_prepare(gold: str, text: str) -> Verdict | Job:
         return (_boxed(gold), text[-LONGEST_TAIL:]) if text.strip() else UNREADABLE
     if not answer or len(answer) > LONGEST_ANSWER:
         return UNREADABLE
-    correct = settle(gold, answer)
+    correct = compare_simple(gold, answer)
     return (_boxed(gold), _boxed(answer)) if correct is None else Verdict(correct, True, False, canonical(answer))
 
 

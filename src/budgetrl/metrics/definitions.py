@@ -31,7 +31,7 @@ class Metric:
     """Whether the table of a single evaluation has it."""
     several: bool = True
     """Whether tables of several runs have it."""
-    of_samples: bool = False
+    per_k: bool = False
     """Whether there is one for each number k of samples."""
 
 
@@ -55,8 +55,8 @@ METRICS = (
     Metric("accuracy_beyond_budget", SHARE, -1, "right, but beyond the budget", several=False),
     Metric("budget_area", SHARE, 1, "accuracy over the lengths of given budgets", several=False),
     Metric("cutoff_area", SHARE, 1, "accuracy over the cut-offs", several=False),
-    Metric("pass_at", SHARE, 1, "one of {k} samples right", of_samples=True),
-    Metric("maj_at", SHARE, 1, "majority of {k} samples right", of_samples=True),
+    Metric("pass_at", SHARE, 1, "one of {k} samples right", per_k=True),
+    Metric("maj_at", SHARE, 1, "majority of {k} samples right", per_k=True),
     Metric("length_change", TOKENS, -1),
     Metric("tokens_per_correct_change", TOKENS, -1),
     Metric("length_budget_rho", NUMBER, 1),

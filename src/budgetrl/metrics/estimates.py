@@ -10,7 +10,7 @@ NOISE = 1e-7
 class Estimate:
     """A number with its standard error and the ends of its 95 % interval, None where there is none.
 
-    >>> Estimate(0.9, 0.01).stated, Estimate(1.0, 0.0).stated
+    >>> Estimate(0.9, 0.01).shown_error, Estimate(1.0, 0.0).shown_error
     (0.01, None)
     """
 
@@ -19,6 +19,6 @@ class Estimate:
     interval: tuple[float, float] | None = None
 
     @property
-    def stated(self) -> float | None:
+    def shown_error(self) -> float | None:
         """The error to show. None where it is 0: what was drawn was all alike, and that is no certainty."""
         return self.error if self.error and self.error > NOISE else None

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from budgetrl.metrics.definitions import find, is_metric
 from budgetrl.runs.parts import EVALUATIONS
 
-EXAMINED = "eval"
+DURING_TRAINING = "eval"
 """The evaluations that a training run makes on its way, in metrics.jsonl."""
 REWARD = "reward"
 """The mean reward; `reward/<name>` is one of the parts that a reward is the sum of."""
-_EVALUATIONS = (*EVALUATIONS, EXAMINED)
+_EVALUATIONS = (*EVALUATIONS, DURING_TRAINING)
 
 
 class Aspect(StrEnum):
@@ -66,7 +66,7 @@ class Key:
     dataset: str = ""
     """Empty where there is one only, and results do not name it."""
     evaluation: str = ""
-    """Which of a pipeline's evaluations, or `EXAMINED`; empty where a run is one evaluation."""
+    """Which of a pipeline's evaluations, or `DURING_TRAINING`; empty where a run is one evaluation."""
 
     def __post_init__(self) -> None:
         if self.evaluation and not self.dataset:
@@ -82,7 +82,7 @@ class Key:
 
 @lru_cache(maxsize=100_000)  # every step of a training run has the same keys
 def parse(text: str) -> tuple[Key, Aspect]:
-    """The inverse of `Key.flat`, for data sets with a name that `is_distinct`.
+    """The inverse of `Key.flat`, for data sets with a name that `is_unambiguous`.
 
     A number that is no metric of an evaluation, such as the loss, keeps its whole text as its metric.
 
@@ -106,10 +106,10 @@ evaluation='trained'), <Aspect.ERROR: '_se'>)
     return other
 
 
-def is_distinct(dataset: str) -> bool:
+def is_unambiguous(dataset: str) -> bool:
     """Whether a data set of this name can be told from the other parts of a key.
 
-    >>> is_distinct("math/500"), is_distinct("math/level_3"), is_distinct("trained/mini")
+    >>> is_unambiguous("math/500"), is_unambiguous("math/level_3"), is_unambiguous("trained/mini")
     (True, False, False)
     """
     key = Key("accuracy", dataset=dataset)
@@ -132,11 +132,11 @@ def _parse_metric(text: str) -> tuple[str, int | None, Aspect] | None:
         if not text.endswith(aspect):
             continue
         name = text.removesuffix(aspect)
-        if is_metric(name) and not find(name).of_samples:
+        if is_metric(name) and not find(name).per_k:
             return name, None, aspect
         stem, _, digits = name.rpartition("_")
         k = _whole(digits)
-        if k is not None and is_metric(stem) and find(stem).of_samples:
+        if k is not None and is_metric(stem) and find(stem).per_k:
             return stem, k, aspect
     return None
 

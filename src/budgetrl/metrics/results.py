@@ -35,7 +35,7 @@ class Results:
         return Results(estimates)
 
     @staticmethod
-    def plain(values: Mapping[str, float]) -> "Results":
+    def from_values(values: Mapping[str, float]) -> "Results":
         """Results from values of metrics by name, without errors."""
         return Results({Key(metric): Estimate(value) for metric, value in values.items()})
 
@@ -65,13 +65,13 @@ class Results:
                 estimates[replace(key, dataset="", evaluation="")] = estimate
         return Results(estimates)
 
-    def placed(self, dataset: str | None = None, evaluation: str | None = None) -> "Results":
+    def labeled(self, dataset: str | None = None, evaluation: str | None = None) -> "Results":
         """The same numbers as those of a data set, of an evaluation, or of both."""
         place = {"dataset": dataset, "evaluation": evaluation}
         given = {name: value for name, value in place.items() if value is not None}
         return Results({replace(key, **given): estimate for key, estimate in self.estimates.items()})
 
-    def whole(self) -> "Results":
+    def without_parts(self) -> "Results":
         """The numbers of whole data sets, those of their parts such as levels left out."""
         return Results({key: estimate for key, estimate in self.estimates.items() if key.part is None})
 
@@ -84,7 +84,7 @@ class Results:
                 names[key.dataset] = None
         return list(names)
 
-    def numbers_of(self, kind: PartKind) -> list[int]:
+    def part_numbers(self, kind: PartKind) -> list[int]:
         """The levels, budgets or cut-offs with numbers of their own, ascending."""
         numbers: set[int] = set()
         for key in self.estimates:
@@ -92,7 +92,7 @@ class Results:
                 numbers.add(key.part.number)
         return sorted(numbers)
 
-    def samples(self) -> int:
+    def largest_k(self) -> int:
         """The most samples of a problem that pass@k is known for; 1 where it is for none."""
         return max((key.k for key in self.estimates if key.metric == "pass_at" and key.k), default=1)
 

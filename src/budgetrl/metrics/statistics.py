@@ -108,7 +108,7 @@ def mean_of_problems(values: Mapping[int, float], count: int) -> Statistic | Non
     return ratio(totals_P, counts_P)
 
 
-def spread(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statistic | None:
+def standard_deviation(values_N: np.ndarray, problems_N: np.ndarray, count: int) -> Statistic | None:
     """The standard deviation over responses (divided by N); its error by the delta method."""
     if not len(values_N):
         return None

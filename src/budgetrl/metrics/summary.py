@@ -23,9 +23,9 @@ from budgetrl.metrics.statistics import (
     ratio,
     reduction,
     slope,
-    spread,
+    standard_deviation,
 )
-from budgetrl.metrics.votes import majority_at, pass_at, sizes
+from budgetrl.metrics.votes import majority_at, pass_at, reported_ks
 
 Groups = Sequence[Sequence[Outcome]]
 """The samples of one problem, for each problem."""
@@ -132,7 +132,7 @@ def _of_k_samples(groups: Groups) -> dict[Key, Statistic]:
     answered = {problem: group for problem, group in enumerate(groups) if group}
     fewest = min(len(group) for group in answered.values())
     statistics: dict[Key, Statistic | None] = {}
-    for k in sizes(fewest):
+    for k in reported_ks(fewest):
         for metric, chance in (("pass_at", pass_at), ("maj_at", majority_at)):
             chances = {problem: chance(k, group) for problem, group in answered.items()}
             statistics[Key(metric, k)] = mean_of_problems(chances, len(groups))
@@ -151,7 +151,7 @@ def _calibration(groups: Groups) -> dict[Key, Statistic]:
     return _known(
         {
             Key("budget_use"): ratio(use_P, responses_P),
-            Key("budget_use_sd"): spread(use_N, problems_N, count),
+            Key("budget_use_sd"): standard_deviation(use_N, problems_N, count),
             Key("length_budget_slope"): slope(budgets_N, lengths_N, problems_N, count),
         }
     )

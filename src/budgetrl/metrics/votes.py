@@ -8,10 +8,10 @@ from fractions import Fraction
 from budgetrl.core.records import Outcome
 
 
-def sizes(most: int) -> list[int]:
+def reported_ks(most: int) -> list[int]:
     """The k that are reported where every problem has `most` samples or more: 2, 4, 8, ... and `most`.
 
-    >>> sizes(6), sizes(1)
+    >>> reported_ks(6), reported_ks(1)
     ([2, 4, 6], [])
     """
     found: list[int] = []

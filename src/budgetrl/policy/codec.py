@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat, Target
-from budgetrl.grading.grader import Reading
+from budgetrl.grading.grader import ParsedResponse
 from budgetrl.policy.budgets import writable_budget
 from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
 from budgetrl.settings.model import ModelSettings
@@ -85,7 +85,7 @@ class TextCodec:
         """Exact text of tokens, special ones included."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def read(self, response_ids: Sequence[int], fmt: ResponseFormat) -> Reading:
+    def read(self, response_ids: Sequence[int], fmt: ResponseFormat) -> ParsedResponse:
         """Read a whole response (pre-filled tokens first). An end token is taken off before counting."""
         ids = list(response_ids)
         if ids and ids[-1] in self.stop_ids:
@@ -94,7 +94,7 @@ class TextCodec:
         parsed = fmt.parse(text)
         start, end = self._token_at(ids, parsed.body_start), self._token_at(ids, parsed.body_end)
         length = len(ids) if self.spec.length == "response" else end - start
-        return Reading(text, parsed, length, self._thinking_length(ids, text, start), tuple(ids[start:end]))
+        return ParsedResponse(text, parsed, length, self._thinking_length(ids, text, start), tuple(ids[start:end]))
 
     def budget_field(self, response_ids: Sequence[int], fmt: ResponseFormat, prefilled: int = 0) -> range:
         """Positions of the tokens that decide the budget: its digits and the first token after them.

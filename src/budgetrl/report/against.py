@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
-from budgetrl.grading.rows import free_rows, outcomes_by_problem
+from budgetrl.grading.rows import outcomes_by_problem, unprefilled_rows
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import compare
 from budgetrl.report.comparable import MUST_AGREE
@@ -38,7 +38,7 @@ class EarlierEvaluation:
         if missing := evaluation_errors("stage.against", folder):
             raise RequestError(*missing)
         hashes = json.loads((folder / HASHES).read_text())
-        return EarlierEvaluation(folder, free_rows(read_rows(folder / "completions.jsonl")), hashes)
+        return EarlierEvaluation(folder, unprefilled_rows(read_rows(folder / "completions.jsonl")), hashes)
 
     def require_comparable(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
         """Raises RequestError for a data set that was not measured here, or not as `hashes` say it now is."""
@@ -61,5 +61,5 @@ def changes(before: RowsBySet, after: RowsBySet) -> Results:
     """
     changed = Results()
     for name in after:
-        changed |= compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).placed(name)
+        changed |= compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).labeled(name)
     return changed

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from budgetrl.grading.provenance import Hashes
-from budgetrl.grading.rows import free_rows, outcomes_by_problem, verdict_of_row, verification_rates
+from budgetrl.grading.rows import outcomes_by_problem, unprefilled_rows, verdict_from_row, verification_rates
 from budgetrl.metrics.keys import Key, Part, PartKind
 from budgetrl.metrics.length_control import at_cutoffs, budget_area
 from budgetrl.metrics.results import Results
@@ -42,7 +42,7 @@ def write_evaluation(
     ctx.folder.rewrite(ctx.folder.completions, rows)
     ctx.folder.write_json(HASHES, hashes)
     ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
-    changed = changes(earlier.rows, free_rows(rows)) if earlier else Results()
+    changed = changes(earlier.rows, unprefilled_rows(rows)) if earlier else Results()
     return (compute_metrics(stage, rows, datasets) | changed).flat()
 
 
@@ -54,7 +54,7 @@ def compute_metrics(stage: EvaluationSettings, rows: Sequence[Row], datasets: It
         for row in rows:
             if row["dataset"] == name:
                 passes[row["prefilled"]].append(row)
-        result |= _summary(stage, passes).placed(name)
+        result |= _summary(stage, passes).labeled(name)
     return result
 
 
@@ -62,7 +62,7 @@ def _summary(stage: EvaluationSettings, passes: Mapping[int | None, Sequence[Row
     """The numbers of one data set, from its rows by pre-filled budget."""
     groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
     summary = summarize(groups[None])
-    summary |= Results.plain(verification_rates([verdict_of_row(row) for row in passes[None]]))
+    summary |= Results.from_values(verification_rates([verdict_from_row(row) for row in passes[None]]))
     summary |= at_cutoffs(groups[None][: stage.budget_problems], stage.cutoffs)
     given = {budget: groups[budget] for budget in stage.budgets}
     for budget, controlled in given.items():

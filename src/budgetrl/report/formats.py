@@ -121,7 +121,7 @@ def _csv_columns(lines: Sequence[TableRow]) -> list[str]:
 def ranks(lines: Sequence[TableRow], key: Key) -> dict[int, int]:
     """Which of the lines, by position, are best (1) and second best (2).
 
-    >>> lines = [TableRow((), Results.plain({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
+    >>> lines = [TableRow((), Results.from_values({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
     >>> ranks(lines, Key("length")), ranks(lines, Key("budget"))
     ({0: 1, 1: 1, 3: 2}, {})
     """

@@ -48,7 +48,7 @@ def pool(several: Sequence[Results]) -> Results:
     A number that not every run has is left out: its mean would be one of other runs than its neighbors'. Where the
     runs have an interval, theirs being over problems, the mean gets one over runs, by Student's t.
 
-    >>> pool([Results.plain({"length": 10.0}), Results.plain({"length": 14.0})]).get("length")
+    >>> pool([Results.from_values({"length": 10.0}), Results.from_values({"length": 14.0})]).get("length")
     Estimate(value=12.0, error=2.0, interval=None)
     """
     if len(several) < 2:

@@ -54,7 +54,7 @@ def _points(estimate: Estimate | None) -> str:
 
 
 def _se(estimate: Estimate) -> str:
-    return "" if estimate.stated is None else f", SE {100 * estimate.stated:.1f}"
+    return "" if estimate.shown_error is None else f", SE {100 * estimate.shown_error:.1f}"
 
 
 def _evaluation_headline(run: Run, dataset: str) -> str:

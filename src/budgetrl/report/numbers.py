@@ -9,8 +9,8 @@ from budgetrl.metrics.results import Results
 
 ABSENT = "-"
 """What stands where there is no number."""
-_OF_SAMPLES = [metric for metric in METRICS if metric.of_samples]
-TABLE_METRICS = [metric for metric in METRICS if metric.name and not metric.of_samples]
+_OF_SAMPLES = [metric for metric in METRICS if metric.per_k]
+TABLE_METRICS = [metric for metric in METRICS if metric.name and not metric.per_k]
 """What a table may have. All end with pass@k and maj@k."""
 SINGLE_EVALUATION_METRICS = [metric for metric in TABLE_METRICS if metric.single]
 """What the table of one evaluation has."""
@@ -21,7 +21,7 @@ BEFORE_AFTER_METRICS = [metric for metric in SINGLE_EVALUATION_METRICS if metric
 
 def names(metrics: Iterable[Metric], several: Sequence[Results]) -> dict[Key, str]:
     """Keys and names of those metrics, and of pass@k and maj@k of the largest k, of which any results have a number."""
-    most = max((results.samples() for results in several), default=1)
+    most = max((results.largest_k() for results in several), default=1)
     every = {Key(metric.key): metric.name for metric in metrics}
     for metric in _OF_SAMPLES:
         every[Key(metric.key, most)] = metric.name.format(k=most)
@@ -36,7 +36,7 @@ def levels_of(several: Iterable[Results]) -> list[int]:
     """The levels that any of these results have numbers of, ascending."""
     levels: set[int] = set()
     for results in several:
-        levels.update(results.numbers_of(PartKind.LEVEL))
+        levels.update(results.part_numbers(PartKind.LEVEL))
     return sorted(levels)
 
 
@@ -53,7 +53,7 @@ def number(metric: str, estimate: Estimate | None, sign: str = "-") -> str:
     scale, digits, _ = find(metric).kind
     rounded = round(scale * estimate.value, digits) + 0.0  # not -0.0
     value = f"{rounded:{sign}.{digits}f}"
-    return value if estimate.stated is None else f"{value} ± {scale * estimate.stated:.{digits}f}"
+    return value if estimate.shown_error is None else f"{value} ± {scale * estimate.shown_error:.{digits}f}"
 
 
 def quantity(metric: str, estimate: Estimate | None) -> str:

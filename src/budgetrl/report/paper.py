@@ -52,7 +52,7 @@ def _line(model: str, numbers: dict[str, _Number]) -> TableRow:
         printed[metric] = number.printed
         if number.remark:
             remarks[metric] = number.remark
-    return TableRow((f"paper: {model}",), Results.plain(values), remarks=remarks, printed=printed)
+    return TableRow((f"paper: {model}",), Results.from_values(values), remarks=remarks, printed=printed)
 
 
 def _numbers(path: Path) -> Iterator[tuple[str, str, str, _Number]]:

@@ -110,7 +110,7 @@ _CONTROLLED = "On the dashed line a model writes as much as it was given. Flat e
 
 def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[ReportPart]:
     """What hard cut-offs leave of a data set's accuracy, for each model that has them, and what given budgets do."""
-    cut = {model: results for model, results in models.items() if results.numbers_of(PartKind.CUTOFF)}
+    cut = {model: results for model, results in models.items() if results.part_numbers(PartKind.CUTOFF)}
     figure = figures.accuracy_against_limit(models) if cut else None
     if figure is None:
         return

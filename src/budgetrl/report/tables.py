@@ -65,7 +65,7 @@ def gains(by_name: Mapping[str, Results]) -> str:
 def cutoffs(results: Results) -> str:
     """One data set, one row per cut-off: what is right by then, and how long answers are if they are cut there."""
     rows = []
-    for cutoff in results.numbers_of(PartKind.CUTOFF):
+    for cutoff in results.part_numbers(PartKind.CUTOFF):
         row = [f"{cutoff:,}"]
         for metric in _CUT:
             key = Key(metric, part=Part(PartKind.CUTOFF, cutoff))

@@ -8,8 +8,8 @@ from typing import Any
 
 from budgetrl.core.records import Completion, Outcome, Problem, Request, Sampling
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.grading.grader import Graded, Reading, Response, grade
-from budgetrl.grading.provenance import Hashes, hashes_of, measure_hash
+from budgetrl.grading.grader import Graded, GradingInput, ParsedResponse, grade
+from budgetrl.grading.provenance import Hashes, evaluation_hashes, measure_hash
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import completion_row
 from budgetrl.grading.verifier import Verdict, Verifier
@@ -28,7 +28,7 @@ class Sample:
     problem: Problem
     prompt: Prompt
     completion: Completion
-    reading: Reading
+    response: ParsedResponse
     verdict: Verdict
     outcome: Outcome
 
@@ -40,7 +40,7 @@ class Sample:
     @property
     def row(self) -> dict[str, Any]:
         """The sample as a row of completions.jsonl."""
-        return completion_row(self.problem, self.reading.text, Graded(self.verdict, self.outcome))
+        return completion_row(self.problem, self.response.text, Graded(self.verdict, self.outcome))
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,15 @@ class Collector:
             prompt_ids = prompt.all_ids
             requests += [Request(prompt_ids, seed, self.sampling) for seed in row]
         completions = iter(self.engine.generate(requests))
-        generated: list[tuple[Prompt, Completion, Response]] = []
+        generated: list[tuple[Prompt, Completion, GradingInput]] = []
         for problem, prompt, budget, row in zip(problems, prompts, given, seeds, strict=True):
             for completion in islice(completions, len(row)):
-                generated.append((prompt, completion, self._response(problem, prompt, budget, completion)))
+                generated.append((prompt, completion, self._grading_input(problem, prompt, budget, completion)))
         # All at once, so that the verifier's processes share the work of all groups.
-        graded = grade([response for _, _, response in generated], self.verifier)
+        graded = grade([item for _, _, item in generated], self.verifier)
         samples = iter(
-            Sample(response.problem, prompt, completion, response.reading, one.verdict, one.outcome)
-            for (prompt, completion, response), one in zip(generated, graded, strict=True)
+            Sample(item.problem, prompt, completion, item.response, one.verdict, one.outcome)
+            for (prompt, completion, item), one in zip(generated, graded, strict=True)
         )
         return [[next(samples) for _ in row] for row in seeds]
 
@@ -97,21 +97,23 @@ class Collector:
         sampling = {**asdict(self.sampling), "samples": samples}
         del sampling["stop_ids"]  # they belong to the model
         measure = measure_hash(self.codec.spec.length, self.codec.tokenizer.get_vocab())
-        return hashes_of(problems, [self.codec.decode(prompt.all_ids) for prompt in prompts], sampling, measure)
+        return evaluation_hashes(problems, [self.codec.decode(prompt.all_ids) for prompt in prompts], sampling, measure)
 
-    def _response(self, problem: Problem, prompt: Prompt, given: int | None, completion: Completion) -> Response:
+    def _grading_input(
+        self, problem: Problem, prompt: Prompt, given: int | None, completion: Completion
+    ) -> GradingInput:
         """A completion as the grader is given it: read from its first token on, the given ones too."""
-        reading = self.codec.read(prompt.prefix_ids + completion.token_ids, self.fmt)
+        response = self.codec.read(prompt.prefix_ids + completion.token_ids, self.fmt)
         asked = None
         if given is not None and self.fmt.budget_in == "prompt":
             asked = self.codec.writable(given)
-        return Response(
+        return GradingInput(
             problem=problem,
-            reading=reading,
+            response=response,
             truncated=not completion.finished,
             b_max=self.b_max.get(problem.id, math.inf),
             asked_budget=asked,
-            repetition=repetition(reading.body_ids, self.repetition_ngram),
+            repetition=repetition(response.body_ids, self.repetition_ngram),
         )
 
 

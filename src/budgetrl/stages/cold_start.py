@@ -8,7 +8,7 @@ from random import Random
 from budgetrl.core.errors import RequestError
 from budgetrl.core.records import Datum, Problem
 from budgetrl.core.seeds import derive_seed
-from budgetrl.data.usable import problems_of
+from budgetrl.data.usable import load_problems
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import PLAIN
 from budgetrl.grading.verifier import Verifier, open_verifier
@@ -48,7 +48,7 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
 
 def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config, ctx: Context) -> list[Row]:
     """The model's own completions of the training problems, a row each in samples.jsonl."""
-    problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
+    problems = load_problems(config.dataset, "train", stage.problems, verifier, ctx)
     taught, samples = stage.taught_format(config), stage.samples_per_problem(config)
 
     path, at_once = ctx.folder.path / "samples.jsonl", config.rollout.completions_at_once
@@ -76,11 +76,11 @@ def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -
         return {}
     taught = stage.taught_format(config)
     policy = load_policy(config.model, taught, ctx.world.device)
-    problems = problems_of(config.dataset, "eval", stage.check_problems, verifier, ctx)
+    problems = load_problems(config.dataset, "eval", stage.check_problems, verifier, ctx)
     asked, seeds = asked_budgets(config, taught, "check", problems), sampling_seeds(config, "check", problems, 1)
     with open_collector(taught, stage, verifier, config, ctx, policy) as collector:
         groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-    metrics = summarize([[sample.outcome for sample in group] for group in groups]).whole().flat()
+    metrics = summarize([[sample.outcome for sample in group] for group in groups]).without_parts().flat()
     ctx.print(_format_kept(metrics["format"], taught))
     return metrics
 
@@ -99,7 +99,7 @@ def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> 
     rows = []
     for n, sample in enumerate(group):
         budget = codec.writable(sample.outcome.length)
-        target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.reading.body_ids)
+        target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.response.body_ids)
         rows.append(_row(sample, n in kept, prompt, target))
     return rows
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from budgetrl.core.records import Problem
-from budgetrl.data.usable import problems_of
+from budgetrl.data.usable import load_problems
 from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.grading.provenance import Hashes
 from budgetrl.grading.verifier import open_verifier
@@ -46,7 +46,7 @@ def _generate_all(
 ) -> tuple[list[Row], dict[str, Hashes]]:
     """A row per completion, and for each data set the hashes of what they depend on."""
     sets = {
-        name: problems_of(dataset, "eval", stage.problems, collector.verifier, ctx)
+        name: load_problems(dataset, "eval", stage.problems, collector.verifier, ctx)
         for name, dataset in evaluated_datasets(config).items()
     }
     hashes = {name: collector.hashes(problems, stage.samples) for name, problems in sets.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from budgetrl.core.records import Problem
 from budgetrl.core.schedules import progress_at
-from budgetrl.data.usable import problems_of, say_overlap
+from budgetrl.data.usable import load_problems, warn_about_overlap
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.policy.loading import Policy, load_policy
 from budgetrl.policy.module import PolicyModule
@@ -50,9 +50,9 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
     fmt = stage.resolve_format(config)
     policy = load_policy(config.model, fmt, ctx.world.device)
     with open_verifier(ctx) as verifier:
-        pool = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
-        held_out = problems_of(config.dataset, "eval", stage.eval_problems, verifier, ctx)
-        say_overlap(pool, held_out, ctx)
+        pool = load_problems(config.dataset, "train", stage.problems, verifier, ctx)
+        held_out = load_problems(config.dataset, "eval", stage.eval_problems, verifier, ctx)
+        warn_about_overlap(pool, held_out, ctx)
         with open_collector(fmt, stage, verifier, config, ctx, policy) as collector:
             ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
             if config.reward.needs_b_max:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from budgetrl.data.usable import problems_of
+from budgetrl.data.usable import load_problems
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.rollout.factory import open_collector
 from budgetrl.rollout.labeling import make_labels
@@ -17,7 +17,7 @@ def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
     """Label the training problems; returns `label_metrics`."""
     fmt = stage.resolve_format(config)
     with open_verifier(ctx) as verifier:
-        problems = problems_of(config.dataset, "train", stage.problems, verifier, ctx)
+        problems = load_problems(config.dataset, "train", stage.problems, verifier, ctx)
         with open_collector(fmt, stage, verifier, config, ctx) as collector:
             rows = make_labels(stage, problems, collector, config, ctx)
     return label_metrics(rows)

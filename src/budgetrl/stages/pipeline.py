@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from budgetrl.data.usable import problems_of
+from budgetrl.data.usable import load_problems
 from budgetrl.grading.provenance import grader_hash
-from budgetrl.grading.rows import free_rows
+from budgetrl.grading.rows import unprefilled_rows
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.metrics.results import Results
 from budgetrl.planning.plan import make_plan
@@ -39,8 +39,8 @@ def run(stage: Pipeline, config: Config, ctx: Context) -> dict[str, float]:
     _keep_hashes(ctx)
     numbers = Results()
     for name in EVALUATIONS:
-        numbers |= Results.parse(results[name]).placed(evaluation=name)
-    rows = {name: free_rows(read_rows(ctx.folder.part(name).completions)) for name in EVALUATIONS}
+        numbers |= Results.parse(results[name]).labeled(evaluation=name)
+    rows = {name: unprefilled_rows(read_rows(ctx.folder.part(name).completions)) for name in EVALUATIONS}
     return (numbers | changes(rows[INITIAL], rows[TRAINED])).flat()
 
 
@@ -51,7 +51,7 @@ def _load_all_problems(stage: Pipeline, config: Config, ctx: Context) -> None:
     """
     with open_verifier(ctx) as verifier:
         for dataset, split in stage.dataset_splits(config):
-            problems_of(dataset, split, None, verifier, ctx)
+            load_problems(dataset, split, None, verifier, ctx)
 
 
 def _config_of(name: str, part: StageSettings, stage: Pipeline, config: Config, folder: RunFolder) -> Config:

@@ -10,7 +10,7 @@ from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.learned import LearnedFormat, read_learned_format, write_learned_format
 from budgetrl.grading.grader import grade
 from budgetrl.grading.provenance import Hashes, grader_hash
-from budgetrl.grading.rows import graded_columns, response_of
+from budgetrl.grading.rows import graded_columns, grading_input_from_row
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.report.against import EarlierEvaluation
 from budgetrl.report.evaluation import write_evaluation
@@ -46,7 +46,7 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
 
 def regraded(rows: Sequence[Row], fmt: ResponseFormat, verifier: Verifier) -> list[Row]:
     """The rows of an evaluation as today's grader sees them. A row's gold answer is its own."""
-    graded = grade([response_of(row, fmt) for row in rows], verifier)
+    graded = grade([grading_input_from_row(row, fmt) for row in rows], verifier)
     return [{**row, **graded_columns(one)} for row, one in zip(rows, graded, strict=True)]
 
 

@@ -8,16 +8,16 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from budgetrl.core.records import Problem
-from budgetrl.data.responses import Line, read_lines, shown
+from budgetrl.data.responses import InputRow, abbreviated, read_input_rows
 from budgetrl.formats.base import ResponseFormat
-from budgetrl.grading.grader import Reading, Response, grade
+from budgetrl.grading.grader import GradingInput, ParsedResponse, grade
 from budgetrl.grading.repetition import repetition
 from budgetrl.grading.rows import (
-    b_max_of_row,
+    b_max_from_row,
     graded_columns,
-    outcome_of_row,
+    outcome_from_row,
     outcomes_by_problem,
-    verdict_of_row,
+    verdict_from_row,
     verification_rates,
 )
 from budgetrl.grading.verifier import Verifier, open_verifier
@@ -40,7 +40,7 @@ ROWS_PER_CHUNK = 256
 def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
     """Score the rows of the input, write them, and return their `summary`."""
     fmt = stage.response_format(config)
-    lines = read_lines(Path(str(stage.input)), fmt, stage.input_format, config.dataset)
+    lines = read_input_rows(Path(str(stage.input)), fmt, stage.input_format, config.dataset)
     rows = with_rewards(with_outcomes(lines, fmt, config, ctx), config.reward, stage.progress)
     output = Path(stage.output) if stage.output else ctx.folder.path / SCORES
     write_lines(output, rows)
@@ -48,15 +48,15 @@ def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
     return summary(rows)
 
 
-def with_outcomes(lines: Sequence[Line], fmt: ResponseFormat, config: Config, ctx: Context) -> list[Row]:
+def with_outcomes(lines: Sequence[InputRow], fmt: ResponseFormat, config: Config, ctx: Context) -> list[Row]:
     """The rows with all fields of an outcome; those of completions are read and graded for it.
 
     Raises:
         RequestError: naming file and line, for an answer or a completion that cannot be read.
     """
-    waiting = [line for line in lines if line.to_grade]
+    waiting = [line for line in lines if line.needs_grading]
     graded = iter(_grade_all(waiting, fmt, config, ctx) if waiting else [])
-    return [next(graded) if line.to_grade else line.row for line in lines]
+    return [next(graded) if line.needs_grading else line.row for line in lines]
 
 
 def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[Row]:
@@ -66,7 +66,7 @@ def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[R
         groups[row["problem_id"]].append(place)
     rewarded = list(rows)
     for places in groups.values():
-        group = [outcome_of_row(rows[place]) for place in places]
+        group = [outcome_from_row(rows[place]) for place in places]
         parts = reward.checked_parts(group, progress)
         columns = {REWARD: total(parts)}
         for name, values in parts.items():
@@ -80,7 +80,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     """The mean reward and its parts, the metrics of an evaluation, and how much there was to score."""
     groups = outcomes_by_problem(rows)
     rewards = {key: fmean(row[key] for row in rows) for key in rows[0] if is_reward(key)}
-    verdicts = [verdict_of_row(row) for row in rows if "completion" in row]
+    verdicts = [verdict_from_row(row) for row in rows if "completion" in row]
     verification = verification_rates(verdicts) if verdicts else {}
     counts = {"rows": float(len(rows)), "groups": float(len(groups))}
     return {**rewards, **summarize(groups).flat(), **verification, **counts}
@@ -89,7 +89,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
 # Completions
 
 
-def _grade_all(lines: Sequence[Line], fmt: ResponseFormat, config: Config, ctx: Context) -> list[Row]:
+def _grade_all(lines: Sequence[InputRow], fmt: ResponseFormat, config: Config, ctx: Context) -> list[Row]:
     from budgetrl.policy.loading import load_tokenizer, make_codec, resolve_path
 
     path = resolve_path(config.model, fmt)
@@ -101,27 +101,27 @@ def _grade_all(lines: Sequence[Line], fmt: ResponseFormat, config: Config, ctx: 
             if ctx.stop.requested:
                 raise Stopped
             chunk = lines[start : start + ROWS_PER_CHUNK]
-            responses = [_response(line, fmt, codec, config.reward.repetition_ngram) for line in chunk]
+            responses = [_grading_input(line, fmt, codec, config.reward.repetition_ngram) for line in chunk]
             for line, graded in zip(chunk, grade(responses, verifier), strict=True):
                 rows.append({**line.row, **graded_columns(graded)})
             bar.update(len(chunk))
     return rows
 
 
-def _response(line: Line, fmt: ResponseFormat, codec: "TextCodec", ngram: int | None) -> Response:
+def _grading_input(line: InputRow, fmt: ResponseFormat, codec: "TextCodec", ngram: int | None) -> GradingInput:
     """A row's completion, read as training would read it."""
-    row, reading = line.row, _read_completion(line, fmt, codec)
-    return Response(
+    row, response = line.row, _read_completion(line, fmt, codec)
+    return GradingInput(
         problem=Problem(row["problem_id"], str(row.get("problem", "")), _gold(line), row["level"]),
-        reading=reading,
+        response=response,
         truncated=row["truncated"],
-        b_max=b_max_of_row(row),
+        b_max=b_max_from_row(row),
         asked_budget=row["budget"] if fmt.budget_in == "prompt" else None,
-        repetition=repetition(reading.body_ids, ngram),
+        repetition=repetition(response.body_ids, ngram),
     )
 
 
-def _read_completion(line: Line, fmt: ResponseFormat, codec: "TextCodec") -> Reading:
+def _read_completion(line: InputRow, fmt: ResponseFormat, codec: "TextCodec") -> ParsedResponse:
     """Tokenize and read a completion. A tokenizer that cannot write a text cannot measure it either."""
     text = line.row["completion"]
     ids = codec.tokenizer.encode(text, add_special_tokens=False)
@@ -136,15 +136,15 @@ def _bare(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
-def _refuse_unreadable_answers(lines: Sequence[Line], verifier: Verifier) -> None:
+def _refuse_unreadable_answers(lines: Sequence[InputRow], verifier: Verifier) -> None:
     """Refuse gold answers that math-verify cannot parse: no response could be right by them."""
-    first: dict[str, Line] = {}
+    first: dict[str, InputRow] = {}
     for line in lines:
         first.setdefault(_gold(line), line)
-    for gold, readable in zip(first, verifier.readable(list(first)), strict=True):
+    for gold, readable in zip(first, verifier.can_parse(list(first)), strict=True):
         if not readable:
-            raise first[gold].error("answer", f"{shown(gold)} cannot be parsed; fix or remove the row")
+            raise first[gold].error("answer", f"{abbreviated(gold)} cannot be parsed; fix or remove the row")
 
 
-def _gold(line: Line) -> str:
+def _gold(line: InputRow) -> str:
     return str(line.row["answer"]).strip()

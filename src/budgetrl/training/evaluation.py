@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from budgetrl.core.records import Outcome, Problem
-from budgetrl.metrics.keys import EXAMINED, REWARD
+from budgetrl.metrics.keys import DURING_TRAINING, REWARD
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
 from budgetrl.rewards.reward import Controller, Reward
@@ -66,14 +66,14 @@ class Evaluation:
         for group in outcomes:
             rewards += self.reward(group, 1.0)
         reward = fmean(rewards)
-        result = summarize(outcomes) | Results.plain({REWARD: reward})
+        result = summarize(outcomes) | Results.from_values({REWARD: reward})
         name, state = self.config.dataset.name, self.state
         state.controller.validate(outcomes)
-        state.result = result.placed(name).flat()
+        state.result = result.labeled(name).flat()
         if reward > state.best:
             state.best = reward
             self.learner.save(BEST)
-        return result.whole().placed(name, EXAMINED).flat()
+        return result.without_parts().labeled(name, DURING_TRAINING).flat()
 
     def _outcomes(self, step: int) -> list[list[Outcome]]:
         seeds = sampling_seeds(self.config, "examine", self.problems, 1)

@@ -56,7 +56,7 @@ def draw_example(task: Task, rng: Random, hinted_share: float) -> tuple[str, str
     if rng.random() >= hinted_share:
         checks = task.draw_checks(rng, problem.level)
         return f"<user> {problem.text}<assistant>", f" {task.solve(rng, problem, checks)}"
-    shortest, longest = task.HINTS
+    shortest, longest = task.HINT_RANGE
     hint = rng.choice([n for n in budget_grid() if shortest <= n <= longest])
     solution = task.solve(rng, problem, task.checks_for(problem.level, hint))
     return f"<user> {problem.text}{BudgetFormat().prefill(hint)}<assistant>", f" {solution}"

@@ -24,7 +24,7 @@ SLIP_RATES = {1: 0.002, 2: 0.02, 4: 0.2, 8: 0.4}
 looks rather than to copy."""
 CHECK_WEIGHTS = (1, 1, 1, 2, 2)
 """Weights of planning 0, 1, 2, ... re-checks: mostly more than needed."""
-HINTS: tuple[int, int] = (8, 208)
+HINT_RANGE: tuple[int, int] = (8, 208)
 """Range of length hints in tokens: from below the shortest solution to above the longest."""
 
 

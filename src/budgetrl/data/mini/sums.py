@@ -24,7 +24,7 @@ RECHECK_SLIP_RATE = 0.001
 SLIPS = (-1, 1, -1, 1, 2, -2)
 EXTRA_CHECKS = 2
 """Most further checks after one that disagreed with the pass before it."""
-HINTS: tuple[int, int] = (11, 416)
+HINT_RANGE: tuple[int, int] = (11, 416)
 """Range of length hints in tokens: from below the shortest solution to about the longest."""
 
 

@@ -11,7 +11,7 @@ from budgetrl.data.mini.sums import Sum
 class Task(Protocol):
     """What problems are, and how solutions of them are written. Lengths are in tokens, a word a token."""
 
-    HINTS: tuple[int, int]
+    HINT_RANGE: tuple[int, int]
 
     def draw_problem(self, rng: Random, level: int | None = None) -> Sum: ...
     def draw_checks(self, rng: Random, level: int) -> int: ...

@@ -10,7 +10,7 @@ from budgetrl.core.errors import RequestError
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Problem
 from budgetrl.data.reading import RowReader
-from budgetrl.metrics.keys import is_distinct
+from budgetrl.metrics.keys import is_unambiguous
 
 Split = Literal["train", "eval"]
 
@@ -48,7 +48,7 @@ class DatasetSettings(ABC):
     def __post_init__(self) -> None:
         require_count(self, "limit", "eval_limit")
         reads_as_part = f"{self.name!r} cannot be told from a part of a result's key, such as a level"
-        require(is_distinct(self.name), "name", reads_as_part, "choose another name")
+        require(is_unambiguous(self.name), "name", reads_as_part, "choose another name")
 
     @abstractmethod
     def read(self, split: Split) -> Loaded:

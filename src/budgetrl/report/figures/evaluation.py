@@ -131,7 +131,7 @@ def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, drawn_as:
         limits: list[int] = []
         lengths: list[float] = []
         accuracies: list[Estimate] = []
-        for limit in results.numbers_of(kind):
+        for limit in results.part_numbers(kind):
             part = Part(kind, limit)
             accuracy, length = results.get(Key("accuracy", part=part)), results.get(Key("length", part=part))
             if accuracy and length:
@@ -188,7 +188,7 @@ def _draw_bands(ax: "Axes", low: float, high: float) -> None:
 def _over_levels(results: Results, metric: str) -> dict[int, Estimate]:
     """The estimates of a metric by level."""
     found: dict[int, Estimate] = {}
-    for level in results.numbers_of(PartKind.LEVEL):
+    for level in results.part_numbers(PartKind.LEVEL):
         if (estimate := results.get(Key(metric, part=Part(PartKind.LEVEL, level)))) is not None:
             found[level] = estimate
     return found

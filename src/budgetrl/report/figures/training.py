@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from budgetrl.metrics.estimates import Estimate
-from budgetrl.metrics.keys import EXAMINED
+from budgetrl.metrics.keys import DURING_TRAINING
 from budgetrl.metrics.results import Results
 from budgetrl.report.figures.canvas import (
     COLORS,
@@ -172,8 +172,8 @@ def _examinations(rows: Sequence[Row]) -> dict[str, dict[int, Results]]:
     found: dict[str, dict[int, Results]] = {}
     for row in rows:
         results = Results.parse(row)
-        for dataset in results.datasets(EXAMINED):
-            found.setdefault(dataset, {})[row["step"]] = results.of(dataset, EXAMINED)
+        for dataset in results.datasets(DURING_TRAINING):
+            found.setdefault(dataset, {})[row["step"]] = results.of(dataset, DURING_TRAINING)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from budgetrl.core.checks import require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
-from budgetrl.data.responses import INPUT_FORMATS, OURS
+from budgetrl.data.responses import BUDGETRL, INPUT_FORMATS
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, require_format
 from budgetrl.settings.stages.base import StageSettings, format_of_reward, reward_format_errors
@@ -44,7 +44,7 @@ class Score(StageSettings):
     name: str = "score"
     input: str | None = None
     """JSONL file of completions or outcomes; must be given."""
-    input_format: str = OURS
+    input_format: str = BUDGETRL
     """budgetrl, or the samples that lm_eval (lm-evaluation-harness) or lighteval (Parquet, too) logged."""
     output: str | None = None
     """JSONL file to write; null: scores.jsonl in the run folder."""
