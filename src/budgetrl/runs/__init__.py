@@ -1,1 +1,1 @@
-"""Run folders and what happens around a run: provenance, tracking, progress, health."""
+"""Run folders and everything recorded about a run: environment, metrics, progress, health."""

@@ -1,4 +1,4 @@
-"""Where a stage runs: its ranks, its folder, and whom it tells."""
+"""The environment that a stage runs in: its ranks, its folder, and where its output goes."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from budgetrl.runs.world import World
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage is given besides its configuration."""
+    """Everything a stage receives besides its configuration."""
 
     world: World
     folder: RunFolder
@@ -20,14 +20,19 @@ class Context:
     stop: Stop
 
     def child(self, name: str) -> "Context":
-        """The context of a run inside this one: a folder below, metrics under `name/`."""
+        """Return the context of a run inside this one: a subfolder, and metrics under `name/`."""
         return replace(self, folder=self.folder.child(name), tracker=self.tracker.at(name))
 
     def print(self, text: str) -> None:
-        """A line for the person who watches."""
+        """Print a line for the user, on the main rank only."""
         self.progress.print(text)
 
     def check_stop(self) -> None:
-        """Raise Stopped on every rank if any rank was told to stop."""
+        """Raise Stopped on every rank if any rank received a stop request.
+
+        A collective operation: every rank must call it at the same point.
+        """
+        # A signal may reach only one rank, or reach ranks at different steps. Without agreement,
+        # one rank would leave while the others wait for it in a collective operation.
         if self.world.any(self.stop.requested):
             raise Stopped

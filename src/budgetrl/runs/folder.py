@@ -1,4 +1,4 @@
-"""The run folder: where everything about a run lies, written so that a crash at any moment leaves it readable."""
+"""The run folder. Its files are written so that they stay readable after a crash at any moment."""
 
 import fcntl
 import hashlib
@@ -16,14 +16,14 @@ from budgetrl.core.jsonl import NotAnObjectError, numbered_lines, parse_object, 
 from budgetrl.core.messages import Message
 
 Row = Mapping[str, Any]
-"""One line of a JSONL file, by column."""
+"""One line of a JSONL file: column names to values."""
 
 HASHES = "hashes.json"
-"""What an evaluation leaves beside its result: for each data set the hashes of what its numbers depend on."""
+"""File that an evaluation writes next to its result: for each data set, hashes of what its metrics depend on."""
 
 
 class RunFolder:
-    """Paths and files of one run. On ranks other than 0 (`writes=False`) every write is a no-op."""
+    """The paths and files of one run. With `writes=False`, as on all ranks but the main one, writes do nothing."""
 
     def __init__(self, path: str | Path, writes: bool = True) -> None:
         self.path = Path(path)
@@ -31,7 +31,7 @@ class RunFolder:
         self._open: dict[Path, TextIO] = {}
         self.config = self.path / "config.yaml"
         self.evaluation = self.path / "evaluation.yaml"
-        """In a regraded evaluation: the configuration of the first."""
+        """Only in a regraded evaluation: the configuration of the original evaluation."""
         self.plan = self.path / "plan.json"
         self.environment = self.path / "env.json"
         self.launch_script = self.path / "launch.sh"
@@ -50,67 +50,77 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end: `result.json` is written last, and at once."""
+        """Whether the run has finished."""
+        # result.json is the last file that a run writes, and it is written atomically.
         return os.path.exists(self.result)
 
     @property
     def started(self) -> bool:
-        """Whether the run has been started, or given to Slurm; a dry run alone leaves no `env.json`."""
+        """Whether the run has been started or submitted to Slurm."""
+        # A dry run writes the configuration and the plan, but no env.json.
         return os.path.exists(self.environment)
 
     def log(self, rank: int) -> Path:
-        """The log file of a rank."""
+        """Return the path of a rank's log file."""
         return self.logs / f"rank{rank}.log"
 
     def part(self, name: str) -> "RunFolder":
-        """The folder of a run inside this one, such as a pipeline's `grpo/`, to be read."""
+        """Return a run inside this one, such as the `grpo/` of a pipeline, for reading only."""
         return RunFolder(self.path / name, writes=False)
 
     def child(self, name: str) -> "RunFolder":
-        """The folder of a run inside this one, to be written; all of them work on the same data."""
+        """Create and return the folder of a run inside this one."""
         folder = RunFolder(self.path / name, self.writes)
+        # All parts of a run use the same data, so they share one file of fingerprints.
         folder.fingerprints = self.fingerprints
         folder.create()
         return folder
 
     def create(self) -> None:
-        """Make the folder if it is not there."""
+        """Create the folder if it does not exist."""
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
 
     def append_metrics(self, row: Row) -> None:
-        """One more line of metrics.jsonl; `row` has a `step`."""
+        """Append a row to metrics.jsonl. The row has a `step`."""
         self.append(self.metrics, [row])
 
     def append_completions(self, rows: Iterable[Row]) -> None:
-        """More lines of completions.jsonl."""
+        """Append rows to completions.jsonl."""
         self.append(self.completions, rows)
 
     def rewrite(self, path: Path, rows: Iterable[Row]) -> None:
-        """Replace a JSONL file of this run, whole or not at all."""
+        """Replace a JSONL file of this run atomically."""
         if self.writes:
             write_lines(path, rows)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a file of this run as indented JSON, whole or not at all."""
+        """Write a file of this run atomically as indented JSON."""
         if self.writes:
             write_json(self.path / name, value)
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file of this run, whole or not at all."""
+        """Write a file of this run atomically."""
         if self.writes:
             write_atomically(path, text)
 
     def truncate_after(self, step: int) -> None:
-        """Drop the rows of later steps, written after the checkpoint that training resumes from."""
+        """Remove the rows of steps after `step`, the checkpoint that training resumes from: they will be made again."""
         self.close()
         for path in (self.metrics, self.completions):
             if self.writes and path.exists():
+                # Rows without a step, such as those of an evaluation, are kept.
                 rows = [row for row in read_rows(path) if row.get("step", step) <= step]
                 write_lines(path, rows)
 
     def is_unchanged(self, name: str, content: object) -> bool:
-        """Whether `content` is what went by `name` when this run first used it; its repr must tell all of it."""
+        """Return whether `content` equals what this run first used under `name`. Remembers new names.
+
+        Args:
+            name: A name for the data, such as "train problems of gsm8k".
+            content: The data. It is hashed through its repr, which must show all of it.
+        """
+        # data.json maps names to SHA-256 hashes.
         known = json.loads(self.fingerprints.read_text()) if self.fingerprints.exists() else {}
         fingerprint = hashlib.sha256(repr(content).encode()).hexdigest()
         if self.writes and name not in known:
@@ -118,49 +128,52 @@ class RunFolder:
         return known.get(name, fingerprint) == fingerprint
 
     def clear_states(self) -> None:
-        """Drop what is only there to resume from, once the result is written; the policies stay."""
+        """Delete the states that only serve to resume an unfinished run. The model checkpoints are kept."""
         if self.writes:
             for state in [*self.checkpoints.glob("state-*"), *self.checkpoints.glob("partial-*")]:
                 shutil.rmtree(state)
 
     def write_result(self, result: Mapping[str, float]) -> None:
-        """The final numbers. Written last: from here on the run is finished."""
+        """Write the final metrics. The run counts as finished from now on, so call this last."""
         if self.writes:
             self.close()
             write_json(self.result, result)
 
     def read_result(self) -> dict[str, float]:
-        """The final numbers of a finished run."""
+        """Return the final metrics of a finished run."""
         return json.loads(self.result.read_text())
 
     def close(self) -> None:
-        """Close the append-only files; the next append opens them again."""
+        """Close the files opened for appending. The next append reopens them."""
         for file in self._open.values():
             file.close()
         self._open.clear()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder, so that the same run is not started twice at a time on this machine.
+        """Lock the folder, so that only one process on this machine executes the run.
 
-        Raises RequestError if another process holds it, or if it cannot be made or written.
+        Raises:
+            RequestError: If another process holds the lock, or the folder cannot be created or written to.
         """
-        with self._open_lock() as file:
+        with self._open_lock() as file:  # closing the file releases the lock, and so does the end of the process
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RequestError(f"{self.path}: another process is running this run just now") from None
+                text = "another process is already executing this run"
+                raise RequestError(Message(str(self.path), text, "wait for it or stop it")) from None
             yield
 
     def _open_lock(self) -> TextIO:
         try:
             self.create()
             return open(self.path / ".lock", "w")
-        except OSError as error:  # a file in the way, a place that may not be written
-            raise RequestError(f"run.dir: {self.path} cannot be the run folder: {error.strerror}") from None
+        except OSError as error:  # a file has this name, or permission is denied
+            text = f"cannot use {self.path} as the run folder: {error.strerror}"
+            raise RequestError(Message("run.dir", text, "choose another folder")) from None
 
     def append(self, path: Path, rows: Iterable[Row]) -> None:
-        """More lines of any JSONL file of this run."""
+        """Append rows to a JSONL file of this run. They can be read as soon as this returns."""
         if not self.writes:
             return
         if path not in self._open:
@@ -170,49 +183,50 @@ class RunFolder:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file. A torn last line, left by a crash, is not a row.
+    """Return the rows of a JSONL file. An incomplete last line, left by a crash, is ignored.
 
     Raises:
-        RequestError: naming file and line, where any other line is not a JSON object.
+        RequestError: If any other line is not a JSON object. The message names the file and the line.
     """
     rows: list[dict[str, Any]] = []
     for number, line in numbered_lines(path):
         try:
             rows.append(parse_object(line))
         except NotAnObjectError as error:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n"):  # only the last line can lack a newline: the write was cut off
                 break
             raise RequestError(Message(place(path, number), str(error))) from None
     return rows
 
 
 def write_lines(path: Path, rows: Iterable[Row]) -> None:
-    """Replace a JSONL file, whole or not at all."""
+    """Replace a JSONL file atomically."""
     write_atomically(path, "".join(map(_line, rows)))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, whole or not at all."""
+    """Write indented JSON atomically."""
     write_atomically(path, json.dumps(_finite(value), indent=2) + "\n")
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content, so that a reader or a crash sees the old or the new, never a part."""
+    """Replace a file's content. A reader sees either the old or the new content, even after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".draft")
     with open(draft, "w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # the content must be on disk before the rename makes it visible
     draft.replace(path)
 
 
 def _open_to_append(path: Path) -> TextIO:
-    """Open for appending behind the last whole line."""
+    """Open a file for appending, and remove an incomplete last line that a crash left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
+        end_of_last_line = content.rfind(b"\n") + 1  # 0 if there is no complete line
+        os.truncate(path, end_of_last_line)
     return open(path, "a")
 
 
@@ -221,7 +235,7 @@ def _line(row: Row) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: they become null."""
+    """Return a copy in which NaN and infinities are None: strict JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -1,7 +1,8 @@
-"""Warnings when training goes wrong: what it looks like in the metrics, and what to do about it.
+"""Warnings about training problems: how each shows in the metrics, and what to do about it.
 
-A symptom is judged on rows of `metrics.jsonl` alone, so after a resume the monitor is rebuilt by showing it
-the rows that are already there. Each symptom is told once when it begins, and again only after it had gone.
+Every check uses only the rows of `metrics.jsonl`. After a resume, a new monitor that observes the existing rows
+is in the same state as the old one. A warning appears once when a problem starts, and again only if the problem
+went away in between.
 """
 
 import math
@@ -13,209 +14,216 @@ from typing import Any
 Row = Mapping[str, Any]
 
 START_ROWS = 5
-"""The mean of so many first rows is what later ones are compared with: one row is too noisy."""
+"""Number of first rows whose mean serves as the start value of a metric. A single row is too noisy."""
 EQUAL_GROUPS = 0.95
-"""Above this share of groups with equal rewards nearly all of the batch has advantage 0."""
+"""Share of groups with equal rewards. Above it, nearly the whole batch has advantage 0."""
 TRUNCATED = 0.9
-"""Above this share hardly any answer is finished, so hardly any can be right."""
+"""Share of truncated completions. Above it, hardly any answer is complete, so hardly any can be correct."""
 FORMAT = 0.5
-"""A cold-started model writes the format in 85 % of cases or more; at half it has forgotten it."""
+"""Share of well-formed completions. A cold-started model reaches 85 % or more, so at half it has lost the format."""
 BUDGET_ENTROPY = 0.5
-"""Nats. Below, about 1.6 numbers are left to choose from, which is what a finished policy has as well; so it
-is a symptom only while budgets do not follow the level either."""
+"""Nats. Below it, about 1.6 (e^0.5) budgets remain to choose from. A good final policy can be that certain too, so
+low entropy counts as a problem only if budgets also do not follow the problem's level."""
 BUDGET_LEVEL_RHO = 0.3
-"""Rank correlation; the mini benchmark's locked-in runs were below, its adaptive ones above 0.8."""
+"""Rank correlation of budget and level. On the mini benchmark, collapsed runs were below it and adaptive runs
+above 0.8."""
 BUDGET_ENTROPY_GONE = 0.01
-"""Nats. The same where problems have no level: below, one number is written always."""
+"""Nats. The threshold for problems without levels: below it, the model always writes the same budget."""
 BUDGET_OVER_LENGTH = 2.0
-"""A budget twice the length: neither the 50 % match nor the user can trust it."""
+"""Ratio of budget to length. Above it, budgets miss even the 50 % match and tell the user nothing."""
 BUDGET_GROWTH = 2.0
-"""A budget twice its start: it should fall, or stay where it was."""
+"""Ratio of budget to its start value. Budgets should shrink or stay the same during training."""
 KL = 0.5
-"""Nats per token. Ordinary runs stay below 0.1; at 0.5 the policy is another model than its reference."""
+"""Nats per token. Ordinary runs stay below 0.1; at 0.5 the policy has little in common with its reference."""
 ENTROPY_LEFT = 0.05
-"""Share of the entropy at the start. Relative, because what is normal differs tenfold between models."""
+"""Share of the start value. Relative, because normal entropies differ by a factor of ten between models."""
 TIMEOUTS = 0.05
-"""Share of answers whose check timed out: each counts as wrong, so the verdicts are biased beyond noise."""
+"""Share of answers whose verification timed out. They count as wrong, so above it accuracy is clearly biased."""
 
 
-class Seen:
-    """What the checks look at: the newest row, and the mean of each metric at the start."""
+class MetricHistory:
+    """The newest row of metrics, and the start values of the metrics that checks compare it with."""
 
     def __init__(self) -> None:
         self.row: Row = {}
         self.has_levels = False
-        """Whether budgets were ever compared with levels."""
-        self._start: dict[str, deque[float]] = {}
+        """Whether any row had a correlation of budgets with levels."""
+        self._first_values: dict[str, deque[float]] = {}
 
     def add(self, row: Row) -> None:
+        """Make `row` the newest row."""
         self.row = row
         self.has_levels = self.has_levels or "budget_level_rho" in row
         for key in ("budget", "entropy"):
             value = self.number(key)
-            first = self._start.setdefault(key, deque())
+            first = self._first_values.setdefault(key, deque())
             if value is not None and len(first) < START_ROWS:
                 first.append(value)
 
     def number(self, key: str) -> float | None:
-        """The newest value; None where it is absent or not finite."""
+        """Return the newest value of a metric, or None if it is absent or not finite."""
         value = self.row.get(key)
         return value if isinstance(value, int | float) and math.isfinite(value) else None
 
     def above(self, key: str, limit: float) -> bool:
+        """Return whether the newest value exceeds the limit. False if there is no value."""
         value = self.number(key)
         return value is not None and value > limit
 
     def below(self, key: str, limit: float) -> bool:
+        """Return whether the newest value is less than the limit. False if there is no value."""
         value = self.number(key)
         return value is not None and value < limit
 
     def start(self, key: str) -> float | None:
-        """The mean of the first rows, once there are enough."""
-        first = self._start.get(key, ())
+        """Return the mean of the metric's first START_ROWS values, or None while there are fewer."""
+        first = self._first_values.get(key, ())
         return sum(first) / START_ROWS if len(first) == START_ROWS else None
 
 
 @dataclass(frozen=True)
 class Symptom:
-    """Something that can be wrong with a run."""
+    """A problem that metrics can show."""
 
-    shows: Callable[[Seen], bool]
+    is_present: Callable[[MetricHistory], bool]
     patience: int
-    """Steps in a row it must show before it is told."""
-    text: Callable[[Seen], str]
-    """What is seen."""
+    """Number of rows in a row that must show the problem before the warning."""
+    describe: Callable[[MetricHistory], str]
+    """Returns what is wrong, with the numbers that show it."""
     advice: str
+    """What the user can do."""
 
 
 class HealthMonitor:
-    """Shown each row of metrics in turn, says what looks wrong and what to do.
+    """Observes the rows of metrics in order, and returns warnings with advice.
 
     >>> HealthMonitor().observe({"step": 7, "loss": float("nan")})[0][:30]
     'step 7: loss is not a number. '
     """
 
     def __init__(self) -> None:
-        self._seen = Seen()
+        self._history = MetricHistory()
         self._streaks = dict.fromkeys(SYMPTOMS, 0)
 
     def observe(self, row: Row) -> list[str]:
-        """The warnings that begin with this row; mostly none. Metrics a row lacks are not judged."""
-        self._seen.add(row)
-        return [self._text(name) for name, symptom in SYMPTOMS.items() if self._begins(name, symptom)]
-
-    def _begins(self, name: str, symptom: Symptom) -> bool:
-        self._streaks[name] = self._streaks[name] + 1 if symptom.shows(self._seen) else 0
-        return self._streaks[name] == symptom.patience
-
-    def _text(self, name: str) -> str:
-        symptom = SYMPTOMS[name]
-        return f"step {self._seen.row.get('step', '?')}: {symptom.text(self._seen)}. {symptom.advice}"
-
-
-def _not_finite(seen: Seen) -> list[str]:
-    """metrics.jsonl has null for what was not finite."""
-    return [key for key in ("loss", "grad_norm") if key in seen.row and seen.number(key) is None]
+        """Return the warnings that start with this row, usually none. Metrics that the row lacks are not checked."""
+        self._history.add(row)
+        warnings: list[str] = []
+        for name, symptom in SYMPTOMS.items():
+            self._streaks[name] = self._streaks[name] + 1 if symptom.is_present(self._history) else 0
+            # Equal, not at least: a problem that persists is reported only once.
+            if self._streaks[name] == symptom.patience:
+                step = row.get("step", "?")
+                warnings.append(f"step {step}: {symptom.describe(self._history)}. {symptom.advice}")
+        return warnings
 
 
-def _budget_collapsed(seen: Seen) -> bool:
-    if not seen.has_levels:
-        return seen.below("budget_entropy", BUDGET_ENTROPY_GONE)
-    # Absent where all budgets are equal: ranks that are all tied correlate with nothing.
-    adaptive = seen.above("budget_level_rho", BUDGET_LEVEL_RHO)
-    return seen.below("budget_entropy", BUDGET_ENTROPY) and not adaptive
+def _not_finite(history: MetricHistory) -> list[str]:
+    """Return which of loss and gradient norm are present but not finite (null when read from metrics.jsonl)."""
+    return [key for key in ("loss", "grad_norm") if key in history.row and history.number(key) is None]
 
 
-def _budget_over_length(seen: Seen) -> bool:
-    length = seen.number("length")
-    return length is not None and seen.above("budget", BUDGET_OVER_LENGTH * length)
+def _budget_collapsed(history: MetricHistory) -> bool:
+    if not history.has_levels:
+        return history.below("budget_entropy", BUDGET_ENTROPY_GONE)
+    # If all budgets are equal, the rank correlation is undefined and its key is absent. `above` is then False,
+    # which is right: equal budgets are a collapse.
+    adaptive = history.above("budget_level_rho", BUDGET_LEVEL_RHO)
+    return history.below("budget_entropy", BUDGET_ENTROPY) and not adaptive
 
 
-def _budget_grew(seen: Seen) -> bool:
-    start = seen.start("budget")
-    return start is not None and seen.above("budget", BUDGET_GROWTH * start)
+def _budget_over_length(history: MetricHistory) -> bool:
+    length = history.number("length")
+    return length is not None and history.above("budget", BUDGET_OVER_LENGTH * length)
 
 
-def _entropy_gone(seen: Seen) -> bool:
-    start = seen.start("entropy")
-    return start is not None and seen.below("entropy", ENTROPY_LEFT * start)
+def _budget_grew(history: MetricHistory) -> bool:
+    start = history.start("budget")
+    return start is not None and history.above("budget", BUDGET_GROWTH * start)
 
 
-def _percent(key: str) -> Callable[[Seen], str]:
-    return lambda seen: f"{100 * seen.row[key]:.0f} %"
+def _entropy_gone(history: MetricHistory) -> bool:
+    start = history.start("entropy")
+    return start is not None and history.below("entropy", ENTROPY_LEFT * start)
+
+
+def _percent(history: MetricHistory, key: str) -> str:
+    return f"{100 * history.row[key]:.0f} %"
 
 
 SYMPTOMS: dict[str, Symptom] = {
     "not_finite": Symptom(
-        shows=lambda seen: bool(_not_finite(seen)),
-        patience=1,
-        text=lambda seen: f"{' and '.join(_not_finite(seen))} is not a number",
-        advice="Stop and lower the learning rate; on GPUs check that training runs in bf16, not fp16.",
+        is_present=lambda history: bool(_not_finite(history)),
+        patience=1,  # one such step can already ruin the weights
+        describe=lambda history: f"{' and '.join(_not_finite(history))} is not a number",
+        advice="Stop and lower the learning rate. On GPUs, make sure that training uses bf16, not fp16.",
     ),
     "groups_equal": Symptom(
-        shows=lambda seen: seen.above("groups_equal", EQUAL_GROUPS),
+        is_present=lambda history: history.above("groups_equal", EQUAL_GROUPS),
         patience=5,
-        text=lambda seen: f"in {_percent('groups_equal')(seen)} of the groups all rewards are equal",
-        advice="There is nothing to learn from: use larger groups, a higher temperature, or problems "
-        "that are neither all solved nor all missed.",
+        describe=lambda history: f"all rewards are equal in {_percent(history, 'groups_equal')} of the groups",
+        advice="There is nothing to learn from such groups: use larger groups, a higher temperature, or problems "
+        "that the model solves sometimes.",
     ),
     "truncated": Symptom(
-        shows=lambda seen: seen.above("truncated", TRUNCATED),
+        is_present=lambda history: history.above("truncated", TRUNCATED),
         patience=3,
-        text=lambda seen: f"{_percent('truncated')(seen)} of the completions were cut off at the token limit",
-        advice="Raise the limit on new tokens, or check that the model can end its answers at all.",
+        describe=lambda history: f"{_percent(history, 'truncated')} of the completions were truncated",
+        advice="Raise model.max_new_tokens, or check whether the model ends its answers at all.",
     ),
     "format": Symptom(
-        shows=lambda seen: seen.below("format", FORMAT),
+        is_present=lambda history: history.below("format", FORMAT),
         patience=3,
-        text=lambda seen: f"only {_percent('format')(seen)} of the completions keep the response format",
-        advice="Start from a cold-started checkpoint; if it came during training, lower the learning rate.",
+        describe=lambda history: f"only {_percent(history, 'format')} of the completions follow the response format",
+        advice="Start from a cold-started checkpoint. If the format was lost during training, lower the learning rate.",
     ),
     "budget_collapsed": Symptom(
-        shows=_budget_collapsed,
+        is_present=_budget_collapsed,
         patience=5,
-        text=lambda seen: (
-            f"the budget has settled on one number (entropy {seen.row['budget_entropy']:.2f} nats) whatever the problem"
+        describe=lambda history: (
+            "the model writes one number as the budget of all problems "
+            f"(budget entropy {history.row['budget_entropy']:.2f} nats)"
         ),
-        advice="Raise the entropy bonus on the budget, or let it last longer.",
+        advice="Increase the entropy bonus on budget tokens, or let it decay later.",
     ),
     "budget_over_length": Symptom(
-        shows=_budget_over_length,
+        is_present=_budget_over_length,
         patience=10,
-        text=lambda seen: (
-            f"budgets ({seen.row['budget']:.0f}) are more than {BUDGET_OVER_LENGTH:g} times "
-            f"the lengths ({seen.row['length']:.0f})"
+        describe=lambda history: (
+            f"mean budget ({history.row['budget']:.0f}) is more than {BUDGET_OVER_LENGTH:g} times "
+            f"the mean length ({history.row['length']:.0f})"
         ),
-        advice="Let alpha start lower or fall sooner, and stay at its floor for longer.",
+        advice="Start alpha lower or let it fall sooner, and keep it at its minimum for longer.",
     ),
     "budget_grew": Symptom(
-        shows=_budget_grew,
+        is_present=_budget_grew,
         patience=5,
-        text=lambda seen: (
-            f"budgets ({seen.row['budget']:.0f}) have grown to more than {BUDGET_GROWTH:g} times "
-            f"their start ({seen.start('budget'):.0f})"
+        describe=lambda history: (
+            f"mean budget ({history.row['budget']:.0f}) is more than {BUDGET_GROWTH:g} times "
+            f"its start ({history.start('budget'):.0f})"
         ),
-        advice="Make the penalty above the reference length stronger (a more negative r_b), and check "
+        advice="Strengthen the penalty above the reference length (a more negative r_b), and check "
         "that the problems have reference lengths.",
     ),
     "kl": Symptom(
-        shows=lambda seen: seen.above("kl", KL),
+        is_present=lambda history: history.above("kl", KL),
         patience=3,
-        text=lambda seen: f"the policy is {seen.row['kl']:.2g} nats per token away from its reference",
+        describe=lambda history: f"the KL divergence from the reference is {history.row['kl']:.2g} nats per token",
         advice="Lower the learning rate or raise the KL coefficient.",
     ),
     "entropy": Symptom(
-        shows=_entropy_gone,
+        is_present=_entropy_gone,
         patience=5,
-        text=lambda seen: f"entropy fell from {seen.start('entropy'):.2g} to {seen.row['entropy']:.2g} nats",
-        advice="The policy no longer explores: lower the learning rate, or stop and keep the best one.",
+        describe=lambda history: (
+            f"entropy fell from {history.start('entropy'):.2g} to {history.row['entropy']:.2g} nats"
+        ),
+        advice="The policy no longer explores. Lower the learning rate, or stop and use the best checkpoint.",
     ),
     "timeouts": Symptom(
-        shows=lambda seen: seen.above("verify/timeouts", TIMEOUTS),
+        is_present=lambda history: history.above("verify/timeouts", TIMEOUTS),
         patience=3,
-        text=lambda seen: f"checking timed out for {_percent('verify/timeouts')(seen)} of the answers",
-        advice="Timed-out answers count as wrong: look at them in completions.jsonl, and give the "
-        "verifier more workers.",
+        describe=lambda history: f"verification timed out for {_percent(history, 'verify/timeouts')} of the answers",
+        advice="These answers count as wrong. Look at them in completions.jsonl, and give the verifier more workers.",
     ),
 }
-"""By name, in the order they are told."""
+"""All checks by name, in the order in which warnings are printed."""

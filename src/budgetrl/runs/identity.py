@@ -1,4 +1,4 @@
-"""What makes two runs the same: their settings, but for those that change only where and how fast a run happens."""
+"""Which settings identify a run: all except those that change only where or how fast it runs."""
 
 import json
 import re
@@ -8,17 +8,21 @@ from typing import Any
 NOT_IDENTITY = re.compile(
     r"(run|launch|tracking)\..*|mode|stage\.shared|rollout\.(batch_size|url|concurrency|retries|timeout|api_key_env)"
 )
-"""Keys that change where and how fast a run happens, not what comes out of it."""
+"""Keys that change where or how fast a run executes, but not its results."""
 
 
 def identity(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat keys and values that make a run what it is; equal for runs with equal results."""
+    """Return the flat keys and values that determine a run's results.
+
+    Two configurations with equal identities describe the same run.
+    """
+    # A round trip through JSON turns tuples into lists, so that a configuration equals its copy read from YAML.
     plain = json.loads(json.dumps(mapping))
     return {key: value for key, value in flatten(plain).items() if not NOT_IDENTITY.fullmatch(key)}
 
 
 def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Dotted keys to values; an empty group stays as itself.
+    """Return a nested mapping as one level with dotted keys. An empty group is kept as a value.
 
     >>> flatten({"a": {"b": 1, "c": {}}, "d": 2})
     {'a.b': 1, 'a.c': {}, 'd': 2}
@@ -26,5 +30,8 @@ def flatten(mapping: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
         path = f"{above}{key}"
-        flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value})
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{path}."))
+        else:
+            flat[path] = value
     return flat

@@ -1,4 +1,4 @@
-"""How processes end with the one that started them, however that ends: they all hold on to a pipe of its."""
+"""Makes child processes exit when their parent exits for any reason, SIGKILL included: all of them watch its pipe."""
 
 import os
 import signal
@@ -9,35 +9,44 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LIFELINE = "BUDGETRL_LIFELINE"
-"""Environment variable with the path of the pipe, which the parent holds open: children die when it closes."""
+"""Environment variable with the path of the pipe. The parent keeps the pipe open; children exit when it closes."""
 
 
 @contextmanager
 def open_pipe() -> Iterator[Path]:
-    """A named pipe, open as long as this process lives: found by path, it also reaches ranks below a launcher."""
+    """Yield the path of a named pipe that stays open for as long as this process runs.
+
+    A named pipe is found by its path, so it also reaches ranks that a launcher starts as grandchildren.
+    """
     with tempfile.TemporaryDirectory(prefix="budgetrl-") as folder:
         path = Path(folder) / "lifeline"
         os.mkfifo(path)
-        held = os.open(path, os.O_RDWR)  # both ends, since opening one would wait for the other
+        # Open both ends: opening only one blocks until another process opens the other.
+        descriptor = os.open(path, os.O_RDWR)
         try:
             yield path
         finally:
-            os.close(held)
+            os.close(descriptor)
 
 
 def die_with_parent() -> None:
-    """Die, with this process group, when the parent does. The pipe ends once nobody holds it open for writing."""
+    """Kill this process and its process group when the parent exits. Does nothing if no parent set LIFELINE.
+
+    Exits with code 143 at once if the parent is already gone and has removed its pipe.
+    """
     path = os.environ.get(LIFELINE)
     if path is None:
         return
     try:
-        pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # would otherwise wait for a parent that is gone
+        # Without O_NONBLOCK, opening would block forever if the parent was killed and left its pipe behind.
+        pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         os._exit(143)
     os.set_blocking(pipe, True)
-    threading.Thread(target=_die_with, args=(pipe,), daemon=True).start()
+    threading.Thread(target=_kill_group_at_end, args=(pipe,), daemon=True).start()
 
 
-def _die_with(pipe: int) -> None:
+def _kill_group_at_end(pipe: int) -> None:
+    # Nobody writes to the pipe: the read returns only when no process has it open for writing any more.
     os.read(pipe, 1)
     os.killpg(os.getpgrp(), signal.SIGKILL)

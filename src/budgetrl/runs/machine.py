@@ -1,4 +1,4 @@
-"""What this machine is, and what a run was made with."""
+"""Describes this machine and the software a run uses. Never imports torch."""
 
 import getpass
 import json
@@ -24,40 +24,46 @@ PACKAGES = (
 
 @cache
 def count_gpus() -> int:
-    """Visible GPUs, counted without torch and without taking memory on any.
+    """Return the number of GPUs that CUDA_VISIBLE_DEVICES makes visible, without using any GPU memory.
 
-    NVIDIA's, by its driver's tool; CUDA_VISIBLE_DEVICES says which of them are visible. Others are not counted: say
-    launch.ranks there.
+    Uses nvidia-smi, so only NVIDIA GPUs are counted. For other GPUs the user sets launch.ranks.
     """
-    listed = command_output("nvidia-smi", "--list-gpus")
-    here = sum(line.startswith("GPU ") for line in (listed or "").splitlines())
+    listed = command_output("nvidia-smi", "--list-gpus") or ""
+    installed = sum(line.startswith("GPU ") for line in listed.splitlines())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return here
-    # As CUDA reads it: what stands behind a name that is not there is not visible either.
-    names = [name.strip() for name in chosen.split(",")]
-    return min(here, next((n for n, name in enumerate(names) if name in ("", "-1")), len(names)))
+        return installed
+    # CUDA ignores every entry after the first invalid one: "0,-1,1" makes only GPU 0 visible.
+    visible = 0
+    for name in chosen.split(","):
+        if name.strip() in ("", "-1"):
+            break
+        visible += 1
+    return min(installed, visible)
 
 
 def count_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # on Linux; counts only the cores that Slurm or taskset allow
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def gpu_memory() -> int | None:
-    """Bytes of the smallest GPU of this machine, without taking any; None where NVIDIA's tool is not here."""
-    listed = command_output("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
-    sizes = [int(line) for line in (listed or "").splitlines() if line.strip().isdigit()]  # MiB
+    """Return the bytes of memory of this machine's smallest GPU, or None without nvidia-smi."""
+    listed = command_output("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits") or ""
+    # One number per line, in MiB. Some GPUs report "[N/A]".
+    sizes = [int(line) for line in listed.splitlines() if line.strip().isdigit()]
     return min(sizes) * 2**20 if sizes else None
 
 
 def host_memory() -> int:
-    """Bytes of this machine's memory."""
+    """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def record_start(path: Path, argv: Sequence[str], seed: int) -> None:
-    """Write env.json, or where a run was started before, add this start below `starts`: nothing that is there goes."""
+    """Write env.json. If a run was started before, keep its record and append this start to its `starts`."""
     now = describe_environment(argv, seed)
     if not path.exists():
         write_json(path, now)
@@ -67,7 +73,13 @@ def record_start(path: Path, argv: Sequence[str], seed: int) -> None:
 
 
 def describe_environment(argv: Sequence[str], seed: int) -> dict[str, Any]:
-    """One start, as env.json holds it: versions, git state of the code, hardware, command line and seed."""
+    """Return one start for env.json: command line, seed, versions, git state of the code, and hardware."""
+    versions: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # optional packages, such as vllm
+            continue
     return {
         "command": list(argv),
         "directory": str(Path.cwd()),
@@ -75,21 +87,14 @@ def describe_environment(argv: Sequence[str], seed: int) -> dict[str, Any]:
         "user": f"{getpass.getuser()}@{socket.gethostname()}",
         "seed": seed,
         "python": sys.version.split()[0],
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": versions,
         "git": _git_state(Path(__file__).parent),
         "hardware": _hardware(),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit, and whether tracked files differ from it; None where the code does not lie in a repository."""
+    """Return the commit and whether tracked files differ from it, or None if the code is not in a repository."""
     commit = command_output("git", "-C", str(folder), "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -108,7 +113,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def command_output(*command: str) -> str | None:
-    """What a command prints, or None if it is not installed or fails."""
+    """Return what a command prints, or None if it is not installed or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

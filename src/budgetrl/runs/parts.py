@@ -1,10 +1,10 @@
-"""The parts of a pipeline by the names of their folders, which its numbers and hashes have in front of theirs too."""
+"""Names of the parts of a pipeline: their folders, and the prefixes of their metrics and hashes."""
 
 COLD_START = "cold_start"
 LABEL = "label"
 GRPO = "grpo"
 INITIAL = "initial"
-"""The evaluation of the model that the pipeline began with."""
+"""Evaluation of the model that the pipeline starts from."""
 TRAINED = "trained"
-"""The evaluation of the model that came out."""
+"""Evaluation of the model after training."""
 EVALUATIONS = (INITIAL, TRAINED)

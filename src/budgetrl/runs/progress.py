@@ -1,4 +1,4 @@
-"""What a person sees while a run works: a live bar on a terminal, an occasional plain line elsewhere."""
+"""Progress for the user: a live bar on a terminal, and a plain line now and then elsewhere."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 LINE_EVERY_SECONDS = 10.0
-"""Between two plain lines: often enough to see life, seldom enough to keep a day's log readable."""
+"""Minimum time between two plain lines: a reader sees that the run is alive, and a day's log stays readable."""
 
 _FORMATS: dict[str, Callable[[float], str]] = {
     "reward": lambda value: f"reward {value:.2f}",
@@ -21,11 +21,11 @@ _FORMATS: dict[str, Callable[[float], str]] = {
     "loss": lambda value: f"loss {value:.3g}",
     "time/tokens_per_second": lambda value: f"{_short(value)} tokens/s",
 }
-"""Which metrics are shown, in this order. The loss only where there is no reward: in RL it says little."""
+"""Formatters of the metrics that are shown, in display order."""
 
 
 class Progress:
-    """Shows long work, one bar at a time. `shown=False`, as on every rank but one, shows nothing."""
+    """Shows the progress of long tasks, one bar at a time. Silent with `shown=False`, as on all ranks but one."""
 
     def __init__(
         self,
@@ -38,22 +38,23 @@ class Progress:
         self.clock = clock
 
     def track(self, total: int, description: str, done: int = 0) -> "Bar":
-        """A bar of `total` units of work, `done` of which an earlier process did. Use it with `with`."""
+        """Return a bar for `total` units of work, `done` of which were finished before a resume. Use it with `with`."""
         return Bar(self, total, description, done)
 
     def print(self, text: str) -> None:
-        """A line of its own, above a bar that is being shown."""
+        """Print a line. It appears above the bar if one is shown."""
         if self.shown:
+            # Without markup, or rich would take "[0.9]" in a message for a style tag.
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar:
-    """One piece of work in progress."""
+    """The progress of one task. Enter it as a context manager to start the clock."""
 
     def __init__(self, progress: Progress, total: int, description: str, done: int) -> None:
         self._progress = progress
         self._total, self._description = total, description
-        self._first, self._done = done, done
+        self._done_before, self._done = done, done
         self._live: RichProgress | None = None
         self._task = TaskID(0)
         self._started = self._last_line = progress.clock()
@@ -75,14 +76,15 @@ class Bar:
             self._live = None
 
     def update(self, n: int = 1, **numbers: float | None) -> None:
-        """`n` more units are done. Of a step's metrics, those that say most are shown."""
+        """Record that `n` more units are done. `numbers` are metrics, of which the most telling ones are shown."""
         self._done += n
         if self._live is not None:
             self._live.update(self._task, completed=self._done, numbers=describe(numbers))
         elif self._progress.shown and self._line_is_due():
             self._last_line = self._progress.clock()
+            # Such as "grpo 4/9  reward 0.62  accuracy 96 %  0:12 left".
             parts = (f"{self._description} {self._done}/{self._total}", describe(numbers), self._time_left())
-            self._progress.print("  ".join(part for part in parts if part))
+            self._progress.print("  ".join(filter(None, parts)))
 
     def _line_is_due(self) -> bool:
         waited = self._progress.clock() - self._last_line
@@ -92,20 +94,25 @@ class Bar:
         elapsed = self._progress.clock() - self._started
         if self._done >= self._total:
             return f"took {_duration(elapsed)}"
-        per_unit = elapsed / max(1, self._done - self._first)
+        # Only this process's units count: the clock did not run for those before a resume.
+        per_unit = elapsed / max(1, self._done - self._done_before)
         return f"{_duration(per_unit * (self._total - self._done))} left"
 
 
 def describe(numbers: dict[str, float | None]) -> str:
-    """The metrics worth a glance, in one line; absent and unreadable ones are left out.
+    """Return the most important metrics in one line. Metrics that are absent or None are left out.
 
     >>> describe({"loss": 0.1, "reward": 0.618, "accuracy": 0.96, "time/tokens_per_second": 12345.0})
     'reward 0.62  accuracy 96 %  12k tokens/s'
     """
     shown = {key: value for key, value in numbers.items() if value is not None}
-    if "reward" in shown:
+    if "reward" in shown:  # the loss of policy-gradient training says little about progress
         shown.pop("loss", None)
-    return "  ".join(form(shown[key]) for key, form in _FORMATS.items() if key in shown)
+    parts: list[str] = []
+    for key, formatted in _FORMATS.items():
+        if key in shown:
+            parts.append(formatted(shown[key]))
+    return "  ".join(parts)
 
 
 def _live_bar(console: Console) -> RichProgress:
@@ -117,19 +124,19 @@ def _live_bar(console: Console) -> RichProgress:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=console,
         refresh_per_second=2,
-        speed_estimate_period=600,  # a large model's step takes minutes: the default of 30 s sees none
+        speed_estimate_period=600,  # seconds; a large model's step takes minutes, and the default of 30 would see none
     )
 
 
 def _short(value: float) -> str:
-    """A number to two or three digits: 12k, 1.2k, 850."""
+    """Return a number in short form, such as 12k, 1.2k or 850."""
     if not math.isfinite(value) or value < 1000:
         return f"{value:.0f}"
     return f"{value / 1000:.1f}k" if value < 10_000 else f"{value / 1000:.0f}k"
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds, such as 1:02:03 or 0:07."""
+    """Return a duration as hours, minutes and seconds, such as 1:02:03 or 0:07."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

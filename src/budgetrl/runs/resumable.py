@@ -1,4 +1,4 @@
-"""Work over many problems that a killed run takes up where it was."""
+"""Work over many problems that a killed run can resume."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from budgetrl.runs.context import Context
 from budgetrl.runs.folder import Row, read_rows, write_lines
 
 BATCHES_PER_CHUNK = 4
-"""Rows are saved every so many full batches."""
+"""Number of full batches between saves. A killed run loses at most this much work."""
 
 
 def work_through(
@@ -21,15 +21,23 @@ def work_through(
     description: str,
     ctx: Context,
 ) -> list[Row]:
-    """Rows of all problems, `rows_per_problem` each, appended to a JSONL file as they are made.
+    """Make rows for all problems, append them to a JSONL file as they come, and return them in problem order.
 
-    `make_rows` maps this rank's problems to the rows of each, which hold `problem_id`; it makes `rows_at_once` on a
-    rank at the same time. What an earlier process left in the file is kept, so a killed run goes on where it was.
+    Problems whose rows are already in the file are not processed again, so a killed run continues where it stopped.
+
+    Args:
+        make_rows: Maps this rank's problems to `rows_per_problem` rows each. Every row has a `problem_id`.
+        rows_at_once: Number of rows that `make_rows` produces in parallel on one rank.
+        description: Label of the progress bar.
+
+    Raises:
+        Stopped: Between two chunks, if the run received a stop request.
     """
-    ctx.world.barrier()
+    ctx.world.barrier()  # the main rank may still be writing to the file that all ranks read next
     rows = _complete_rows(path, rows_per_problem, ctx)
     done = {row["problem_id"] for row in rows}
     left = [problem for problem in problems if problem.id not in done]
+    # All ranks together fill `rows_at_once * size` rows at a time. A chunk is a few of these batches.
     chunk_size = max(1, BATCHES_PER_CHUNK * rows_at_once * ctx.world.size // rows_per_problem)
     with ctx.progress.track(len(problems), description, len(problems) - len(left)) as bar:
         for start in range(0, len(left), chunk_size):
@@ -41,12 +49,13 @@ def work_through(
             ctx.folder.append(path, new)
             rows += new
             bar.update(len(chunk))
-    order = {problem.id: place for place, problem in enumerate(problems)}
+    # After a resume, older rows come first: restore the order of the problems.
+    order = {problem.id: position for position, problem in enumerate(problems)}
     return sorted(rows, key=lambda row: order[row["problem_id"]])
 
 
 def _complete_rows(path: Path, rows_per_problem: int, ctx: Context) -> list[Row]:
-    """The rows in the file of problems that have all of theirs; the others are dropped from the file."""
+    """Return the rows of problems that have all their rows, and remove the other rows from the file."""
     found = read_rows(path) if path.exists() else []
     counts = Counter(row["problem_id"] for row in found)
     rows: list[Row] = [row for row in found if counts[row["problem_id"]] == rows_per_problem]

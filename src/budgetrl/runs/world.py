@@ -1,4 +1,4 @@
-"""What the ranks of a run tell each other, as stages see it; and a run of one process, which needs no torch."""
+"""Communication between the ranks of a run, as stages use it, and its torch-free version for a single process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ T = TypeVar("T")
 
 
 class World(Protocol):
-    """This rank among the others."""
+    """This rank, and the operations it shares with the other ranks.
+
+    `gather`, `merge`, `any` and `barrier` are collective: all ranks must call them in the same order.
+    """
 
     @property
     def rank(self) -> int: ...
@@ -16,38 +19,38 @@ class World(Protocol):
     def size(self) -> int: ...
     @property
     def is_main(self) -> bool:
-        """True on the one rank that writes and speaks."""
+        """True on exactly one rank, which writes files and prints."""
         ...
 
     @property
     def device(self) -> Any:
-        """The torch device of this rank; None where no model is run."""
+        """The torch device of this rank. None if the stage runs no model."""
         ...
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This rank's part of a list that all ranks hold: every size-th item."""
+        """Return this rank's part of a list that all ranks hold: every size-th item, starting at its rank."""
         ...
 
     def gather(self, item: T) -> list[T]:
-        """Every rank's item, in rank order, on every rank."""
+        """Return every rank's item, in rank order, on every rank."""
         ...
 
     def merge(self, items: Sequence[T]) -> list[T]:
-        """Put the ranks' shares together again: the inverse of `share`."""
+        """Combine the ranks' shares in the original order: the inverse of `share`."""
         ...
 
     def any(self, flag: bool) -> bool:
-        """True on all ranks if it is true on one."""
+        """Return True on all ranks if `flag` is true on at least one."""
         ...
 
     def barrier(self) -> None:
-        """Wait for all ranks."""
+        """Wait until all ranks get here."""
         ...
 
 
 @dataclass(frozen=True)
 class SingleProcess:
-    """The world of a stage that runs no model: this process is all there is."""
+    """The world of a stage that runs no model: one process, no torch."""
 
     rank: int = 0
     size: int = 1
