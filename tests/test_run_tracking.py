@@ -137,10 +137,10 @@ def test_each_process_says_once_how_to_upload(recorded: Recorded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "rank"), [(TrackingSettings(name="none"), 0), (TrackingSettings(mode="disabled"), 0), (OFFLINE, 1)]
+    ("settings", "rank"), [(TrackingSettings(name="none"), 0), (TrackingSettings(mode="disabled"), 0), (OFFLINE, 1)]
 )
-def test_without_a_backend_nothing_happens(spec: TrackingSettings, rank: int, tmp_path: Path) -> None:
-    with Tracker.start(spec, tmp_path, CONFIG, rank) as tracker:
+def test_without_a_backend_nothing_happens(settings: TrackingSettings, rank: int, tmp_path: Path) -> None:
+    with Tracker.start(settings, tmp_path, CONFIG, rank) as tracker:
         tracker.at("grpo").log({"loss": 1.0}, 1)
         tracker.replay(ROWS)
         tracker.log_completions(COMPLETIONS, 1)

@@ -169,7 +169,7 @@ SYMPTOMS: dict[str, Symptom] = {
         is_present=lambda history: history.above("truncated", TRUNCATED),
         patience=3,
         describe=lambda history: f"{_percent(history, 'truncated')} of the completions were truncated",
-        advice="Raise model.max_new_tokens, or check whether the model ends its answers at all.",
+        advice="Raise max_new_tokens, or check whether the model ends its answers at all.",
     ),
     "format": Symptom(
         is_present=lambda history: history.below("format", FORMAT),
@@ -184,7 +184,7 @@ SYMPTOMS: dict[str, Symptom] = {
             "the model writes one number as the budget of all problems "
             f"(budget entropy {history.row['budget_entropy']:.2f} nats)"
         ),
-        advice="Increase the entropy bonus on budget tokens, or let it decay later.",
+        advice="Raise algorithm.budget_entropy.start, or let it last longer with algorithm.budget_entropy.end_at.",
     ),
     "budget_over_length": Symptom(
         is_present=_budget_over_length,
@@ -223,7 +223,7 @@ SYMPTOMS: dict[str, Symptom] = {
         is_present=lambda history: history.above("verify/timeouts", TIMEOUTS),
         patience=3,
         describe=lambda history: f"verification timed out for {_percent(history, 'verify/timeouts')} of the answers",
-        advice="These answers count as wrong. Look at them in completions.jsonl, and give the verifier more workers.",
+        advice="These answers count as wrong. Look at them in completions.jsonl, and give each rank more CPU cores.",
     ),
 }
 """All checks by name, in the order in which warnings are printed."""
