@@ -159,7 +159,7 @@ def test_ranks_on_several_machines(tmp_path: Path) -> None:
 
 def part_class(group: str, node: Mapping) -> type:
     """The dataclass of a group's option."""
-    chosen: dict[str, Callable[[str], type]] = config_module._GROUPS_BY_CLASS_NAME
+    chosen: dict[str, Callable[[str], type]] = config_module._CLASS_FINDERS
     name = node.get(config_module._CLASS_NAME_KEY.get(group, "name"), "")
     return chosen[group](name) if group in chosen else config_module._FIXED_GROUPS[group]
 

@@ -1,1 +1,1 @@
-"""What conf/ says, typed and frozen."""
+"""The typed, frozen settings of every config group in conf/. Nothing here imports torch or transformers."""

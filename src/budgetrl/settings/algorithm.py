@@ -1,4 +1,4 @@
-"""What turns rewards into a loss: the `algorithm` group."""
+"""The `algorithm` group: how rewards become advantages, and advantages a policy loss."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,74 +18,81 @@ KL_ESTIMATORS = ("k1", "k2", "k3")
 
 @dataclass(frozen=True)
 class AdvantageSettings:
-    """From the rewards of a group to advantages; `training.advantages` has the formulas."""
+    """How the rewards of a group become advantages. The formulas are in `training.advantages`."""
 
     baseline: str = "mean"
-    """What a reward is compared with: the group's mean, or leave_one_out, the mean of the others (RLOO)."""
+    """Baseline subtracted from each reward: mean (of the group) or leave_one_out (mean of the others; RLOO)."""
     scale: str = "group"
-    """What advantages are divided by, plus std_floor: the std of rewards in the group or in the batch.
-    tokens: shifted and scaled to mean 0 and std 1 over all tokens (REINFORCE++). none: by nothing (Dr. GRPO)."""
+    """How advantages are scaled: group or batch (divide by the std of rewards in the group or batch, plus std_floor),
+    tokens (normalize to mean 0 and std 1 over all tokens of the batch; REINFORCE++) or none (Dr. GRPO)."""
     std_floor: float = 0.01
-    """Added to every std that something is divided by: keeps nearly equal rewards from being blown up."""
+    """Added to every std before dividing by it, so that tiny reward differences are not amplified."""
     per_component: bool = False
-    """Standardize each part of the reward in its group, then add them up, in place of the reward (GDPO)."""
+    """Standardize each component of the reward within its group and use the sum in place of the reward (GDPO)."""
     difficulty_weighting: bool = False
-    """Weigh advantages by how hard the group found its problem (GRPO-LEAD)."""
+    """Weight advantages by problem difficulty, measured by the group's share of right answers (GRPO-LEAD)."""
 
     def __post_init__(self) -> None:
         require_option(self, BASELINES, "baseline")
         require_option(self, ADVANTAGE_SCALES, "scale")
         require_range(self, 0, math.inf, "std_floor")
-        twice = self.per_component and self.scale == "group"
-        require(not twice, "scale", "per_component has scaled each group; choose batch (GDPO), tokens or none")
+        # per_component already divides by the std of the group, so scale=group would divide twice.
+        scaled_twice = self.per_component and self.scale == "group"
+        require(
+            not scaled_twice,
+            "scale",
+            "group cannot be combined with per_component, which already scales within each group",
+            "set batch (as in GDPO), tokens or none",
+        )
 
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """Which groups are learned from."""
+    """Which groups of completions are used for training."""
 
     drop_equal: str = "none"
-    """Replace groups in which every reward, or every verdict (DAPO's dynamic sampling), is the same, by those of
-    further prompts: none, reward or verdict."""
+    """Replace uninformative groups with groups from new prompts: none, reward (all rewards in the group are equal) or
+    verdict (all completions are right, or all are wrong; DAPO's dynamic sampling)."""
     max_rollouts: int = 10
-    """Most rollouts to fill a batch where equal groups are dropped; what is missing then is made up of those."""
+    """Maximum rollouts per batch if drop_equal is set. If the batch is still not full, dropped groups fill it up."""
 
     def __post_init__(self) -> None:
         require_option(self, DROP_EQUAL_OPTIONS, "drop_equal")
         require_range(self, 1, math.inf, "max_rollouts")
-        idle = self.drops_equal and self.max_rollouts == 1
-        require(not idle, "max_rollouts", "drop_equal replaces nothing in 1 rollout; allow 2 or more")
+        no_retries = self.drops_equal and self.max_rollouts == 1
+        require(not no_retries, "max_rollouts", "1 leaves drop_equal no rollout for replacements", "set 2 or more")
 
     @property
     def drops_equal(self) -> bool:
-        """Whether a batch may take several rollouts, up to `max_rollouts`."""
+        """Whether groups are dropped and replaced, so that one batch may take up to `max_rollouts` rollouts."""
         return self.drop_equal != "none"
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """From advantages to the policy loss; `training.losses` has the formulas."""
+    """How advantages become the policy loss. The formulas are in `training.losses`."""
 
     ratio_level: str = "token"
-    """Probability ratio of the new to the old policy: of each token, or sequence: their geometric mean (GSPO)."""
+    """Probability ratio of new to old policy: token (one per token) or sequence (their geometric mean; GSPO)."""
     surrogate: str = "clip"
-    """clip: PPO's. cispo: the bounded ratio only weighs the gradient. sapo: a soft gate in place of the clip."""
+    """clip (PPO), cispo (the bounded ratio is a constant weight on the gradient) or sapo (a soft gate instead of a
+    clip)."""
     clip_low: float = 0.2
-    """The ratio is bounded below by 1 - clip_low. Inactive at one optimizer step per rollout."""
+    """The ratio is clipped at 1 - clip_low. Has no effect with one optimizer step per rollout."""
     clip_high: float = 0.2
-    """The ratio is bounded above by 1 + clip_high."""
+    """The ratio is clipped at 1 + clip_high. Has no effect with one optimizer step per rollout."""
     dual_clip: float | None = None
-    """Bound on the ratio where the advantage is negative, which surrogate=clip has none for; null: none."""
+    """Upper bound on the ratio for negative advantages, which surrogate=clip leaves unbounded; null: no bound."""
     tau_positive: float = 1.0
-    """Steepness of sapo's gate where the advantage is positive."""
+    """Steepness of the sapo gate for positive advantages."""
     tau_negative: float = 1.05
-    """Steepness of sapo's gate elsewhere."""
+    """Steepness of the sapo gate for all other advantages."""
     level: str = "token"
-    """token: every token of the batch weighs the same. sequence: every completion does.
-    constant: every token weighs 1 / (completions * longest completion allowed), whatever their lengths."""
+    """How the loss is averaged: token (every token of the batch has the same weight), sequence (every completion has
+    the same weight) or constant (every token has weight 1 / (completions * max_new_tokens))."""
     mask_truncated: bool = False
-    """Leave truncated completions out of the loss (DAPO's overlong filtering). They still count among the
-    completions by which level=sequence and constant divide, as in TRL."""
+    """Leave truncated completions out of the loss (DAPO's overlong filtering). As in TRL, they still count as
+    completions in the denominator of level=sequence and level=constant."""
 
     def __post_init__(self) -> None:
         require_option(self, RATIO_LEVELS, "ratio_level")
@@ -95,46 +102,48 @@ class LossSettings:
         require_range(self, 0, math.inf, "clip_high")
         require_range(self, 1e-6, math.inf, "tau_positive", "tau_negative")
         if self.dual_clip is not None:
-            require(self.surrogate == "clip", "dual_clip", f"surrogate={self.surrogate} has none; set it to null")
-            above = 1 + self.clip_high < self.dual_clip < math.inf
-            require(above, "dual_clip", f"{self.dual_clip} is not above 1 + clip_high = {1 + self.clip_high:g}")
+            require(self.surrogate == "clip", "dual_clip", f"does not apply to surrogate={self.surrogate}", "set null")
+            # Below 1 + clip_high the dual clip would also cut ratios that the normal clip lets through.
+            above_clip = 1 + self.clip_high < self.dual_clip < math.inf
+            require(above_clip, "dual_clip", f"{self.dual_clip} is not above 1 + clip_high = {1 + self.clip_high:g}")
 
 
 @dataclass(frozen=True)
 class MismatchSettings:
-    """What is done about a rollout engine whose probabilities are not the trainer's."""
+    """Correction for a rollout engine whose token probabilities differ from the trainer's."""
 
     correction: str = "none"
-    """Weigh each token by how much likelier the trainer thinks it than the rollout engine did: over the
-    token or the sequence; truncate: at most cap; mask: 0 outside of floor to cap."""
+    """Weight each token by the ratio trainer probability / rollout probability, of the token or the sequence: none,
+    token_truncate, token_mask, sequence_truncate or sequence_mask. truncate: ratios above cap become cap. mask: the
+    weight is 0 for ratios outside [floor, cap]."""
     cap: float = 2.0
-    """Largest such ratio."""
+    """Largest ratio allowed."""
     floor: float = 0.0
-    """Smallest such ratio that a mask lets pass."""
+    """Smallest ratio allowed by a mask."""
 
     def __post_init__(self) -> None:
         require_option(self, CORRECTIONS, "correction")
         require_range(self, 0, math.inf, "cap", "floor")
         if self.floor:
-            text = f"only a mask has a floor, not correction={self.correction}; set it to 0"
-            require(self.masks, "floor", text)
+            text = f"applies only to masks, not to correction={self.correction}"
+            require(self.masks, "floor", text, "set 0")
         if self.correction != "none":
             require(self.floor < self.cap, "cap", "must be above floor")
 
     @property
     def masks(self) -> bool:
-        """Whether tokens outside the bounds lose all of their weight."""
+        """Whether tokens with a ratio outside the bounds get weight 0."""
         return self.correction.endswith("mask")
 
 
 @dataclass(frozen=True)
 class KLSettings:
-    """The penalty for leaving the initial policy."""
+    """KL penalty that keeps the policy close to the initial policy."""
 
     coefficient: float = 0.0
-    """Its weight in the loss. 0: off, and no reference model is loaded."""
+    """Weight of the penalty in the loss. 0: no penalty, and no reference model is loaded."""
     estimator: str = "k3"
-    """k1, k2 or k3; `losses.kl_penalty` says what each one's value and gradient estimate."""
+    """k1, k2 or k3. `training.losses.kl_penalty` explains what the value and the gradient of each one estimate."""
 
     def __post_init__(self) -> None:
         require_option(self, KL_ESTIMATORS, "estimator")
@@ -143,36 +152,36 @@ class KLSettings:
 
 @dataclass(frozen=True)
 class BudgetEntropySettings:
-    """The entropy bonus on the budget field, which is ours.
+    """Entropy bonus on the budget field (ours).
 
     loss -= c * mean over completions of the entropy of the budget field, in nats per digit.
     """
 
     start: float = 0.006
-    """Where c starts."""
+    """Value of c at the first step."""
     end: float = 0.0
-    """Where c ends; it falls linearly."""
+    """Final value of c. c changes linearly from start to end."""
     end_at: float = 0.85
-    """Share of training at which c reaches its end value, to be held from there on."""
+    """Share of training after which c stays at its final value."""
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "start", "end")
         require_range(self, 0, 1, "end_at")
 
     def at(self, progress: float) -> float:
-        """The coefficient c at `progress` (0 at the first step, 1 at the last)."""
+        """Return the coefficient c at `progress` (0 at the first step, 1 at the last)."""
         return anneal("linear", self.start, self.end, progress, self.end_at)
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """The parts in which GRPO (arXiv 2402.03300) and its relatives differ; each option chooses some.
+    """The choices in which GRPO (arXiv 2402.03300) and its variants differ.
 
-    docs/algorithms.md says who published which.
+    docs/algorithms.md lists which paper introduced which choice.
     """
 
     name: str = "budget_grpo"
-    """The option under conf/algorithm/, or any name for a combination of your own."""
+    """An option in conf/algorithm/, or any name for your own combination of settings."""
     advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
     groups: GroupSettings = field(default_factory=GroupSettings)
     loss: LossSettings = field(default_factory=LossSettings)
@@ -180,30 +189,35 @@ class Algorithm:
     kl: KLSettings = field(default_factory=KLSettings)
     budget_entropy: BudgetEntropySettings = field(default_factory=BudgetEntropySettings)
     optimizer_steps_per_rollout: int = 1
-    """The prompts of a rollout are split into that many minibatches, one optimizer step each."""
+    """Number of minibatches that the prompts of a rollout are split into, with one optimizer step each. At 1, training
+    is strictly on-policy."""
 
     def __post_init__(self) -> None:
         require(bool(self.name.strip()), "name", "must not be empty")
         require_range(self, 1, math.inf, "optimizer_steps_per_rollout")
 
-    # What a reward may ask (rewards.reward.AlgorithmTraits):
+    # The properties below implement the protocol `rewards.reward.AlgorithmTraits`: rewards use them to check whether they
+    # have any effect with this algorithm.
 
     @property
     def scaled_by_group(self) -> bool:
-        """Whether the reward, or each part of it, is divided by its std in the group: small differences grow."""
+        """Whether the reward, or each component of it, is divided by its std in the group.
+
+        If so, even a small reward difference can become a large advantage.
+        """
         return self.advantage.scale == "group" or self.advantage.per_component
 
     @property
     def std_floor(self) -> float:
-        """Added to that std."""
+        """The number added to every std before dividing by it."""
         return self.advantage.std_floor
 
     @property
     def per_component(self) -> bool:
-        """Whether each part of the reward is standardized by itself."""
+        """Whether each component of the reward is standardized separately."""
         return self.advantage.per_component
 
     @property
     def drop_equal_groups(self) -> str:
-        """By what groups are dropped in which it is the same: none, reward or verdict."""
+        """Which groups are dropped: none, or those whose rewards (`reward`) or verdicts (`verdict`) are all equal."""
         return self.groups.drop_equal

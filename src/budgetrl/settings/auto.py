@@ -1,4 +1,4 @@
-"""Settings that may be `auto` in a request: a number that fits the model and the machine takes its place."""
+"""Settings that may be `auto`: before a run starts, they are replaced by numbers that fit the model and the machine."""
 
 import dataclasses
 from dataclasses import field
@@ -11,34 +11,38 @@ AUTO = "auto"
 
 @unique
 class Rule(Enum):
-    """What an automatic setting is to fit. Rules are settled in this order, each with what those before it came to.
+    """How the number for an `auto` setting is chosen (`planning.auto` computes it).
 
-    The value is a number that stands in while other rules are worked out; with ZeRO stage 3 every choice to offload
-    can be loaded.
+    The value is the upper limit (ours), and the placeholder until the number is computed. Rules are applied in the
+    order listed here, because each one needs the results of those before it.
     """
 
     COMPLETION = 8192
-    """Tokens of a completion: as many as the model's context has room for, up to this (ours)."""
+    """Maximum tokens per completion: as many as the model's context allows, up to this number."""
+    # Placeholder 3: ZeroSettings accepts every offload option at stage 3, so the config can be built.
     ZERO_STAGE = 3
-    """How far training state is cut up."""
+    """ZeRO stage: 0 on one rank, 2 on several, 3 if memory is short or parameters are offloaded."""
     MICRO_BATCH = 16384
-    """Tokens of a micro-batch: as memory allows, up to this, which is enough to keep a GPU busy (ours)."""
+    """Tokens per micro-batch: as many as memory allows, up to this number, which is enough to keep a GPU busy."""
     ROWS = 128
-    """Completions generated at once: as memory allows, up to this (ours)."""
+    """Completions generated at the same time: as many as memory allows, up to this number."""
 
 
 def may_be_auto(default: int, rule: Rule) -> Any:
-    """A dataclass field that a request may set to `auto`, which `rule` then settles."""
+    """Return a dataclass field that a request may set to `auto`; `rule` says which number replaces it."""
     return field(default=default, metadata={AUTO: rule})
 
 
 def auto_rule(setting: dataclasses.Field[Any]) -> Rule | None:
-    """The rule of a field that may be `auto`; None for one that may not."""
+    """Return the rule of a field that may be `auto`, or None if it may not."""
     return setting.metadata.get(AUTO)
 
 
 def with_values(part: T, numbers: dict[str, int], above: str = "") -> T:
-    """A copy of a tree of dataclasses with other values at some dotted keys. Each part is made, and checked, once."""
+    """Return a copy of nested dataclasses with new values at some dotted keys, such as `stage.max_new_tokens`.
+
+    All new values of one dataclass are set together, because its own checks may compare them with each other.
+    """
     changes: dict[str, Any] = {}
     for setting in dataclasses.fields(part):  # type: ignore[arg-type]
         key, value = f"{above}{setting.name}", getattr(part, setting.name)

@@ -1,4 +1,4 @@
-"""What is on this machine of the model that `model.path` names, read without torch or transformers."""
+"""Finds the local files of `model.path` and reads its `budgetrl.json`, without torch or transformers."""
 
 import re
 from pathlib import Path
@@ -22,14 +22,15 @@ from budgetrl.settings.strict import ConfigError
 
 
 def is_remote(model: ModelSettings) -> bool:
-    """Whether the path is a name on the Hub rather than a folder or a shipped checkpoint."""
+    """Whether `model.path` is a name on the Hub rather than a local folder or a shipped checkpoint."""
     return not is_shipped(model.path) and not Path(model.path).expanduser().is_dir()
 
 
 def local_folder(model: ModelSettings) -> Path | None:
-    """Where the model's files are on this machine; None for a model of the Hub that was not downloaded yet.
+    """Return the local folder of the model's files, or None for a Hub model that is not downloaded yet.
 
-    Raises RequestError for a folder, or a shipped checkpoint, that is not there.
+    Raises:
+        RequestError: if there is no such folder or shipped checkpoint.
     """
     if is_family(model.path):
         return CHECKPOINTS / model.path / BASE
@@ -39,28 +40,30 @@ def local_folder(model: ModelSettings) -> Path | None:
     if folder.is_dir():
         return folder
     if is_family(model.path.partition("/")[0]):
-        raise RequestError(
-            f"model.path: there is no shipped checkpoint {model.path}; {nearest(model.path, shipped_names())}"
-        )
-    if model.path.startswith(("/", ".", "~")):
-        raise RequestError(f"model.path: there is no folder {model.path}")
+        text = f"there is no shipped checkpoint {model.path}"
+        raise RequestError(Message("model.path", text, nearest(model.path, shipped_names())))
+    if model.path.startswith(("/", ".", "~")):  # cannot be a Hub name
+        raise RequestError(Message("model.path", f"there is no folder {model.path}"))
     return _cached(model, "config.json")
 
 
 def path_error(model: ModelSettings) -> Message | None:
-    """What is wrong with a `model.path` that names nothing on this machine and cannot be a name on the Hub either.
+    """Return an error if `model.path` is neither on this machine nor a possible Hub name (`name` or `owner/name`).
 
-    For a run that is to start now: a plan may be of a checkpoint that another run is still to make.
+    Only for runs that start now. A plan may use a checkpoint that an earlier run has yet to write.
     """
     if not is_remote(model) or re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model.path):
         return None
-    return Message("model.path", f"{model.path} is neither a folder that is there nor a name on the Hub")
+    return Message("model.path", f"{model.path} is neither a folder on this machine nor a name on the Hub")
 
 
 def learned_by(model: ModelSettings) -> LearnedFormat | None:
-    """What the checkpoint's `budgetrl.json` says that it learned; None where there is none on this machine.
+    """Return the content of the checkpoint's `budgetrl.json`, or None if there is no such file on this machine.
 
-    Of a family of shipped checkpoints it is what the cold start learned. ConfigError for a file that cannot be read.
+    For a family of shipped checkpoints (`mini`) it is the file of the family's cold start.
+
+    Raises:
+        ConfigError: if the file cannot be read.
     """
     if is_family(model.path):
         return _read(CHECKPOINTS / model.path / COLD_START)
@@ -72,10 +75,13 @@ def learned_by(model: ModelSettings) -> LearnedFormat | None:
     return _read(folder)
 
 
-def learned_for_format(model: ModelSettings, asked: ResponseFormat) -> LearnedFormat | None:
-    """What the one checkpoint learned that is loaded for a format: a family of shipped ones has several."""
+def learned_for_format(model: ModelSettings, fmt: ResponseFormat) -> LearnedFormat | None:
+    """Return the `budgetrl.json` of the checkpoint that is loaded when the model is prompted in this format.
+
+    Differs from `learned_by` only for a family of shipped checkpoints, where the format decides which one is loaded.
+    """
     if is_family(model.path):
-        return _read(shipped_folder(model.path, asked.name))
+        return _read(shipped_folder(model.path, fmt.name))
     return learned_by(model)
 
 
@@ -87,12 +93,14 @@ def _read(folder: Path) -> LearnedFormat | None:
 
 
 def _cached(model: ModelSettings, file: str) -> Path | None:
-    """The folder in the Hub's cache that holds this file of the model, if it is there."""
+    """Return the folder of the local Hub cache that holds this file of the model, if it is cached."""
+    # Imported here because most configurations (mini models, local folders) never need it.
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
         found = try_to_load_from_cache(model.path, file, revision=model.revision)
-    except HFValidationError:  # a folder that another run is still to make, or a wrong name: see `path_error`
+    except HFValidationError:  # not a Hub name: a folder that another run has yet to write, or an error (`path_error`)
         return None
+    # try_to_load_from_cache returns a path, None, or a sentinel object for "known not to exist".
     return Path(found).parent if isinstance(found, str) else None

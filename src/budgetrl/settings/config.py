@@ -1,4 +1,4 @@
-"""The typed configuration of a run: it gathers the parts of all groups, checks them together, and names the run."""
+"""The typed configuration of a run: builds the settings of all groups, checks them together, and names the run."""
 
 import dataclasses
 import hashlib
@@ -39,19 +39,19 @@ MODES = ("run", "dry")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where a run lies."""
+    """Where a run is stored, and which of its results a sweeper optimizes."""
 
     dir: str | None = None
-    """The run folder; null derives its name from the configuration, below `root`."""
+    """The run folder. null: a folder in `root` with a name derived from the configuration."""
     root: str = "runs"
-    """Folder of the derived run folders; in a multirun it is hydra.sweep.dir."""
+    """Parent folder of run folders with derived names. In a multirun, hydra.sweep.dir is used instead."""
     metric: str | None = None
-    """The key of result.json that a sweeper optimizes; null for none."""
+    """Key in result.json that a sweeper optimizes; null: none."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything about one run."""
+    """The complete configuration of one run."""
 
     stage: StageSettings
     model: ModelSettings
@@ -65,98 +65,110 @@ class Config:
     tracking: TrackingSettings
     run: RunSettings
     eval_datasets: dict[str, DatasetSettings]
-    """Data sets to evaluate on, by name; filled from `stage.datasets`."""
+    """Data sets to evaluate on, by name. Filled in from `stage.datasets`."""
     seed: int = 0
-    """Everything random in the run follows from it."""
+    """Seed for everything random in the run."""
     mode: str = "run"
     """run, or dry: print and write the plan, then stop."""
 
     def with_checkpoint(self, path: Path) -> "Config":
-        """The same with the checkpoint in a folder as its model."""
-        return replace(self, model=replace(self.model, path=str(path), revision=None))
+        """Return this configuration with the checkpoint in folder `path` as its model."""
+        return replace(self, model=replace(self.model, path=str(path), revision=None))  # a folder has no Hub revision
 
     def for_part(self, stage: StageSettings, folder: Path) -> "Config":
-        """The configuration of a run of `stage` inside this one, in a folder of its own."""
+        """Return the configuration of one part of this run: the same, but with another stage and folder."""
         return replace(self, stage=stage, run=replace(self.run, dir=str(folder)))
 
 
 def load_config(mapping: Mapping[str, Any], auto_keys: dict[str, Rule] | None = None) -> Config:
-    """Check a whole configuration, as `config.yaml` holds it, and build it.
+    """Build a configuration from a mapping such as the content of `config.yaml`, and check each of its groups.
 
-    A request may also have `auto` in some settings: `auto_keys` then takes their keys, and numbers stand in.
+    Args:
+        mapping: the keys and values, without interpolations.
+        auto_keys: if given, settings may be `auto`. Their dotted keys are added to this dictionary, and placeholder
+            numbers are used until `planning.auto.settle` computes the real ones.
 
     Raises:
-        ConfigError: for an unknown key, a missing or mistyped value, or one that its part refuses.
+        ConfigError: for an unknown key, a missing value, a value of the wrong type, or an invalid value.
     """
     known = [f.name for f in dataclasses.fields(Config)]
     for key in mapping:
         if key not in known:
-            dotted = next(iter(flatten({key: mapping[key]})))
+            dotted = next(iter(flatten({key: mapping[key]})))  # name `new.key` rather than `new`
             raise ConfigError(Message(dotted, "there is no such key", nearest(str(key), known)))
     for key, value in flatten(mapping).items():
-        if value == MISSING:
+        if value == MISSING:  # "???" in a YAML file
             raise ConfigError(Message(key, "a value must be given"))
-    top = build(_Top, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
-    parts = {key: build(part, mapping.get(key, {}), key, auto_keys) for key, part in _FIXED_GROUPS.items()}
-    chosen = {key: _build_chosen(key, mapping.get(key, {}), key, auto_keys) for key in _GROUPS_BY_CLASS_NAME}
-    sets: dict[str, DatasetSettings] = {}
+    top = build(_TopLevel, {key: mapping[key] for key in ("seed", "mode") if key in mapping}, "")
+    groups: dict[str, Any] = {}
+    for key, cls in _FIXED_GROUPS.items():
+        groups[key] = build(cls, mapping.get(key, {}), key, auto_keys)
+    for key in _CLASS_FINDERS:
+        groups[key] = _build_named(key, mapping.get(key, {}), key, auto_keys)
+    eval_datasets: dict[str, DatasetSettings] = {}
     for name, node in mapping.get("eval_datasets", {}).items():
-        sets[str(name)] = _build_chosen("dataset", node, f"eval_datasets.{name}")
-    return Config(seed=top.seed, mode=top.mode, eval_datasets=sets, **parts, **chosen)
+        eval_datasets[str(name)] = _build_named("dataset", node, f"eval_datasets.{name}")
+    return Config(seed=top.seed, mode=top.mode, eval_datasets=eval_datasets, **groups)
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a run's `config.yaml`."""
+    """Read the configuration from a run's `config.yaml`."""
     return load_config(read_mapping(path))
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The plain content of a YAML file. Not read with PyYAML alone, for which 1e-5 is a string."""
+    """Read a YAML file as plain dictionaries and lists.
+
+    Uses OmegaConf, because PyYAML reads `1e-5` as a string.
+    """
     return to_plain(OmegaConf.load(path))
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
-    """The inverse of `load_config`."""
+    """Return the configuration as nested dictionaries: the inverse of `load_config`."""
     return dataclasses.asdict(config)
 
 
 def to_yaml(config: Config) -> str:
-    """The content of `config.yaml`."""
+    """Return the configuration as the content of a `config.yaml`."""
     return OmegaConf.to_yaml(OmegaConf.create(to_mapping(config)))
 
 
 def errors(config: Config) -> list[Message]:
-    """What cannot work in this combination of parts."""
+    """Return the reasons why this combination of settings cannot run; empty if there are none.
+
+    Values that are invalid by themselves are already rejected by `load_config`.
+    """
     missing = missing_files(config.stage.dataset_splits(config), config)
-    own = [*_metric_errors(config), *_engine_errors(config), *_model_errors(config)]
-    return [*own, *missing, *config.stage.errors(config)]
+    general = [*_metric_errors(config), *_engine_errors(config), *_model_errors(config)]
+    return [*general, *missing, *config.stage.errors(config)]
 
 
 def _model_errors(config: Config) -> list[Message]:
-    """A model that a run cannot find; a plan may be of one that another run is still to make."""
+    """Return an error if the run needs a model that cannot be found."""
+    # A dry run may plan for a checkpoint that an earlier run has yet to write.
     if config.mode == "dry" or not config.stage.workload(config).uses_model:
         return []
-    wrong = path_error(config.model)
-    return [wrong] if wrong else []
+    error = path_error(config.model)
+    return [error] if error else []
 
 
 def _metric_errors(config: Config) -> list[Message]:
+    """Return errors if a sweeper needs each job's result at once, but the launcher returns before there is one."""
     if config.run.metric is None:
         return []
     found = []
     if config.launch.is_submitted:
-        found.append(
-            Message("run.metric", "a job that is only submitted has no number to optimize yet", "use another launch")
-        )
+        text = "a submitted job has no result when the command returns, so a sweeper has nothing to optimize"
+        found.append(Message("run.metric", text, "use launch=local or launch=deepspeed"))
     if config.launch.jobs_at_once() > 1:
-        found.append(
-            Message("run.metric", "a job that waits for others has no number to optimize yet", "set launch.at_once=1")
-        )
+        text = "a sweeper needs the result of each job before the next one starts"
+        found.append(Message("run.metric", text, "set launch.at_once=1"))
     return found
 
 
 def _engine_errors(config: Config) -> list[Message]:
-    """What the stage asks of the engine that the engine cannot do."""
+    """Return an error if the stage generates with weights in training, and the engine cannot use them."""
     work = config.stage.workload(config)
     if config.rollout.capabilities.follows_training or not work.generates_with_trained_weights:
         return []
@@ -166,22 +178,28 @@ def _engine_errors(config: Config) -> list[Message]:
 
 
 def run_name(config: Config) -> str:
-    """`<stage>-<model>-<dataset>-<reward>-s<seed>-<hash of everything that matters>`, without module names."""
+    """Return the derived run name: `<stage>-<model>-<dataset>-<reward>-s<seed>-<hash>`.
+
+    The hash covers every setting that affects results, such as `grpo-mini-mini-budget_cosine-s0-1a2b3c4d`.
+    """
     content = json.dumps(identity(to_mapping(config)), sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    stage, reward = (name.rpartition(".")[2] for name in (config.stage.name, config.reward.name))
-    parts = (stage, config.model.name, config.dataset.name, reward)
-    return "-".join([*(re.sub(r"[^\w.]+", "_", part) for part in parts), f"s{config.seed}", digest])
+    stage = config.stage.name.rpartition(".")[2]  # `my_package.stages.MyStage` -> `MyStage`
+    reward = config.reward.name.rpartition(".")[2]
+    names = (stage, config.model.name, config.dataset.name, reward)
+    # Names may contain slashes and spaces, which do not belong in a folder name.
+    safe = [re.sub(r"[^\w.]+", "_", name) for name in names]
+    return "-".join([*safe, f"s{config.seed}", digest])
 
 
 def run_dir(config: Config) -> Path:
-    """The run folder: `run.dir`, or the derived name below `run.root`."""
+    """Return the run folder: `run.dir`, or a folder in `run.root` with the derived name."""
     return Path(config.run.dir) if config.run.dir else Path(config.run.root) / run_name(config)
 
 
 @dataclass(frozen=True)
-class _Top:
-    """The keys outside the groups."""
+class _TopLevel:
+    """The keys that are not in a group."""
 
     seed: int = 0
     mode: str = "run"
@@ -198,7 +216,9 @@ _FIXED_GROUPS: dict[str, type] = {
     "tracking": TrackingSettings,
     "run": RunSettings,
 }
-_GROUPS_BY_CLASS_NAME: dict[str, Callable[[str], type]] = {
+"""Groups whose settings class is always the same."""
+
+_CLASS_FINDERS: dict[str, Callable[[str], type]] = {
     "dataset": source_class,
     "rollout": rollout_class,
     "launch": launch_class,
@@ -206,25 +226,25 @@ _GROUPS_BY_CLASS_NAME: dict[str, Callable[[str], type]] = {
     "objective": objective_class,
     "stage": stage_class,
 }
-"""Groups one of whose keys says which class they are."""
+"""Groups in which one key selects the settings class, such as `reward.name: kimi`; the function finds the class."""
 
 _CLASS_NAME_KEY = {"dataset": "source"}
-"""That key, where it is not `name`."""
+"""The key that selects the class, for groups where it is not `name`."""
 
 _DEFAULT_CLASS_NAME = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised"}
-"""Its value in a group that gives none."""
+"""The class selected if the key is not given. Groups not listed here must give it."""
 
 
-def _build_chosen(group: str, node: Any, at: str, auto_keys: dict[str, Rule] | None = None) -> Any:
-    """The settings at the key `at`, of the class that they name themselves."""
+def _build_named(group: str, node: Any, at: str, auto_keys: dict[str, Rule] | None = None) -> Any:
+    """Build the settings of a group in which one key selects the class. `at` is the dotted key of the group."""
     if not isinstance(node, Mapping):
-        raise ConfigError(f"{at}: must be a group of keys, got {node!r}")
+        raise ConfigError(Message(at, f"must be a group of keys, got {node!r}"))
     key = _CLASS_NAME_KEY.get(group, "name")
     name = node.get(key, _DEFAULT_CLASS_NAME.get(group))
     if not isinstance(name, str):
-        raise ConfigError(f"{at}.{key}: must be given, as the name of a {group}")
+        raise ConfigError(Message(f"{at}.{key}", f"must be given, as the name of a {group}"))
     try:
-        part = _GROUPS_BY_CLASS_NAME[group](name)
+        cls = _CLASS_FINDERS[group](name)
     except SettingError as error:
         raise ConfigError(error.message.below(at)) from None
-    return build(part, node, at, auto_keys)
+    return build(cls, node, at, auto_keys)

@@ -1,4 +1,4 @@
-"""The `launch` group: how many processes a run has, where, and how they are started. One class for each launcher."""
+"""The `launch` group: how many processes a run has and where and how they are started. One class per launcher."""
 
 import math
 import os
@@ -10,28 +10,30 @@ from typing import ClassVar
 
 from budgetrl.core.checks import nearest, require, require_count, require_range
 from budgetrl.core.errors import RequestError, SettingError
+from budgetrl.core.messages import Message
 from budgetrl.runs.machine import count_cores, count_gpus, gpu_memory, host_memory
 
 
 @dataclass(frozen=True)
 class LaunchSettings(ABC):
-    """What every launcher has."""
+    """Settings that every launcher has."""
 
     name: str = ""
-    """local (processes on this machine), deepspeed (its launcher) or slurm (an sbatch script)."""
+    """local (processes on this machine), deepspeed (DeepSpeed's launcher) or slurm (an sbatch script)."""
     ranks: int | None = None
-    """Processes on each machine."""
+    """Processes per machine."""
     threads: int | None = None
-    """CPU threads of each rank."""
+    """CPU threads per rank."""
     grace_seconds: float = 30.0
-    """How long ranks that were told to stop have to come to the end of a step and save: before they are killed, or for
-    slurm before its time limit, at which they are told so long in advance."""
+    """Seconds that ranks have to finish a step and save once they are asked to stop, before they are killed. With
+    slurm, ranks are asked to stop this long before the time limit."""
 
     is_submitted: ClassVar[bool] = False
-    """Whether a run is handed to a queue and done elsewhere: its devices cannot be seen from here, and there is no
-    result when the command ends."""
+    """Whether the run is submitted to a queue and executed elsewhere. Its devices are then unknown on this machine, and
+    there is no result when the command returns."""
     mixes_output: ClassVar[bool] = False
-    """Whether the output of all ranks comes as one stream: all but the first then write to a log of their own."""
+    """Whether the launcher merges the output of all ranks into one stream. All ranks except the first then write to
+    their own log file instead."""
 
     def __post_init__(self) -> None:
         require_count(self, "ranks", "threads")
@@ -39,44 +41,45 @@ class LaunchSettings(ABC):
 
     @abstractmethod
     def ranks_per_machine(self) -> int:
-        """Processes on each machine."""
+        """Return the number of processes per machine."""
 
     @abstractmethod
     def total_ranks(self) -> int:
-        """Processes altogether."""
+        """Return the number of processes on all machines together."""
 
     @abstractmethod
     def jobs_at_once(self) -> int:
-        """Jobs of a multirun that are run at the same time on this machine."""
+        """Return the number of multirun jobs that run at the same time on this machine."""
 
     @abstractmethod
     def planned_threads(self) -> int | str:
-        """CPU threads of each rank, as a plan shows them."""
+        """Return the CPU threads per rank, as shown in the plan."""
 
     @abstractmethod
     def on_gpus(self) -> bool:
-        """Whether ranks have GPUs rather than only CPUs."""
+        """Whether ranks run on GPUs."""
 
     @abstractmethod
     def device_memory(self) -> int | None:
-        """Bytes that a rank may use; None where that cannot be seen from here."""
+        """Return the bytes of memory available to one rank, or None if this machine cannot know it."""
 
 
 @dataclass(frozen=True)
 class DirectLaunch(LaunchSettings):
-    """What launchers have that start processes from this machine, on its devices."""
+    """Settings of launchers that start processes directly from this machine, using its devices."""
 
     at_once: int = 1
-    """Jobs of a multirun at the same time; each has ranks, GPUs and cores of its own."""
+    """Multirun jobs to run at the same time. Each job gets its own ranks, GPUs and CPU cores."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count(self, "at_once")
 
     def ranks_per_machine(self) -> int:
-        """As asked for, else one per GPU, or one where there is none or several jobs run at once."""
+        """Return `ranks` if set, else one per GPU, or 1 without GPUs or if several jobs run at once."""
         if self.ranks:
             return self.ranks
+        # With several jobs at once the GPUs are divided among the jobs, so "one per GPU" would be too many.
         return 1 if self.at_once > 1 else max(1, count_gpus())
 
     def total_ranks(self) -> int:
@@ -86,12 +89,13 @@ class DirectLaunch(LaunchSettings):
         return self.at_once
 
     def threads_per_rank(self) -> int:
-        """CPU threads of each rank on this machine: as asked for, as in the environment, or a share of the cores."""
+        """Return the CPU threads per rank: `threads`, else OMP_NUM_THREADS, else an equal share of the cores."""
         if self.threads:
             return self.threads
-        set_outside = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-        if set_outside.isdigit():
-            return int(set_outside)
+        # OMP_NUM_THREADS may be a list with one number per nesting level, such as "4,2"; the first one counts.
+        from_environment = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        if from_environment.isdigit():
+            return int(from_environment)
         return max(1, count_cores() // (self.ranks_per_machine() * self.at_once))
 
     def planned_threads(self) -> int | str:
@@ -101,7 +105,7 @@ class DirectLaunch(LaunchSettings):
         return count_gpus() > 0
 
     def device_memory(self) -> int | None:
-        """The memory of the smallest GPU here, or a share of this machine's memory where there is no GPU."""
+        """Return the memory of the smallest GPU, or without GPUs an equal share of the host memory, in bytes."""
         if count_gpus():
             return gpu_memory()
         return host_memory() // (self.ranks_per_machine() * self.at_once)
@@ -109,52 +113,52 @@ class DirectLaunch(LaunchSettings):
 
 @dataclass(frozen=True)
 class LocalLaunch(DirectLaunch):
-    """Processes on this machine, started by the parent itself."""
+    """Processes on this machine, started by budgetrl itself."""
 
     name: str = "local"
 
 
 @dataclass(frozen=True)
 class DeepspeedLaunch(DirectLaunch):
-    """DeepSpeed's launcher: this machine, or several by a hostfile and ssh."""
+    """DeepSpeed's launcher, for this machine or for several machines listed in a hostfile and reached by ssh."""
 
     name: str = "deepspeed"
     hostfile: str | None = None
-    """A file with a line `host slots=n` for each machine; null for this machine alone."""
+    """File with one line `host slots=n` per machine; null: only this machine."""
 
     mixes_output: ClassVar[bool] = True
 
     def total_ranks(self) -> int:
         if not self.hostfile:
             return self.ranks_per_machine()
-        slots = _slots(Path(self.hostfile))
+        slots = _read_slots(Path(self.hostfile))
         return len(slots) * self.ranks if self.ranks else sum(slots)
 
 
 @dataclass(frozen=True)
 class SlurmLaunch(LaunchSettings):
-    """An sbatch script, which is rendered into the run folder and submitted."""
+    """An sbatch script that is written to the run folder and submitted to Slurm."""
 
     name: str = "slurm"
     nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     partition: str | None = None
-    """Null for the cluster's default."""
+    """Slurm partition; null: the cluster's default."""
     account: str | None = None
-    """The account to charge; null for the user's default."""
+    """Account to charge; null: the user's default."""
     time: str = "24:00:00"
-    """The time limit; the run is told to save and stop `grace_seconds` before it."""
+    """Time limit of the job. The run saves and stops `grace_seconds` before it."""
     gpu_memory: float | None = None
-    """GiB of each GPU, for the plan and for what is `auto`; null: not known from here."""
+    """Memory of each GPU in GiB, used by the plan and by settings that are `auto`; null: unknown."""
     lines: list[str] = field(default_factory=list)
-    """Further lines for the script, such as `module load cuda` or `#SBATCH --mem=0`."""
+    """Extra lines for the script, such as `module load cuda` or `#SBATCH --mem=0`."""
 
     is_submitted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count(self, "nodes")
-        require(self.ranks is not None, "ranks", "must be given for slurm, whose GPUs cannot be counted from here")
+        require(self.ranks is not None, "ranks", "must be given for slurm: this machine cannot count the nodes' GPUs")
 
     def ranks_per_machine(self) -> int:
         return self.ranks or 1
@@ -163,14 +167,14 @@ class SlurmLaunch(LaunchSettings):
         return self.nodes * self.ranks_per_machine()
 
     def jobs_at_once(self) -> int:
-        """One: each is only submitted."""
+        """Return 1: submitting a job takes no resources here, and Slurm decides which jobs run together."""
         return 1
 
     def planned_threads(self) -> int | str:
         return self.threads or "as many as slurm gives a task"
 
     def on_gpus(self) -> bool:
-        return True
+        return True  # the script requests one GPU per rank
 
     def device_memory(self) -> int | None:
         return None if self.gpu_memory is None else int(self.gpu_memory * 2**30)
@@ -180,25 +184,30 @@ LAUNCHERS: dict[str, type[LaunchSettings]] = {"local": LocalLaunch, "deepspeed":
 
 
 def launch_class(name: str) -> type[LaunchSettings]:
-    """The settings of a launcher. SettingError for a name that there is none of."""
+    """Return the settings class of a launcher.
+
+    Raises:
+        SettingError: about `name`, if there is no such launcher.
+    """
     if name not in LAUNCHERS:
         raise SettingError("name", f"{name!r} is not a launcher", nearest(name, LAUNCHERS))
     return LAUNCHERS[name]
 
 
-def _slots(hostfile: Path) -> list[int]:
-    """Processes on each host of a hostfile with lines such as `worker-1 slots=8`.
+def _read_slots(hostfile: Path) -> list[int]:
+    """Return the number of processes on each host of a hostfile with lines such as `worker-1 slots=8`.
 
     Raises:
-        RequestError: naming file and line, where a line has another form.
+        RequestError: if there is no such file, or a line has another form.
     """
     if not hostfile.is_file():
-        raise RequestError(f"launch.hostfile: there is no file {hostfile}")
+        raise RequestError(Message("launch.hostfile", f"there is no file {hostfile}"))
     slots = []
     for number, line in enumerate(hostfile.read_text().splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         if (found := re.fullmatch(r"\S+\s+slots=(\d+)\s*", line)) is None:
-            raise RequestError(f"launch.hostfile: {hostfile}, line {number}: must be like `worker-1 slots=8`")
+            text = f"{hostfile}, line {number}: must be like `worker-1 slots=8`"
+            raise RequestError(Message("launch.hostfile", text))
         slots.append(int(found.group(1)))
     return slots

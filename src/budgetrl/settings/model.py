@@ -1,4 +1,4 @@
-"""The `model` group."""
+"""The `model` group: which model is used, and how it is prompted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,43 +15,47 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which model, and how it is asked."""
+    """Which model is used, and how it is prompted in each response format."""
 
     name: str = "mini"
     """Short name for run folders and tables."""
     path: str = "mini"
-    """A Hugging Face folder or Hub name, or a shipped checkpoint: "mini/base", "mini/cold_start", "mini/trained", and
-    the same of "mini_tradeoff". "mini" alone is the one that fits the stage's response format."""
+    """Hugging Face model folder, Hub name, or shipped checkpoint: mini/base, mini/cold_start, mini/trained, or the same
+    for mini_tradeoff. `mini` alone selects the checkpoint that fits the stage's response format."""
     revision: str | None = None
-    """Hub revision (a commit); null takes the newest."""
+    """Hub revision (a commit); null: the newest."""
     dtype: str = "auto"
     """auto (bfloat16 on GPUs, float32 on CPUs), float32 or bfloat16."""
     formats: dict[str, Any] = field(default_factory=dict)
-    """Settings of response formats for this model, by a format's name or import path: how it is asked in each."""
+    """Settings of each response format for this model, such as the instruction in the prompt. Keys are the names or
+    import paths of formats."""
     length: str = "body"
-    """Which tokens count as length l: body (between the solution tags) or response (all but the end token)."""
+    """Which tokens count as length l: body (between the solution tags) or response (all except the end token)."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more compute."""
+    """Recompute activations in the backward pass, which saves memory for about a third more compute."""
     parameters: int | None = None
-    """How many it has, for the plan of a model that is not on this machine yet; null: unknown until then."""
+    """Number of parameters, used by the plan if the model is not downloaded yet; null: unknown until then."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise SettingError("dtype", f"must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.length not in LENGTH_KINDS:
             raise SettingError("length", f"must be one of {', '.join(LENGTH_KINDS)}, got {self.length!r}")
-        for name in self.formats:
+        for name in self.formats:  # reject wrong format settings now, even if this run does not use the format
             self.response_format(name)
 
     def response_format(self, name: str) -> ResponseFormat:
-        """The format of a name or import path, with this model's own settings of it.
+        """Return the response format of this name or import path, with this model's settings for it.
 
-        ConfigError for a setting that the format does not have or refuses, SettingError for a name of no format.
+        Raises:
+            ConfigError: if the settings have an unknown key or an invalid value.
+            SettingError: about `formats.<name>`, if there is no such format.
         """
         try:
             cls = format_class(name)
         except SettingError as error:
             raise SettingError(f"formats.{name}", error.message.text, error.message.hint) from None
-        own = self.formats.get(name) or {}
-        fields = {**own, "name": name} if isinstance(own, Mapping) else own
+        fields = self.formats.get(name) or {}
+        if isinstance(fields, Mapping):  # `build` rejects anything else with a message
+            fields = {**fields, "name": name}
         return build(cls, fields, f"model.formats.{name}")

@@ -1,4 +1,4 @@
-"""How parameters are stepped: the optimizer's settings and its learning rate, for every stage that trains."""
+"""The optimizer settings and the learning rate schedule of every stage that trains."""
 
 import math
 from dataclasses import dataclass
@@ -9,37 +9,37 @@ from budgetrl.core.schedules import SCHEDULES, anneal
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW with a warm-up, a schedule and gradient clipping."""
+    """AdamW with linear warmup, a learning rate schedule and gradient clipping."""
 
     lr: float = 3e-4
-    """The learning rate at the end of the warm-up."""
+    """Peak learning rate, reached at the end of the warmup."""
     warmup_steps: int = 5
-    """Steps over which the learning rate rises linearly to `lr`; none of them has a rate of 0."""
+    """Steps of linear warmup. The first step already has a learning rate above 0."""
     schedule: str = "constant"
-    """constant, linear or cosine, from the end of the warm-up to the end of training."""
+    """Learning rate after the warmup: constant, linear or cosine."""
     final_fraction: float = 0.0
-    """The share of `lr` a linear or cosine schedule ends at."""
+    """Final learning rate of a linear or cosine schedule, as a fraction of `lr`."""
     betas: tuple[float, float] = (0.9, 0.99)
-    """Adam's decay rates of the first and the second moment."""
+    """Adam's decay rates for the first and second moments."""
     weight_decay: float = 0.0
-    """AdamW's decay of the weights, per unit of learning rate."""
+    """AdamW weight decay, multiplied by the learning rate."""
     gradient_clipping: float = 1.0
-    """The gradient is scaled down to this norm. 0: never."""
+    """Maximum gradient norm; 0: no clipping."""
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "lr", "warmup_steps", "weight_decay", "gradient_clipping")
         require(self.lr > 0, "lr", f"{self.lr} would train nothing")
         require_range(self, 0, 1, "final_fraction")
         require_option(self, SCHEDULES, "schedule")
-        pair = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        require(pair, "betas", f"{self.betas} is not two numbers from 0 to below 1")
+        valid_betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(valid_betas, "betas", f"must be two numbers of at least 0 and below 1, got {self.betas}")
 
 
 def learning_rate(step: int, total: int, optimizer: Optimizer) -> float:
-    """The rate of optimizer step `step`, counted from 0, of `total`.
+    """Return the learning rate of optimizer step `step` (counted from 0) out of `total`.
 
-    The warm-up's last step and the step after it both have the full rate. The final fraction is
-    what the step after the last one would get, so that no step is spent at a rate of 0.
+    The last warmup step and the step after it both have the full rate `lr`. The schedule would reach its final value
+    one step after the last, so that no step is wasted at a rate of 0.
 
     >>> adam = Optimizer(lr=1.0, warmup_steps=2, schedule="linear")
     >>> [learning_rate(step, 6, adam) for step in range(6)]

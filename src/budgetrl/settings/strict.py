@@ -1,4 +1,4 @@
-"""A mapping in, one frozen dataclass out, or one line saying which dotted key is wrong."""
+"""Builds frozen dataclasses from mappings. Every mistake is an error of one line that names the dotted key."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,69 +17,85 @@ T = TypeVar("T")
 
 
 class ConfigError(RequestError):
-    """A key or value of the configuration is wrong; the message names the dotted key."""
+    """A key or value of the configuration is wrong. The message names the dotted key."""
 
 
-def build(part: type[T], node: Any, at: str, auto_keys: dict[str, Rule] | None = None) -> T:
-    """Build a dataclass from exactly its own keys, with values of exactly its types.
+def build(cls: type[T], node: Any, at: str, auto_keys: dict[str, Rule] | None = None) -> T:
+    """Build an instance of a dataclass from a mapping, with strict checks of keys and types.
 
-    Where `auto_keys` is given, a field that may be `auto` may say so: its key is noted there, and a number stands in.
+    Args:
+        cls: the dataclass. Fields that are dataclasses themselves are built from nested mappings.
+        node: the mapping; it may leave out fields that have defaults.
+        at: the dotted key of the mapping, such as `stage.optimizer`; used in messages.
+        auto_keys: if given, fields declared with `may_be_auto` accept `auto`. Their dotted keys are added to this
+            dictionary, and the rule's placeholder becomes the value.
 
     Raises:
-        ConfigError: with the dotted key below `at`, for an unknown key, a mistyped value, or one that the part refuses.
+        ConfigError: for an unknown key, a missing value, a value of the wrong type, or one that the dataclass rejects.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(Message(at, f"must be a group of keys, got {node!r}"))
-    fields = {f.name: f for f in dataclasses.fields(part) if f.init}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in node:
         if key not in fields:
             raise unknown_key(_join(at, str(key)), [_join(at, name) for name in fields])
     for name, field in fields.items():
-        if name not in node and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if name not in node and not has_default:
             raise ConfigError(Message(_join(at, name), "must be given"))
-    kinds = get_type_hints(part)
+
+    # Plain values are read before nested groups: a pipeline passes some of its keys down to its parts
+    # (stage.grpo.steps = ${stage.steps}), and a wrong value should be reported at the key that the user set.
+    types = get_type_hints(cls)
     values: dict[str, Any] = {}
-    nested = [key for key in node if dataclasses.is_dataclass(kinds[key])]
+    nested = [key for key in node if dataclasses.is_dataclass(types[key])]
     plain = [key for key in node if key not in nested]
-    for key in plain + nested:  # a part may repeat a value of the whole, whose key is then the one to name
+    for key in plain + nested:
         value, dotted, rule = node[key], _join(at, key), auto_rule(fields[key])
         if value == AUTO and rule and auto_keys is not None:
             auto_keys[dotted] = rule
             values[key] = rule.value
         elif key in nested:
-            values[key] = build(kinds[key], value, dotted, auto_keys)
+            values[key] = build(types[key], value, dotted, auto_keys)
         else:
-            values[key] = _read(kinds[key], value, dotted)
+            values[key] = _read(types[key], value, dotted)
+
+    # The dataclass checks its own values in __post_init__ and names its field; the group is added here.
     try:
-        return part(**values)
-    except ConfigError:  # of a part within, which names its key already
+        return cls(**values)
+    except ConfigError:  # already has the full dotted key
         raise
     except SettingError as error:
         raise ConfigError(error.message.below(at)) from None
-    except ValueError as error:  # of a part of the user's own, which may say what it likes
+    except ValueError as error:  # from a user's own class, which need not know SettingError
         raise ConfigError(Message(at, str(error))) from None
 
 
 def unknown_key(key: str, names: list[str]) -> ConfigError:
-    """The error about a key that is none of `names`, with the name that was probably meant."""
+    """Return the error about a key that is not in `names`, with a suggestion of the key that was probably meant."""
     return ConfigError(Message(key, "there is no such key", nearest(key, names)))
 
 
 def to_plain(node: Any) -> dict[str, Any]:
-    """An OmegaConf node as dictionaries and lists, interpolations resolved. Raises ConfigError if that fails."""
+    """Return an OmegaConf node as dictionaries and lists, with interpolations resolved.
+
+    Raises:
+        ConfigError: if an interpolation cannot be resolved.
+    """
     try:
         return OmegaConf.to_container(node, resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
+    except OmegaConfBaseException as error:  # its text has several lines; the first one says what is wrong
         raise ConfigError(Message(str(error.full_key), str(error).splitlines()[0])) from None
 
 
-def _read(kind: Any, value: Any, at: str) -> Any:
-    """The value of a field of this type. Raises ConfigError with the dotted key `at` for one of another type."""
+def _read(expected: Any, value: Any, at: str) -> Any:
+    """Return a value converted to the expected type. Raises ConfigError about the dotted key `at` if it has another."""
     try:
-        return read_value(kind, value, at)
+        return read_value(expected, value, at)
     except SettingError as error:
         raise ConfigError(error.message) from None
 
 
 def _join(above: str, below: str) -> str:
+    """Join two parts of a dotted key, either of which may be empty."""
     return f"{above}.{below}" if above and below else above or below

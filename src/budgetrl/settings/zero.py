@@ -1,4 +1,4 @@
-"""The `zero` group: how training state is cut up over the ranks."""
+"""The `zero` group: how DeepSpeed ZeRO partitions training state across ranks."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ STAGES = (0, 1, 2, 3)
 
 @dataclass(frozen=True)
 class ZeroSettings:
-    """DeepSpeed ZeRO."""
+    """DeepSpeed ZeRO: which training state is partitioned across ranks, and what is offloaded to host memory."""
 
     stage: int = may_be_auto(0, Rule.ZERO_STAGE)
-    """0 cuts nothing, 1 the optimizer's state, 2 the gradients too, 3 the weights too."""
+    """What is partitioned: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights."""
     offload_optimizer: bool = False
-    """Keep the optimizer's state in host memory (stages 1 to 3): less GPU memory, slower steps."""
+    """Keep the optimizer state in host memory (stages 1 to 3). Saves GPU memory, but steps are slower."""
     offload_parameters: bool = False
     """Keep the weights in host memory (stage 3 only)."""
 
@@ -23,8 +23,6 @@ class ZeroSettings:
         if self.stage not in STAGES:
             raise SettingError("stage", f"must be 0, 1, 2 or 3, got {self.stage}")
         if self.offload_optimizer and self.stage == 0:
-            raise SettingError("offload_optimizer", "needs stage 1, 2 or 3, which cut the optimizer's state up")
+            raise SettingError("offload_optimizer", "needs stage 1, 2 or 3", "use zero=stage1, stage2 or stage3")
         if self.offload_parameters and self.stage != 3:
-            raise SettingError(
-                "offload_parameters", f"needs stage 3, which cuts the weights up; this is stage {self.stage}"
-            )
+            raise SettingError("offload_parameters", f"needs stage 3, not stage {self.stage}", "use zero=stage3")

@@ -1,1 +1,1 @@
-"""The engines that generate completions: one module each, found by name. A class's fields are the engine's settings."""
+"""The `rollout` group: one module per engine, found by name. The fields of its class are the engine's settings."""

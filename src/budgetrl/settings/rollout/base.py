@@ -1,4 +1,4 @@
-"""What the settings of every engine are, and what an engine can do."""
+"""Base classes for the settings of rollout engines, and the capabilities that an engine can have."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,35 +12,36 @@ from budgetrl.settings.auto import Rule, may_be_auto
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do. Plans, checks and callers ask for these, never for a class."""
+    """What an engine can do. Plans, checks and callers test these flags rather than the engine's class."""
 
     local: bool = False
-    """It runs the model on this machine's devices, so weights have to be loaded here, and memory is planned for."""
+    """Runs the model on the devices of each rank, so weights are loaded there and the plan includes their memory."""
     follows_training: bool = False
-    """It can generate with the weights in training: `sync` brings it up to date after each update."""
+    """Can generate with the weights being trained: `sync` updates the engine after each optimizer step."""
     logprobs: bool = False
-    """It gives the log-probability of each token that it draws."""
+    """Returns the log-probability of each sampled token."""
     token_ids: bool = False
-    """It takes prompts and gives completions as token ids, not as text that has to be encoded again."""
+    """Accepts prompts and returns completions as token ids rather than text, so nothing is tokenized again."""
     streams: bool = False
-    """It hands out tokens while a completion is still growing."""
+    """Returns tokens while a completion is still being generated."""
     hidden_states: bool = False
-    """It gives the hidden states of the tokens that it draws."""
+    """Returns the hidden states of the sampled tokens."""
     interventions: bool = False
-    """It lets a function change logits or hidden states while it draws."""
+    """Accepts a function that changes logits or hidden states during sampling."""
     fork: bool = False
-    """It can go on from one point of a completion in several ways without reading the tokens before it again."""
+    """Can continue one completion in several ways without computing its earlier tokens again."""
 
 
 @dataclass(frozen=True)
 class RolloutSettings(ABC):
-    """The `rollout` group: which engine generates completions, and how."""
+    """Which engine generates completions, and its settings."""
 
     name: str = ""
-    """The option under conf/rollout/, or the import path of a class of your own."""
+    """An option in conf/rollout/, or the import path of your own settings class."""
 
+    # Only the path, because importing the engine itself would import torch.
     engine: ClassVar[str]
-    """The import path of the engine's class, a `budgetrl.rollout.engine.Engine`."""
+    """Import path of the engine's class, a `budgetrl.rollout.engine.Engine`."""
 
     @property
     @abstractmethod
@@ -50,23 +51,23 @@ class RolloutSettings(ABC):
     @property
     @abstractmethod
     def completions_at_once(self) -> int:
-        """Completions that one rank generates at the same time."""
+        """The number of completions that one rank generates at the same time."""
 
     def server(self, ranks: int) -> dict[str, object]:
-        """What a plan says about the server of an engine that is not local."""
+        """Return the plan's entries about the server of a remote engine; empty for a local one."""
         return {}
 
     def warnings(self, temperature: float) -> list[Message]:
-        """What works but looks unintended about generating at this temperature."""
+        """Return warnings about settings that work but look unintended at this sampling temperature."""
         return []
 
 
 @dataclass(frozen=True)
 class LocalSettings(RolloutSettings):
-    """Settings of an engine that runs a Hugging Face model on this rank's device."""
+    """Settings of an engine that runs a Hugging Face model on each rank's own device."""
 
     batch_size: int = may_be_auto(128, Rule.ROWS)
-    """Most completions decoded at once on one device."""
+    """Maximum number of completions decoded at the same time on one device."""
 
     def __post_init__(self) -> None:
         require_range(self, 1, math.inf, "batch_size")

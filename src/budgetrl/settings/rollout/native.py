@@ -1,4 +1,4 @@
-"""`native`: our own batched sampler on the training weights."""
+"""`native`: budgetrl's own batched sampler, which uses the training weights directly."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from budgetrl.settings.rollout.base import Capabilities, LocalSettings
 
 @dataclass(frozen=True)
 class NativeSettings(LocalSettings):
-    """Our own sampler for models of the Llama family: Llama, Mistral (full attention), Qwen2, Qwen3."""
+    """budgetrl's own sampler, for Llama-like models: Llama, Mistral (full attention), Qwen2 and Qwen3."""
 
     name: str = "native"
 

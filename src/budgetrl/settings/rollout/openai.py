@@ -1,4 +1,4 @@
-"""`openai`: any server that speaks OpenAI's protocol."""
+"""`openai`: any server with an OpenAI-compatible completions API."""
 
 import math
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ PROMPTS = ("ids", "text")
 
 @dataclass(frozen=True)
 class OpenAISettings(RolloutSettings):
-    """A model that runs behind a server, which generates with the weights that it was started with."""
+    """A model behind an OpenAI-compatible server. The server keeps the weights that it was started with."""
 
     name: str = "openai"
     url: str = "http://localhost:8000/v1"
-    """Where the server is; /completions follows."""
+    """Base URL of the server; /completions is appended."""
     model: str | None = None
-    """What the server calls the model; null: model.path."""
+    """Name of the model on the server; null: model.path."""
     prompts: str = "ids"
-    """ids (vLLM, SGLang), or text for servers that take nothing else (transformers serve, TGI)."""
+    """How prompts are sent: ids (vLLM, SGLang), or text for servers that accept only text (transformers serve, TGI)."""
     concurrency: int = 32
-    """Requests under way at once, from each rank."""
+    """Concurrent requests per rank."""
     retries: int = 6
-    """Further attempts at a request that fails, after waits of 1, 2, 4, ... up to 30 seconds."""
+    """Retries of a failed request, after waits of 1, 2, 4, ... up to 30 seconds."""
     timeout: float = 1800.0
-    """Seconds for one completion, all attempts and waits together."""
+    """Time limit in seconds for one completion, including all retries and waits."""
     api_key_env: str | None = None
-    """Environment variable that holds the key, on each rank; null: the server asks for none."""
+    """Environment variable that holds the API key on each rank; null: the server needs no key."""
 
     engine: ClassVar[str] = "budgetrl.rollout.openai_engine.OpenAIEngine"
 
@@ -42,7 +42,7 @@ class OpenAISettings(RolloutSettings):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(token_ids=self.prompts == "ids")
+        return Capabilities(token_ids=self.prompts == "ids")  # the weights on the server never change
 
     @property
     def completions_at_once(self) -> int:
@@ -52,10 +52,9 @@ class OpenAISettings(RolloutSettings):
         return {"url": self.url, "requests at once": self.concurrency * ranks}
 
     def warnings(self, temperature: float) -> list[Message]:
+        # Text prompts are for `transformers serve` and TGI; the former ignores the requested temperature unless the
+        # model's own generation config turns sampling on.
         if self.prompts != "text" or temperature <= 0:
             return []
-        text = (
-            "text leaves sampling to the server, and transformers serve is greedy at any temperature unless the "
-            "model's generation_config.json has do_sample"
-        )
-        return [Message("rollout.prompts", text)]
+        text = "transformers serve decodes greedily, whatever the temperature, unless the model enables sampling"
+        return [Message("rollout.prompts", text, "check that the model's generation_config.json has do_sample: true")]

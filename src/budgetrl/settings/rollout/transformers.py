@@ -1,4 +1,4 @@
-"""`transformers`: the library's own `generate`."""
+"""`transformers`: the `generate` method of Hugging Face transformers."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,11 +9,12 @@ from budgetrl.settings.rollout.base import Capabilities, LocalSettings
 
 @dataclass(frozen=True)
 class TransformersSettings(LocalSettings):
-    """transformers' own `generate`: slower than `native`, for any causal model."""
+    """The `generate` method of transformers. Slower than `native`, but works with any causal language model."""
 
     name: str = "transformers"
     batch_size: int = may_be_auto(64, Rule.ROWS)
-    """Most completions decoded at once on one device; a batch takes as long as its longest completion."""
+    """Maximum number of completions decoded at the same time on one device. A batch takes as long as its longest
+    completion."""
 
     engine: ClassVar[str] = "budgetrl.rollout.transformers_engine.TransformersEngine"
 
