@@ -33,7 +33,7 @@ def test_beyond_the_longest_length_all_are_alike() -> None:
     reward = Aalc(validation_accuracy=1.0)
     assert reward([replace(RIGHT, length=1024), replace(RIGHT, length=3000)], 0) == [0.9, 0.9]
     assert Aalc(max_length=None).with_max_length(420).max_length == 420
-    with pytest.raises(ValueError, match="^max_length: must be given"):
+    with pytest.raises(ValueError, match="^max_length: must be set"):
         replace(reward, max_length=None)([RIGHT], 0)
 
 
@@ -112,7 +112,7 @@ def test_an_algorithm_that_drowns_the_length_is_refused(
 def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
     how = Algorithm(advantage=AdvantageSettings(std_floor=1e-6), groups=GroupSettings(drop_equal="verdict"))
     (error,) = Aalc().errors(how)
-    assert error.key == "reward.length_weight" and error.text.startswith("1e-06 counts where all are right alone")
+    assert error.key == "reward.length_weight" and error.text.startswith("1e-06 counts only in groups with equal verdicts")
     assert not Aalc(length_weight=0.1).errors(how) and not Aalc(length_weight=0.0).errors(how)
 
 

@@ -92,7 +92,7 @@ def test_the_punishment_grows_over_the_cache() -> None:
 
 def test_the_longest_length_is_the_stages_where_left_null() -> None:
     reward = Overlong(max_length=None, cache=100)
-    with pytest.raises(ValueError, match="^max_length: must be given"):
+    with pytest.raises(ValueError, match="^max_length: must be set"):
         reward([RIGHT], 0)
     assert reward.with_max_length(1050)([RIGHT], 0) == [0.5]
     with pytest.raises(ValueError, match=r"^cache: 100 is not below max_length \(90\)"):
@@ -138,8 +138,8 @@ def test_lengths_that_no_completion_reaches_are_named() -> None:
     assert Stepwise(max_length=4097).length_warnings(5000, "stage.max_new_tokens") == []
     assert Stepwise(max_length=None).length_warnings(5000, "stage.max_new_tokens") == []
     assert Stepwise(soft=5001).length_warnings(4999, "stage.max_new_tokens") == [
-        Message("reward.max_length", "is above stage.max_new_tokens (4999)", "fit it to your model"),
-        Message("reward.steps", "is above stage.max_new_tokens (4999)", "fit it to your model"),
-        Message("reward.soft", "is above stage.max_new_tokens (4999)", "fit it to your model"),
+        Message("reward.max_length", "is above stage.max_new_tokens (4999)", "adjust it to your model"),
+        Message("reward.steps", "is above stage.max_new_tokens (4999)", "adjust it to your model"),
+        Message("reward.soft", "is above stage.max_new_tokens (4999)", "adjust it to your model"),
     ]
     assert ThinkPrune(limits=(10, 100)).length_warnings(100, "stage.max_new_tokens") == []

@@ -27,11 +27,11 @@ class Given(Reward):
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({}, "gave none"),
-        ({"a": [1.0, 2.0], "b": [1.0]}, "gave 1 numbers in 'b' for a group of 2"),
-        ({"a": [1.0, 2.0, 3.0]}, "gave 3 numbers in 'a' for a group of 2"),
-        ({"a": [1.0, math.nan]}, "gave nan in 'a' for Outcome(well_formed=True, correct=False"),
-        ({"a": [-math.inf, 0.0]}, "gave -inf in 'a'"),
+        ({}, "returned no parts"),
+        ({"a": [1.0, 2.0], "b": [1.0]}, "returned 1 numbers in 'b' for a group of 2"),
+        ({"a": [1.0, 2.0, 3.0]}, "returned 3 numbers in 'a' for a group of 2"),
+        ({"a": [1.0, math.nan]}, "returned nan in 'a' for Outcome(well_formed=True, correct=False"),
+        ({"a": [-math.inf, 0.0]}, "returned -inf in 'a'"),
     ],
 )
 def test_parts_that_are_not_a_number_for_each_outcome_are_refused(told: Parts, said: str) -> None:

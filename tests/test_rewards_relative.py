@@ -45,7 +45,7 @@ def test_dasts_length_budget_lies_between_the_right_lengths_and_the_longest() ->
     assert reward.length_budget([*of_length(RIGHT, 500, 1500), WRONG, CUT]) == 2500
     assert reward.length_budget([RIGHT, RIGHT]) == 1000
     assert reward.length_budget(of_length(RIGHT, 0)) == 1
-    with pytest.raises(ValueError, match="^max_length: must be given"):
+    with pytest.raises(ValueError, match="^max_length: must be set"):
         Dast(max_length=None)([RIGHT], 0)
 
 

@@ -40,7 +40,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
         (
             ["reward=aalc"],
-            "set algorithm.advantage.std_floor=1e-06, or a length_weight of the size of the verdict, such as 0.1",
+            "set algorithm.advantage.std_floor=1e-06, or length_weight to a value comparable to the verdict, such as 0.1",
         ),
         (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
         (
@@ -49,16 +49,16 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         ),
         (
             ["reward=arora", "algorithm.advantage.per_component=true", "algorithm.advantage.scale=batch"],
-            "algorithm.advantage.per_component: reward=arora takes length off right answers alone",
+            "algorithm.advantage.per_component: reward=arora lowers the reward of right answers only",
         ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
         (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
         (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl reads the difficulty format"),
         (["reward=kimi", "stage.format=prompt_budget"], "stage.format: reward=kimi asks for no budget in the prompt"),
         (["reward=l1_max", "reward.form=blog"], "reward.form: 'blog' is not one of paper, code"),
-        (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not say {budget}"),
-        (["reward=thinkprune", "reward.limits=[]"], "reward.limits: there is none"),
-        (["reward=laser_d"], "(420); give fewer tokens; the longest completion is stage.max_new_tokens=420"),
+        (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not contain {budget}"),
+        (["reward=thinkprune", "reward.limits=[]"], "reward.limits: is empty"),
+        (["reward=laser_d"], "(420); use fewer tokens; the longest completion is stage.max_new_tokens=420"),
         (["model.formats.difficulty.easy_tag=hmm"], "model.formats.difficulty.hard_tag: 'hmm' is the easy_tag too"),
         (
             ["stage=pipeline", "reward=adactrl", "stage.cold_start.format=budget"],

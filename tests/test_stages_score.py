@@ -177,7 +177,7 @@ def test_what_the_options_cannot_be() -> None:
     assert told(TIGHT, input=rows, format="plain") == [other]
     assert told(Accuracy(), input=rows, format="plain") == []
     assert told(Accuracy(), input=rows, format="prompt_budget") == []  # nobody is asked for anything here
-    unknown = ["reward.max_length: reward=alp reads the longest length allowed; give it, in tokens"]
+    unknown = ["reward.max_length: reward=alp needs the longest length allowed; set it to a number of tokens"]
     assert told(Alp(), input=rows) == unknown
     assert told(Alp(max_length=9), input=rows) == []
     with pytest.raises(ValueError, match="progress: 1.5 is not a number from 0 to 1"):

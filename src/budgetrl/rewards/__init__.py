@@ -1,1 +1,1 @@
-"""The rewards: one file per method, found by name. Pure functions on outcomes."""
+"""Reward functions: one file per method, found by name. Each is a pure function of a group of outcomes."""

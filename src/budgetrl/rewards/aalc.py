@@ -1,4 +1,4 @@
-"""AALC: once validation accuracy has reached its target, shorter is better; until then, only accuracy counts."""
+"""AALC: reward short responses once validation accuracy reaches its target; until then, reward accuracy only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,45 +9,52 @@ from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite, require_max_length
-from budgetrl.rewards.group import is_right, solve_rate
+from budgetrl.rewards.group import solve_rate, verdicts
 from budgetrl.rewards.reward import AlgorithmTraits, Controller, Parts, Reward
 
 TARGET_SCHEDULES = ("constant", "decay")
 DECAY = 0.9
-"""What is hoped for above the best accuracy shrinks by this factor at each validation."""
-DROWNED = 10
-"""A std floor that many times the weight leaves the length a twentieth of an advantage at most."""
-SEEN = 1e-3
-"""A weight below this is lost beside verdicts of 1 where no std of the group is divided by."""
+"""Factor by which the potential (target minus best accuracy) shrinks at each validation."""
+MAX_FLOOR_RATIO = 10
+"""Largest std floor, as a multiple of length_weight, at which length still counts: about 5 % of an advantage."""
+MIN_UNSCALED_WEIGHT = 1e-3
+"""Smallest length_weight that still counts next to verdicts of 0 and 1 if nothing divides by the group's std."""
 
 
 @dataclass(frozen=True)
 class Aalc(Reward):
-    """The accuracy-aware length reward of AALC (arXiv 2506.20160), with the numbers of its published code
-    (du-nlp-lab/AALC: verl/workers/reward_manager/length_reward.py; the target: verl/trainer/ppo/ray_trainer.py).
+    """Add a small bonus for short responses that takes effect as validation accuracy nears its target (AALC).
 
-        R     = w raw + length_weight R_len          raw = 1 if right, else 0
-        w     = 0.9 + 0.1 (1 - a)                    a = min(1, A_val / A_target)
+    Formula:
+        R     = w * 1[right] + length_weight * R_len
+        w     = 0.9 + 0.1 * (1 - a)
         R_len = 1 - min(a^beta, min(1, L / L_max))
+        a     = min(1, A_val / A_target)
 
-    L is the length, L_max is `max_length` (here a constant of the formula, not the longest completion),
-    A_val the accuracy of the last validation and A_target the one wanted. While a is below 1, a^beta is
-    near 0 and every response has R_len near 1, so no length is preferred; as a nears 1, R_len nears
-    1 - L / L_max. Before the first validation R = raw. Wrong and truncated responses earn
-    `length_weight` R_len too, at their own length (as published).
+    Before the first validation, R = 1[right].
 
-    The paper writes R = A raw + alpha R_len with an attention A to accuracy; w, alpha = 1e-6 and
-    beta = 128 are the code's. `target_schedule=decay` is in the code, commented out: A_target is the best
-    accuracy so far plus a potential that begins at 1 - best and is at most 0.9 of itself at each
-    validation. As published the code cannot run (a misspelled variable); this follows its formula.
+    Symbols:
+        L: length of the response, in tokens.
+        L_max: `max_length`, a constant of the formula here, not the longest completion.
+        A_val: accuracy of the last validation. A_target: `target_accuracy`.
 
-    Published with GRPO, advantages over (std + 1e-6).
+    While a is below 1, a^beta is close to 0, so R_len is close to 1 for every response and no length is preferred.
+    As a approaches 1, R_len approaches 1 - L / L_max. Wrong and truncated responses also earn
+    `length_weight * R_len` at their own length, as published.
 
-    Limits: a term of 1e-6 shows only in groups whose verdicts are all alike, and only once it is divided by
-    their standard deviation. It needs advantages scaled by the group's std, as GRPO's are, with
-    `algorithm.advantage.std_floor=1e-6`, or a length_weight of the size of the verdict; what cannot work is
-    refused. Rewards closer than 1e-9 count as equal: with the defaults, lengths that are one token apart. Responses
-    longer than L_max are alike.
+    Source: arXiv 2506.20160. Code: du-nlp-lab/AALC, verl/workers/reward_manager/length_reward.py; the target:
+    verl/trainer/ppo/ray_trainer.py. The paper writes R = A raw + alpha R_len, with A an attention to accuracy and
+    raw the verdict. The formula for w, alpha = 1e-6 (`length_weight`), and beta = 128 are the code's.
+    `target_schedule=decay` is in the code but commented out: A_target is the best accuracy so far plus a potential,
+    which starts at 1 - best and shrinks to at most 0.9 of itself at each validation. The published code does not
+    run because of a misspelled variable; this class follows its formula.
+    Training: GRPO with advantages divided by (std + 1e-6).
+
+    Limits: a term of 1e-6 matters only in groups with equal verdicts, and only after division by their standard
+    deviation. It needs advantages scaled by the group's std, as in GRPO, with
+    `algorithm.advantage.std_floor=1e-6`, or a length_weight comparable to the verdict; `errors` rejects other
+    combinations. Rewards closer than 1e-9 count as equal; with the defaults, this includes lengths one token apart.
+    Responses longer than L_max all earn the same.
 
     >>> outcome = Outcome(well_formed=True, correct=True, length=512)
     >>> [round(Aalc(validation_accuracy=accuracy)([outcome], 0)[0], 10) for accuracy in (0.7, 0.99, 1.0)]
@@ -56,17 +63,17 @@ class Aalc(Reward):
 
     name: str = "aalc"
     length_weight: float = 1e-6
-    """Weight of R_len (alpha)."""
+    """Weight of R_len; alpha in the paper."""
     beta: float = 128.0
-    """How sharply length begins to count as accuracy comes to its target."""
+    """Exponent of a. The larger it is, the later and more abruptly length starts to count."""
     max_length: int | None = 1024
-    """L_max, in tokens: beyond it length makes no difference. null: the stage's max_new_tokens."""
+    """L_max, in tokens; longer responses all earn the same. null: the stage's max_new_tokens."""
     target_accuracy: float = 1.0
-    """A_target, a share; with target_schedule=decay it moves."""
+    """A_target, from 0 to 1; target_schedule=decay changes it during training."""
     target_schedule: str = "constant"
-    """constant, or decay: from 1 towards the best accuracy so far."""
+    """constant, or decay: from 1 toward the best accuracy so far."""
     validation_accuracy: float | None = None
-    """A_val, a share; null before the first validation. Training fills it in."""
+    """A_val, from 0 to 1; null before the first validation. Set by training."""
 
     needs_validation = True
 
@@ -81,10 +88,10 @@ class Aalc(Reward):
             require_range(self, 0, 1, "validation_accuracy")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`."""
+        """Return `verdict` and `length`."""
         attained = self.target_attained()
         return {
-            "verdict": [self._verdict_weight() * is_right(outcome) for outcome in group],
+            "verdict": verdicts(group, right=self._verdict_weight()),
             "length": [self._length(outcome, attained) for outcome in group],
         }
 
@@ -92,23 +99,34 @@ class Aalc(Reward):
         return {"target_attained": self.target_attained(), "target_accuracy": self.target_accuracy}
 
     def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """A length term that nothing blows up, or that a floor far above it keeps from being blown up, or that would
-        count in those groups alone that are dropped."""
+        """Return an error if the algorithm makes the length term negligible.
+
+        Three ways: no division by the group's std, a std floor far above the length weight, or dropping exactly the
+        groups in which the term counts.
+        """
         weight = self.length_weight
-        if 0 < weight < SEEN and algorithm.drop_equal_groups == "verdict":
-            text = f"{weight:g} counts where all are right alone, and algorithm.groups.drop_equal=verdict drops these"
-            hint = "set that to none, or a length_weight of the size of the verdict, such as 0.1"
+        if not weight:
+            return []  # a weight of 0 asks for no length term
+        # A tiny weight counts only where all verdicts are equal, and drop_equal=verdict drops these groups.
+        if weight < MIN_UNSCALED_WEIGHT and algorithm.drop_equal_groups == "verdict":
+            text = (
+                f"{weight:g} counts only in groups with equal verdicts, and algorithm.groups.drop_equal=verdict drops "
+                "these groups"
+            )
+            hint = "set that to none, or length_weight to a value comparable to the verdict, such as 0.1"
             return [Message("reward.length_weight", text, hint)]
-        if not weight or weight >= (algorithm.std_floor / DROWNED if algorithm.scaled_by_group else SEEN):
+        # Divided by the group's std, the term has size weight / (std + floor), where std itself is below the weight.
+        smallest = algorithm.std_floor / MAX_FLOOR_RATIO if algorithm.scaled_by_group else MIN_UNSCALED_WEIGHT
+        if weight >= smallest:
             return []
         scale = "" if algorithm.scaled_by_group else "algorithm.advantage.scale=group and "
         text = f"{weight:g} is too small for length to count with this algorithm"
         floor = f"{scale}algorithm.advantage.std_floor={weight:g}"
-        hint = f"set {floor}, or a length_weight of the size of the verdict, such as 0.1"
+        hint = f"set {floor}, or length_weight to a value comparable to the verdict, such as 0.1"
         return [Message("reward.length_weight", text, hint)]
 
     def target_attained(self) -> float:
-        """a, the share of the target accuracy that the last validation came to; 0 before the first."""
+        """Return a: the last validation accuracy as a share of the target, at most 1; 0 before the first validation."""
         return min(1.0, (self.validation_accuracy or 0.0) / self.target_accuracy)
 
     def controller(self) -> "AalcController":
@@ -126,21 +144,26 @@ class Aalc(Reward):
 
 @dataclass
 class AalcController(Controller):
-    """Keeps the accuracy of the last validation, and moves the target if its schedule is decay."""
+    """Stores the accuracy of the last validation, and moves the target if target_schedule is decay."""
 
     reward: Aalc
     best: float = 0.0
     """Highest validation accuracy so far."""
     potential: float = 1.0
-    """How far above `best` the target lies."""
+    """How far the target is above `best`."""
     moves = ("validation_accuracy", "target_accuracy")
 
     def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
         accuracy = fmean(map(solve_rate, groups))
-        first = self.reward.validation_accuracy is None
         self.best = max(self.best, accuracy)
-        self.potential = 1 - self.best if first else min(1 - self.best, DECAY * self.potential)
-        target = self.best + self.potential if self.reward.target_schedule == "decay" else self.reward.target_accuracy
+        room = 1 - self.best
+        first = self.reward.validation_accuracy is None
+        # The potential starts at the whole room above the best accuracy. Later it shrinks by DECAY at each
+        # validation, and never exceeds the room, which keeps the target at 1 or below.
+        self.potential = room if first else min(room, DECAY * self.potential)
+        decays = self.reward.target_schedule == "decay"
+        target = self.best + self.potential if decays else self.reward.target_accuracy
+        # min: the reward rejects targets above 1, so rounding must not lift the sum above it.
         self.reward = replace(self.reward, validation_accuracy=accuracy, target_accuracy=min(1.0, target))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The plain baseline: is the answer right, and is it laid out as asked?"""
+"""Accuracy: the baseline reward for correct answers in the required format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,20 @@ from budgetrl.rewards.reward import Parts, Reward
 
 @dataclass(frozen=True)
 class Accuracy(Reward):
-    """Verdict and format only; length and budget earn nothing.
+    """Reward correct answers in the required format; length and budget do not matter.
 
-        R = r_f if malformed, else correct or wrong by the verdict
+    Formula:
+        R = r_f      if malformed
+            correct  if well formed and correct
+            wrong    if well formed and wrong
 
-    The usual outcome reward of reasoning models, and the baseline that shows what the other rewards add.
-    Works with any response format. A malformed response earns r_f even if its answer is right (ours).
+    Symbols: the fields of this class.
 
-    Limits: where every response of a group has the same verdict there is nothing to learn, and nothing
-    holds the length.
+    Source: the usual outcome reward of reasoning models, and the baseline that shows what the other rewards add. It
+    works with any response format.
+    Ours: a malformed response earns r_f even if its answer is correct.
+
+    Limits: if all responses of a group have the same verdict, nothing is learned. Nothing controls the length.
 
     >>> right = Outcome(well_formed=True, correct=True, length=80)
     >>> wrong = Outcome(well_formed=True, correct=False, length=15)
@@ -42,7 +47,7 @@ class Accuracy(Reward):
         require(self.r_f <= self.wrong, "r_f", f"{self.r_f} is above wrong ({self.wrong})")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`format` and `verdict`."""
+        """Return `format` and `verdict`."""
         return {
             "format": [0.0 if outcome.well_formed else self.r_f for outcome in group],
             "verdict": [self._verdict(outcome) for outcome in group],
@@ -50,5 +55,5 @@ class Accuracy(Reward):
 
     def _verdict(self, outcome: Outcome) -> float:
         if not outcome.well_formed:
-            return 0.0
+            return 0.0  # these earn r_f, in the format part
         return self.correct if outcome.correct else self.wrong

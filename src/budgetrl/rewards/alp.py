@@ -1,4 +1,4 @@
-"""ALP's reward: a price for every token that grows with how often the problem is solved."""
+"""ALP: a penalty per token that grows with the solve rate of the problem."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,25 +6,31 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_max_length
-from budgetrl.rewards.group import is_right, solve_rate
+from budgetrl.rewards.group import solve_rate, verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
 class Alp(Reward):
-    """The adaptive length penalty of "Just Enough Thinking" (arXiv 2506.05256).
+    """Penalize every token, more so on problems that the policy solves often (ALP).
 
-        R = 1[right] - beta max(p, 1/K) L / N
+    Formula:
+        R = 1[right] - beta * max(p, 1/K) * L / N
 
-    with p the share of the group's K responses that are right. Right and wrong answers pay alike; 1/K keeps a
-    small price on problems that nobody solved.
+    Symbols:
+        L: length of the response, in tokens.
+        p: share of the group that is right. K: size of the group.
+        N: `max_length`, in tokens.
 
-    Paper: the formula; there is no published code that we know of. Open: beta, which no source we could read
-    states, so sweep it, and N, which we take for the longest completion, `max_length`. A truncated response is
-    wrong, and pays for all that it wrote. Published with GRPO.
+    Right and wrong answers pay the same penalty. 1/K keeps a small penalty on problems that nobody solved.
 
-    Limits: relative to the verdict the price is small, and in a group that is all right its size is lost where
-    advantages are divided by the group's std.
+    Source: arXiv 2506.05256, "Just Enough Thinking". We know of no published code.
+    Ours: N is the longest completion; the paper leaves it open. No source we could read states beta, so sweep it.
+    A truncated response is wrong and pays for all its tokens.
+    Training: GRPO.
+
+    Limits: the penalty is small relative to the verdict. If all of a group are right and advantages are divided by
+    the group's std, the size of the penalty cancels out.
 
     >>> right, wrong = (Outcome(True, correct, length=2000) for correct in (True, False))
     >>> rewards = Alp(max_length=8192)([right, right, right, wrong], progress=0)
@@ -34,7 +40,7 @@ class Alp(Reward):
 
     name: str = "alp"
     beta: float = 0.1
-    """Price of a response of N tokens to a problem that is always solved."""
+    """Penalty of a response of N tokens to a problem that is always solved."""
     max_length: int | None = None
     """N, in tokens; null: the stage's max_new_tokens."""
 
@@ -43,9 +49,10 @@ class Alp(Reward):
         require_count(self, "max_length")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`."""
-        price = self.beta * max(solve_rate(group), 1 / len(group)) / require_max_length(self.max_length)
+        """Return `verdict` and `length`."""
+        rate = max(solve_rate(group), 1 / len(group))  # never 0, so unsolved problems keep a small penalty
+        price = self.beta * rate / require_max_length(self.max_length)  # per token
         return {
-            "verdict": [float(is_right(outcome)) for outcome in group],
+            "verdict": verdicts(group),
             "length": [-price * outcome.length for outcome in group],
         }

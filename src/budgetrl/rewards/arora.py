@@ -1,4 +1,4 @@
-"""Arora and Zanette's reward: how long a right answer is among the right answers of its group."""
+"""Arora and Zanette: compare a right answer's length with those of the group's other right answers."""
 
 import math
 from collections.abc import Sequence
@@ -8,30 +8,34 @@ from budgetrl.core.checks import require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import per_component_error
-from budgetrl.rewards.group import LengthStats, is_right, right_lengths
+from budgetrl.rewards.group import LengthStats, is_right, right_lengths, verdicts
 from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
 
 EPSILON = 1e-7
+"""Added to the std, in tokens, so that equal lengths do not divide by 0."""
 
 
 @dataclass(frozen=True)
 class Arora(Reward):
-    """A right answer loses up to a share alpha by its length (arXiv 2502.04463, "Training Language Models to Reason
-    Efficiently").
+    """Reduce the reward of a right answer by its length relative to the group's right answers (Arora and Zanette).
 
-        R = 1[right] (1 - alpha sigmoid((L - mean) / (std + 1e-7)))
+    Formula:
+        R = 1[right] * (1 - alpha * sigmoid((L - mean) / (std + 1e-7)))
 
-    with mean and std of the lengths of the group's right answers. The std is that of the population, as in the
-    published code (Zanette-Labs/efficient-reasoning: reward_server/math_server.py). Where one answer alone is
-    right, it is at its own mean, and sigmoid(0) = 1/2.
+    Symbols:
+        L: length of the response, in tokens.
+        mean, std: mean and population standard deviation of the lengths of the group's right answers.
 
-    A truncated answer is wrong, and not among those compared (the published code has a flag for it).
-    Published with RLOO advantages that are not divided by the group's std, which would blow the small differences
-    of length up to the size of those between right and wrong; alpha swept over 0, 0.05, 0.1, 0.2 and 0.4.
+    A single right answer is at its own mean, so it loses alpha / 2.
 
-    Limits: only the order and relative spread of lengths count: a group of 10 and 11 tokens is treated like
-    one of 1000 and 1100. Nothing presses on the length of wrong answers.
-    Its parts cannot be standardized each by itself (`algorithm.advantage.per_component`), which is refused.
+    Source: arXiv 2502.04463, "Training Language Models to Reason Efficiently". Code: Zanette-Labs/efficient-reasoning,
+    reward_server/math_server.py. The population std is the code's. A truncated answer is wrong and not included in
+    the statistics (a flag in the code).
+    Training: RLOO with advantages that are not divided by the group's std. Dividing would make the small differences
+    in length as large as those between right and wrong. The paper sweeps alpha over 0, 0.05, 0.1, 0.2, and 0.4.
+
+    Limits: only relative spread matters: lengths of 10 and 11 tokens are treated like 1000 and 1100. Nothing
+    controls the length of wrong answers. `errors` rejects `algorithm.advantage.per_component`.
 
     >>> group = [Outcome(well_formed=True, correct=True, length=length) for length in (1000, 2000, 3000)]
     >>> [round(reward, 6) for reward in Arora(alpha=0.2)(group, progress=0)]
@@ -40,26 +44,29 @@ class Arora(Reward):
 
     name: str = "arora"
     alpha: float = 0.1
-    """Most that a right answer can lose by its length, from 0 to 1."""
+    """Largest reduction of a right answer's reward, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "alpha")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`."""
-        spread = LengthStats.of(right_lengths(group) or [0])  # of nobody's length nothing is asked below
+        """Return `verdict` and `length`."""
+        # If nobody is right, [0] is a placeholder: the statistics are used for right answers only.
+        stats = LengthStats.of(right_lengths(group) or [0])
         return {
-            "verdict": [float(is_right(outcome)) for outcome in group],
-            "length": [
-                -self.alpha * _sigmoid(spread.z_score(outcome.length, EPSILON)) if is_right(outcome) else 0.0
-                for outcome in group
-            ],
+            "verdict": verdicts(group),
+            "length": [self._length(outcome, stats) for outcome in group],
         }
 
     def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Parts of equal weight, one of which takes length off right answers alone."""
+        """Return an error for `per_component`, since the length part is negative for right answers only."""
         return [per_component_error(self)] if algorithm.per_component and self.alpha else []
+
+    def _length(self, outcome: Outcome, stats: LengthStats) -> float:
+        if not is_right(outcome):
+            return 0.0
+        return -self.alpha * _sigmoid(stats.z_score(outcome.length, EPSILON))
 
 
 def _sigmoid(z: float) -> float:
-    return 1 / (1 + math.exp(-z))
+    return 1 / (1 + math.exp(-z))  # cannot overflow: a z-score of a group is at least -sqrt(G)

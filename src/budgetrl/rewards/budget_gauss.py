@@ -1,4 +1,4 @@
-"""SelfBudgeter's reward with a Gaussian in place of the window: no cliff."""
+"""SelfBudgeter's reward with a Gaussian instead of a window, so that it has no cliff."""
 
 import math
 from dataclasses import dataclass
@@ -9,19 +9,25 @@ from budgetrl.rewards.self_budgeter import SelfBudgeter
 
 @dataclass(frozen=True)
 class BudgetGauss(SelfBudgeter):
-    """A Gaussian around SelfBudgeter's best length (ours; the rest of arXiv 2505.11274, Formulas 1 and 2).
+    """Reward lengths near the budget along a Gaussian instead of SelfBudgeter's window.
 
-    In the band [min, max] of the verdict, for length l, budget b and tightness alpha,
+    Formula:
+        PreB = min + (max - min) * exp(-((l - b_best) / (width alpha b))^2 / 2)
 
-        PreB = min + (max - min) exp(-((l - b_best) / (width alpha b))^2 / 2)
+    Symbols:
+        l: length. b: budget that the response states. Both in tokens.
+        alpha: tightness, which falls during training.
+        width: the field of this class.
+        min, max: the band of the verdict. b_best: best length. For both see `SelfBudgeter`.
 
-    The whole reward adds `r_b` for b > b_max, and is `r_f` for a malformed response (`SelfBudgeter`).
-    At width 1, l = b earns 0.61 of the band (the cosine: 0.5) and the far edge of the cosine's window
-    0.14. Just past b_best, where the cosine falls from `max` to `min`, this one falls gently.
+    The whole reward adds `r_b` if b > b_max, and is `r_f` for a malformed response (`SelfBudgeter`). With width 1,
+    l = b earns 0.61 of the band (the cosine: 0.5), and the far edge of the cosine's window earns 0.14. Just past
+    b_best, where the cosine drops from `max` to `min`, this reward falls smoothly.
 
-    Ours: the kernel and its width.
+    Source: arXiv 2505.11274, Formulas 1 and 2, for all but PreB.
+    Ours: the Gaussian and its width.
 
-    Limits: beyond about 3 width alpha b from b_best the reward is flat to within floating point noise,
+    Limits: more than about 3 width alpha b away from b_best, the reward is flat to within floating-point precision,
     so a budget that is far off late in training stays there.
 
     >>> from budgetrl.core.records import Outcome
@@ -34,7 +40,7 @@ class BudgetGauss(SelfBudgeter):
 
     name: str = "budget_gauss"
     width: float = 1.0
-    """Standard deviation of the Gaussian, in half-widths of the cosine's window (alpha b)."""
+    """Standard deviation of the Gaussian, as a multiple of alpha b, the half-width of the cosine's window."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

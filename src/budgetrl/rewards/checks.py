@@ -1,4 +1,4 @@
-"""Checks that rewards make of their own fields."""
+"""Checks shared by rewards: on their fields, on outcomes, and on the algorithm that uses them."""
 
 from dataclasses import fields
 from math import isfinite
@@ -11,7 +11,7 @@ from budgetrl.rewards.reward import Reward
 
 
 def require_finite(reward: Reward) -> None:
-    """SettingError for the first number among the fields that is infinite or not a number."""
+    """Raise SettingError for the first numeric field that is infinite or NaN."""
     for field in fields(reward):
         value = getattr(reward, field.name)
         finite = not isinstance(value, int | float) or isfinite(value)
@@ -19,14 +19,16 @@ def require_finite(reward: Reward) -> None:
 
 
 def require_max_length(max_length: int | None) -> int:
-    """A reward's `max_length`, in tokens, once it is known; ValueError if it was left null and not filled in."""
+    """Return a reward's `max_length`, in tokens. Raise SettingError if it is still unset (None)."""
     if max_length is None:
-        raise SettingError("max_length", "must be given, in tokens", "training fills in the stage's max_new_tokens")
+        raise SettingError("max_length", "must be set, in tokens", "in training it defaults to stage.max_new_tokens")
     return max_length
 
 
 def require_budget(reward: Reward, outcome: Outcome) -> int:
-    """The outcome's budget in tokens; ValueError if it has none, or one below 1."""
+    """Return the outcome's budget, in tokens. Raise ValueError if it has none or the budget is below 1."""
+    # Well-formed responses in the needed format always have a budget. One without was parsed in another format,
+    # or its prompt asked for no length.
     if outcome.budget is None or outcome.budget < 1:
         raise ValueError(
             f"budget: {outcome.budget} in a response to problem {outcome.problem_id!r}; {reward.name} needs a "
@@ -36,12 +38,14 @@ def require_budget(reward: Reward, outcome: Outcome) -> int:
 
 
 def per_component_error(reward: Reward) -> Message:
-    """The fault of a reward whose length part is negative for right answers alone, where each part is standardized.
+    """Return the error for a reward whose length part is negative for right answers only, used with per_component.
 
-    With one right answer in the group the parts then are opposites: advantages are 0, whoever is right.
+    `per_component` standardizes each part over the group before they are added. Example: one right answer of four,
+    beyond the limit. The parts are verdict = [1, 0, 0, 0] and length = [-1, 0, 0, 0]. Standardized, they are exact
+    opposites, so every advantage is 0 and nothing is learned from the right answer.
     """
     text = (
-        f"reward={reward.name} takes length off right answers alone, so that by itself this part ranks them below "
-        "wrong ones"
+        f"reward={reward.name} lowers the reward of right answers only; standardized separately, this part ranks them "
+        "below wrong ones"
     )
     return Message("algorithm.advantage.per_component", text, "set it to false")

@@ -1,4 +1,4 @@
-"""The cosine reward of "Demystifying Long Chain-of-Thought Reasoning", with its penalty on repetition."""
+"""The cosine reward of "Demystifying Long Chain-of-Thought Reasoning", with a repetition penalty."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,30 +12,32 @@ from budgetrl.rewards.reward import Parts, Reward
 
 @dataclass(frozen=True)
 class Cosine(Reward):
-    """Right answers are better the shorter, wrong ones the longer (arXiv 2502.03373, the cosine reward, its CosFn;
-    published code: eddycmu/demystify-long-cot, openrlhf/openrlhf/reward/cosine.py).
+    """Reward right answers more the shorter they are, and wrong answers more the longer they are (cosine reward).
 
-    For a response of L tokens, of which a share `rep` of the n-grams stood there before,
+    Formula:
+        R = CosFn(L, r_0^c, r_L^c)                              if right
+            CosFn(L, r_0^w, r_L^w) + repetition_penalty * rep    if wrong
+            r_e                                                  if it did not end within L_max
 
-        R = CosFn(L, r_0^c, r_L^c)                                 if right
-            CosFn(L, r_0^w, r_L^w) + repetition_penalty * rep       if wrong
-            r_e                                                     if it did not end within L_max
+        CosFn(L, a, b) = b + (a - b) * (1 + cos(pi L / L_max)) / 2, which goes from a at L = 0 to b at L = L_max
 
-        CosFn(L, a, b) = b + (a - b) (1 + cos(pi L / L_max)) / 2, which falls or rises from a at 0 to b at L_max
+    Symbols:
+        L: length of the response, in tokens. L_max: `max_length`.
+        r_0^c, r_L^c: `correct_short`, `correct_long`. r_0^w, r_L^w: `wrong_short`, `wrong_long`. r_e: `exceeded`.
+        rep: share of the response's n-grams that repeat an earlier one.
 
-    with a = `correct_short`, `wrong_short` (r_0), b = `correct_long`, `wrong_long` (r_L), r_e = `exceeded` and
-    L_max = `max_length`.
+    Source: arXiv 2502.03373. Code: eddycmu/demystify-long-cot, openrlhf/openrlhf/reward/cosine.py. From the paper: the
+    formula, the five reward values, L_max = 14336 (the longest generation), and n-grams of 40 tokens. The paper
+    subtracts 0.05 from each token inside a repeated n-gram, with a separate discount. An outcome has a single reward
+    here, so this class uses the sparse form of the published code, which penalizes wrong answers only. The code has
+    other defaults (0 to 1 for right answers, -1 to 0 for wrong ones), counts words for n-grams, and treats the last 16
+    tokens before L_max as exceeded.
+    Ours: `repetition_penalty`, which is published nowhere we could read. Its value makes sure that a wrong answer
+    gains nothing by repeating itself.
+    Training: PPO without discount.
 
-    Paper: the formula and these five values; L_max 14336, the longest generation; n-grams of 40 tokens.
-    The paper takes -0.05 off each token inside a repeated n-gram, with a discount of its own. An outcome has one
-    reward, so here stands the sparse form of the published code, which charges wrong answers alone. Its weight is
-    published nowhere we could read; ours is such that a wrong answer gains nothing by repeating itself.
-    The published code has other defaults (0 to 1 for right answers, -1 to 0 for wrong ones), counts words for
-    n-grams, and takes the last 16 tokens before L_max for exceeded.
-    Published with PPO and no discount.
-
-    Limits: wrong answers are drawn towards L_max, where r_e waits. The band of wrong answers is ten times that of
-    right ones, so in mixed groups the length of right answers hardly counts.
+    Limits: wrong answers are pulled toward L_max, beyond which they earn r_e. The band of wrong answers is ten times
+    as wide as that of right ones, so in mixed groups the length of right answers hardly matters.
 
     >>> reward = Cosine(max_length=14336)
     >>> short, long = (Outcome(well_formed=True, correct=True, length=length) for length in (0, 14336))
@@ -47,19 +49,19 @@ class Cosine(Reward):
 
     name: str = "cosine"
     correct_short: float = 2.0
-    """Reward of a right answer of no length at all."""
+    """Reward of a right answer of length 0 (r_0^c)."""
     correct_long: float = 1.0
-    """Reward of a right answer of L_max tokens."""
+    """Reward of a right answer of L_max tokens (r_L^c)."""
     wrong_short: float = -10.0
-    """Reward of a wrong answer of no length at all."""
+    """Reward of a wrong answer of length 0 (r_0^w)."""
     wrong_long: float = 0.0
-    """Reward of a wrong answer of L_max tokens."""
+    """Reward of a wrong answer of L_max tokens (r_L^w)."""
     exceeded: float = -10.0
-    """Reward of a response that did not end within L_max."""
+    """Reward of a response that did not end within L_max (r_e)."""
     repetition_ngram: int = 40
     """Size of the n-grams, in tokens."""
     repetition_penalty: float = -10.0
-    """What a wrong answer loses if all its n-grams are repeated; 0 switches it off."""
+    """Added to a wrong answer's reward if all its n-grams are repeated; 0 disables the penalty."""
     max_length: int | None = None
     """L_max, in tokens; null: the stage's max_new_tokens."""
 
@@ -69,20 +71,22 @@ class Cosine(Reward):
         require(self.repetition_penalty <= 0, "repetition_penalty", f"{self.repetition_penalty} rewards repetition")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`exceeded`, `cosine` and `repetition`."""
+        """Return `exceeded`, `cosine`, and `repetition`."""
         longest = require_max_length(self.max_length)
-        ended = [not outcome.truncated and outcome.length <= longest for outcome in group]
-        return {
-            "exceeded": [0.0 if within else self.exceeded for within in ended],
-            "cosine": [
-                self._cosine(outcome, outcome.length / longest) if within else 0.0
-                for outcome, within in zip(group, ended, strict=True)
-            ],
-            "repetition": [
-                self.repetition_penalty * outcome.repetition if within and not is_right(outcome) else 0.0
-                for outcome, within in zip(group, ended, strict=True)
-            ],
-        }
+        parts: Parts = {"exceeded": [], "cosine": [], "repetition": []}
+        for outcome in group:
+            exceeded = cosine = repetition = 0.0
+            # A response that ended can still be longer than L_max, if max_length is below the stage's token limit.
+            if outcome.truncated or outcome.length > longest:
+                exceeded = self.exceeded
+            else:
+                cosine = self._cosine(outcome, outcome.length / longest)
+                if not is_right(outcome):
+                    repetition = self.repetition_penalty * outcome.repetition
+            parts["exceeded"].append(exceeded)
+            parts["cosine"].append(cosine)
+            parts["repetition"].append(repetition)
+        return parts
 
     def _cosine(self, outcome: Outcome, share: float) -> float:
         if is_right(outcome):

@@ -1,4 +1,4 @@
-"""DAST: a length budget from the group's own solve rate; right answers below it, wrong ones above it."""
+"""DAST: a length budget from the group's solve rate; the sign of the length term depends on the verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,28 @@ from budgetrl.rewards.reward import Parts, Reward
 
 @dataclass(frozen=True)
 class Dast(Reward):
-    """DAST's reward, calibrated by the token length budget of a problem (arXiv 2503.04472, EMNLP 2025 Industry).
+    """Compare lengths with a token budget that depends on how often the problem is solved (DAST).
 
-        R = max(-0.5 x + 0.5, 0.1)     if right         x = (L - L_budget) / L_budget
-            min( 0.9 x - 0.1, -0.1)    otherwise        L_budget = p mean_r + (1 - p) L_max
+    Formula:
+        R = max(-0.5 x + 0.5,  0.1)  if right
+            min( 0.9 x - 0.1, -0.1)  if wrong
 
-    p is the share of the group that is right, mean_r the mean length of the right ones, L_max (`max_length`) the
-    longest length allowed. So right answers lie in [0.1, 1] and wrong ones in [-1, -0.1]; an unsolved
-    problem has L_budget = L_max. A truncated response is wrong, and earns by the length it was cut at.
+        x = (L - L_budget) / L_budget
+        L_budget = p * mean_r + (1 - p) * L_max
 
-    The paper ranks responses by this reward and trains on pairs of them with SimPO; here it is an online reward,
-    which is ours. So no policy gradient algorithm was published with it. Its code was an anonymous link, which we
-    could not read.
+    Symbols:
+        L: length of the response, in tokens. L_max: `max_length`, the longest length allowed.
+        p: share of the group that is right. mean_r: mean length of the right responses.
 
-    Limits: in an unsolved group the longest response is the best, repetitive ones too. The paper's 4096 is
-    where its sampling cut responses off: give your own, or null.
+    Rewards are in [0.1, 1] for right answers and in [-1, -0.1] for wrong ones. For an unsolved problem,
+    L_budget = L_max. A truncated response is wrong and is measured at the length at which it was cut off.
+
+    Source: arXiv 2503.04472, EMNLP 2025 Industry. Its code was an anonymous link that we could not read.
+    Ours: using it as an online reward. The paper ranks responses by this reward and trains on pairs of them.
+    Training: SimPO on these pairs. No policy gradient algorithm was published with it.
+
+    Limits: in an unsolved group the longest response earns the most, even if it is repetitive. The paper's L_max of
+    4096 is where its sampling cut responses off; set your own value, or null.
 
     >>> lengths = [(True, 1000), (True, 3000), (False, 1000), (False, 3000)]
     >>> solved = [Outcome(well_formed=True, correct=True, length=1000)] * 3
@@ -47,17 +54,20 @@ class Dast(Reward):
         require(self.max_length is None or self.max_length > 0, "max_length", f"{self.max_length} is not positive")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`calibrated`: verdict and length are one number."""
+        """Return `calibrated`, which combines verdict and length."""
         budget = self.length_budget(group)
         return {"calibrated": [_calibrated(outcome, budget) for outcome in group]}
 
     def length_budget(self, group: Sequence[Outcome]) -> float:
-        """L_budget of the group's problem, in tokens; 1 or more, so that it can be divided by."""
+        """Return L_budget of the group's problem, in tokens, at least 1."""
         solved, longest = solve_rate(group), require_max_length(self.max_length)
-        mean = fmean(right_lengths(group) or [0])
-        return max(solved * mean + (1 - solved) * longest, 1.0)
+        mean = fmean(right_lengths(group) or [0])  # if nobody is right, its weight is 0
+        return max(solved * mean + (1 - solved) * longest, 1.0)  # x divides by it; right lengths may all be 0
 
 
 def _calibrated(outcome: Outcome, budget: float) -> float:
     excess = (outcome.length - budget) / budget
-    return max(0.5 - 0.5 * excess, 0.1) if is_right(outcome) else min(0.9 * excess - 0.1, -0.1)
+    # The clamps at 0.1 and -0.1 keep every right answer above every wrong one.
+    if is_right(outcome):
+        return max(0.5 - 0.5 * excess, 0.1)
+    return min(0.9 * excess - 0.1, -0.1)

@@ -1,4 +1,4 @@
-"""L1 exact: a right answer, and exactly as long as the prompt asks for."""
+"""L1 exact: reward right answers that are exactly as long as the prompt asks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,26 +6,30 @@ from dataclasses import dataclass
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
 from budgetrl.rewards.checks import require_budget
-from budgetrl.rewards.group import is_right
+from budgetrl.rewards.group import verdicts
 from budgetrl.rewards.reward import Parts
 
 
 @dataclass(frozen=True)
 class L1Exact(AskedLength):
-    """The exact reward of length controlled policy optimization (L1, arXiv 2503.04697, LCPO-Exact; published code:
-    cmu-l3/l1, math_reward.py, and scripts/data/deepscaler_dataset.py for n).
+    """Reward right answers, and penalize every token of distance from the length that the prompt asks for (L1 exact).
 
-        R = [right] - alpha |n - L|
+    Formula:
+        R = 1[right] - alpha * |n - L|
 
-    n is the number of tokens that the prompt asks for, drawn evenly from `budget_low` to `budget_high`, L the
-    length. The price of missing n is paid by wrong and truncated responses too, at the length they have.
-    alpha = 0.0003 is what the released training script sets. L1 counts all tokens of the response:
-    `model.length=response`.
+    Symbols:
+        L: length of the response, in tokens.
+        n: number of tokens that the prompt asks for, drawn uniformly from `budget_low` to `budget_high`.
 
-    Published with GRPO and a KL penalty (k3, 0.001).
+    Wrong and truncated responses pay for the distance from n too, at their own length.
 
-    Limits: the price has no bound, so a wrong answer of the right length beats a right one that is more than
-    1 / alpha tokens off. n says nothing about how hard the problem is.
+    Source: arXiv 2503.04697, LCPO-Exact (length controlled policy optimization). Code: cmu-l3/l1, math_reward.py; for
+    n, scripts/data/deepscaler_dataset.py. alpha = 0.0003 is the value in the released training script. L1 counts all
+    tokens of the response: `model.length=response`.
+    Training: GRPO with a KL penalty (k3, 0.001).
+
+    Limits: the penalty is unbounded, so a wrong answer of the right length beats a right one that is more than
+    1 / alpha tokens off. n is unrelated to the difficulty of the problem.
 
     >>> asked = Outcome(well_formed=True, correct=True, length=1500, budget=1000)
     >>> L1Exact()([asked], progress=0)
@@ -35,8 +39,8 @@ class L1Exact(AskedLength):
     name: str = "l1_exact"
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`; ValueError if a prompt asked for no length."""
+        """Return `verdict` and `length`. Raise ValueError if a prompt asked for no length."""
         return {
-            "verdict": [float(is_right(outcome)) for outcome in group],
+            "verdict": verdicts(group),
             "length": [-self.alpha * abs(require_budget(self, outcome) - outcome.length) for outcome in group],
         }

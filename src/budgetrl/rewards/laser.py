@@ -1,4 +1,4 @@
-"""LASER's reward: a step at one target length."""
+"""LASER: a bonus for right answers within one target length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import per_component_error, require_finite
-from budgetrl.rewards.group import is_right
+from budgetrl.rewards.group import is_right, verdicts
 from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
 
 VARIANTS = ("bonus", "penalty", "hybrid")
@@ -15,23 +15,26 @@ VARIANTS = ("bonus", "penalty", "hybrid")
 
 @dataclass(frozen=True)
 class Laser(Reward):
-    """A right answer within the target length earns a bonus (arXiv 2505.15612, LASER).
+    """Reward right answers, with a bonus if they are no longer than a target length (LASER).
 
-        R = wrong                                                if wrong
-            correct + bonus 1[L <= target]                       if right, variant `bonus`
-            correct - bonus 1[L > target]                        if right, variant `penalty`
-            correct + bonus (1[L <= target] - 1[L > target])     if right, variant `hybrid`
+    Formula:
+        R = wrong                                                   if wrong
+            correct + bonus * 1[L <= target]                        if right, variant `bonus`
+            correct - bonus * 1[L > target]                         if right, variant `penalty`
+            correct + bonus * (1[L <= target] - 1[L > target])      if right, variant `hybrid`
 
-    Published code (hkust-nlp/Laser: verl/utils/reward_score/length_penalty.py): 1, -0.5 and 0.5, and the three
-    variants; the target was swept over 2048, 4096 and 8192 tokens. There (hf_math_verifier.py) a response without
-    \\boxed, or without both think tags, such as a truncated one, earns -1 whatever its answer; here it earns `wrong`
-    if it is truncated or no right answer is found. Published with GRPO, clipped from 0.8 to 1.28.
+    Symbols:
+        L: length of the response, in tokens. The rest are the fields of this class.
 
-    With the variants penalty and hybrid `algorithm.advantage.per_component` is refused: standardized by itself, what
-    is taken off right answers alone undoes their verdict.
+    Source: arXiv 2505.15612, LASER. Code: hkust-nlp/Laser, verl/utils/reward_score/length_penalty.py: the values 1,
+    -0.5, and 0.5, and the three variants. The target was swept over 2048, 4096, and 8192 tokens. In the code
+    (hf_math_verifier.py), a response without \\boxed or without both think tags, such as a truncated one, earns -1
+    whatever its answer.
+    Ours: a response earns `wrong` if it is truncated or no right answer is found.
+    Training: GRPO, with the ratio clipped to the range from 0.8 to 1.28.
 
-    Limits: one target for easy and hard problems alike (`laser_d` has three), and nothing to gain on either side
-    of the step.
+    Limits: easy and hard problems have the same target (`laser_d` has three), and length does not matter on either
+    side of the step. `errors` rejects `algorithm.advantage.per_component` for the variants penalty and hybrid.
 
     >>> lengths, verdicts = (4096, 4097, 100), (True, True, False)
     >>> group = [Outcome(True, correct, length) for correct, length in zip(verdicts, lengths, strict=True)]
@@ -41,13 +44,13 @@ class Laser(Reward):
 
     name: str = "laser"
     correct: float = 1.0
-    """Reward of a right answer."""
+    """Reward of a right answer, without the bonus."""
     wrong: float = -0.5
     """Reward of a wrong answer."""
     bonus: float = 0.5
-    """Height of the step."""
+    """Size of the bonus, or of the penalty."""
     target: int = 4096
-    """Longest length that earns the bonus, or escapes the penalty, in tokens."""
+    """Longest length that earns the bonus or avoids the penalty, in tokens."""
     variant: str = "bonus"
     """bonus (within the target), penalty (beyond it) or hybrid (both)."""
 
@@ -61,14 +64,15 @@ class Laser(Reward):
         require_option(self, VARIANTS, "variant")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`."""
+        """Return `verdict` and `length`."""
         return {
-            "verdict": [self.correct if is_right(outcome) else self.wrong for outcome in group],
+            "verdict": verdicts(group, self.correct, self.wrong),
             "length": [self._step(outcome.length) if is_right(outcome) else 0.0 for outcome in group],
         }
 
     def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Parts of equal weight, one of which takes length off right answers alone."""
+        """Return an error for `per_component`, since the length part is negative for right answers only."""
+        # With variant=bonus the length part is never negative, so right answers stay above wrong ones.
         cancels = algorithm.per_component and self.bonus > 0 and self.variant != "bonus"
         return [per_component_error(self)] if cancels else []
 

@@ -1,4 +1,4 @@
-"""LASER-D's reward: a target length for each difficulty, found by what the policy writes."""
+"""LASER-D: a target length for each difficulty, updated from the lengths that the policy generates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,44 +7,55 @@ from typing import Any
 from budgetrl.core.checks import require, require_count, require_option, require_range
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite, require_max_length
-from budgetrl.rewards.group import is_right, solve_rate
+from budgetrl.rewards.group import is_right, solve_rate, verdicts
 from budgetrl.rewards.reward import Controller, Parts, Reward
 
 DIFFICULTIES = ("easy", "medium", "hard")
 
 
 def difficulty(group: Sequence[Outcome]) -> str:
-    """easy if two thirds of the group or more are right, medium from one third on, else hard."""
+    """Return easy if at least two thirds of the group are right, medium if at least one third, otherwise hard."""
     rate = solve_rate(group)
-    return "easy" if rate >= 2 / 3 else "medium" if rate >= 1 / 3 else "hard"
+    if rate >= 2 / 3:
+        return "easy"
+    return "medium" if rate >= 1 / 3 else "hard"
 
 
 @dataclass(frozen=True)
 class LaserD(Reward):
-    """A right answer within the target length of its group's difficulty earns a bonus (arXiv 2505.15612, LASER-D).
+    """Reward right answers, with a bonus within the target length for their group's difficulty (LASER-D).
 
-        R = wrong if wrong, correct + bonus 1[L <= target(difficulty)] if right
+    Formula:
+        R = wrong                                          if wrong
+            correct + bonus * 1[L <= target(difficulty)]   if right
 
-    Every `update_every` rollouts the target of each difficulty becomes the smallest T of the grid
-    lower_bound, lower_bound + grid_step, ... max_length for which
+    Every `update_every` rollouts, the target of each difficulty becomes the smallest T of the grid
+    lower_bound, lower_bound + grid_step, ..., max_length for which
 
-        floor(coverage(T) n) >= 1
+        floor(coverage(T) * n) >= 1
 
-    where coverage(T) is the share of that difficulty's responses, right or wrong, of T tokens or fewer, and n says
-    how many of a group of G are sure to be right: floor(2 G / 3) if easy, floor(G / 3) if medium, 1 if hard.
-    `rounding=ceil` rounds these two up instead. Where no T covers enough, the target is `max_length`.
+    If no T satisfies this, the target is `max_length`.
 
-    Published code (hkust-nlp/Laser: verl/utils/reward_score/length_penalty.py): the reward, the condition and n;
-    grid steps of 1024 tokens up to 16384, a lower bound of 1024, 2048 or 4096, an update every 20 steps. It differs
-    in this: 500 problems of a monitor set are sampled for the coverage, here the responses are those of the rollouts
-    since the last update, which cost nothing more; until the first update its targets are a configured
-    target_length, here `max_length`; where no T covers enough it takes the longest response of the batch; and its
-    verifier gives some responses -1 (`Laser`). Ours, too: a difficulty that did not occur keeps its target; n is at
-    least 1. Truncated responses are wrong, and count in the coverage with what they came to.
-    Published with GRPO, clipped from 0.8 to 1.28.
+    Symbols:
+        L: length of the response, in tokens.
+        difficulty: easy, medium, or hard, by the solve rate of the group (see `difficulty`).
+        coverage(T): share of that difficulty's responses, right or wrong, that have T tokens or fewer.
+        n: how many of a group of G responses are right at least: floor(2 G / 3) if easy, floor(G / 3) if medium, 1 if
+            hard. `rounding=ceil` rounds the first two up instead.
 
-    Limits: a hard problem's target covers every response, truncated ones included, so it soon is `max_length`
-    and stays there. Targets stand on the grid: choose its lower bound and step by the lengths of your model.
+    Source: arXiv 2505.15612, LASER-D. Code: hkust-nlp/Laser, verl/utils/reward_score/length_penalty.py: the reward, the
+    condition, and n; a grid step of 1024 tokens up to 16384; a lower bound of 1024, 2048, or 4096; an update every 20
+    steps.
+    Ours, and different in the code: coverage uses the responses of all rollouts since the last update, at no extra
+    cost; the code samples 500 problems of a monitor set. Until the first update, targets are `max_length`; in the
+    code, a configured target_length. If no T covers enough, the code takes the longest response of the batch. Its
+    verifier gives some responses -1 (see `Laser`). Also ours: a difficulty that did not occur keeps its target, and n
+    is at least 1. Truncated responses are wrong and count in the coverage at the length at which they were cut off.
+    Training: GRPO, with the ratio clipped to the range from 0.8 to 1.28.
+
+    Limits: the target for hard problems must cover every response, including truncated ones, so it soon reaches
+    `max_length` and stays there. Targets are on the grid: choose its lower bound and step for the lengths of your
+    model.
 
     >>> lengths, verdicts = (1000, 2000, 3000), (True, True, False)
     >>> group = [Outcome(True, correct, length) for correct, length in zip(verdicts, lengths, strict=True)]
@@ -56,27 +67,27 @@ class LaserD(Reward):
 
     name: str = "laser_d"
     correct: float = 1.0
-    """Reward of a right answer."""
+    """Reward of a right answer, without the bonus."""
     wrong: float = -0.5
     """Reward of a wrong answer."""
     bonus: float = 0.5
-    """Reward of keeping within the target."""
+    """Bonus of a right answer within the target."""
     lower_bound: int = 1024
     """Smallest target, in tokens."""
     grid_step: int = 1024
-    """Distance between the targets tried, in tokens."""
+    """Step of the grid of targets, in tokens."""
     rounding: str = "floor"
-    """How many of a group are sure to be right: floor or ceil of two thirds and of one third."""
+    """How n is rounded: floor or ceil."""
     update_every: int = 20
-    """Rollouts between updates of the targets."""
+    """Number of rollouts between updates of the targets."""
     max_length: int | None = None
     """Largest target, in tokens; null: the stage's max_new_tokens."""
     target_easy: int | None = None
-    """Target of groups that are two thirds right or more, in tokens, moved by training; null: max_length."""
+    """Target for easy groups, in tokens. Updated by training; null: max_length."""
     target_medium: int | None = None
-    """Target of groups that are one third right or more."""
+    """Target for medium groups."""
     target_hard: int | None = None
-    """Target of all others."""
+    """Target for hard groups."""
 
     def __post_init__(self) -> None:
         require_finite(self)
@@ -85,14 +96,14 @@ class LaserD(Reward):
         require_range(self, 1, float("inf"), "lower_bound", "grid_step", "update_every")
         require_option(self, ("floor", "ceil"), "rounding")
         require_count(self, "max_length", "target_easy", "target_medium", "target_hard")
-        room = self.max_length is None or self.lower_bound <= self.max_length
-        require(room, "lower_bound", f"{self.lower_bound} is above max_length ({self.max_length}); give fewer tokens")
+        fits = self.max_length is None or self.lower_bound <= self.max_length
+        require(fits, "lower_bound", f"{self.lower_bound} is above max_length ({self.max_length}); use fewer tokens")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`."""
+        """Return `verdict` and `length`."""
         target = self.target(difficulty(group))
         return {
-            "verdict": [self.correct if is_right(outcome) else self.wrong for outcome in group],
+            "verdict": verdicts(group, self.correct, self.wrong),
             "length": [self._bonus(outcome, target) for outcome in group],
         }
 
@@ -103,54 +114,62 @@ class LaserD(Reward):
         return LaserDController(self)
 
     def target(self, difficulty: str) -> int:
-        """L_T of a difficulty, in tokens."""
+        """Return the target length for a difficulty, in tokens."""
         return getattr(self, f"target_{difficulty}") or require_max_length(self.max_length)
 
     def smallest_target(self, difficulty: str, lengths: Sequence[int], group_size: int) -> int:
-        """The smallest target that covers as many of these lengths as the difficulty asks for, in tokens."""
-        longest, sure = require_max_length(self.max_length), self._sure(difficulty, group_size)
+        """Return the smallest target that covers enough of these lengths for the difficulty, in tokens."""
+        longest = require_max_length(self.max_length)
+        n = self._least_right(difficulty, group_size)
         for target in range(self.lower_bound, longest, self.grid_step):
-            if sum(length <= target for length in lengths) * sure >= len(lengths):
+            covered = sum(length <= target for length in lengths)
+            # floor(covered / len(lengths) * n) >= 1, in integers, so that rounding cannot change the result
+            if covered * n >= len(lengths):
                 return target
         return longest
 
     def _bonus(self, outcome: Outcome, target: int) -> float:
         return self.bonus if is_right(outcome) and outcome.length <= target else 0.0
 
-    def _sure(self, difficulty: str, group_size: int) -> int:
+    def _least_right(self, difficulty: str, group_size: int) -> int:
+        """Return n, the least number of right responses in a group of this difficulty. A group of 8: 5, 2, and 1."""
         thirds = {"easy": 2, "medium": 1, "hard": 0}[difficulty] * group_size
-        return max(1, thirds // 3 if self.rounding == "floor" else -(-thirds // 3))
+        rounded = thirds // 3 if self.rounding == "floor" else -(-thirds // 3)  # -(-a // b) rounds up
+        return max(1, rounded)
 
 
 @dataclass
 class LaserDController(Controller):
-    """Collects the lengths of each difficulty, and moves the targets when it is time."""
+    """Collects the lengths for each difficulty, and updates the targets every `update_every` rollouts."""
 
     reward: LaserD
     rollouts: int = 0
-    """Seen so far."""
+    """Number of rollouts so far."""
     lengths: dict[str, list[int]] = field(default_factory=dict)
-    """Lengths of the responses since the last update, by the difficulty of their group."""
+    """Lengths of the responses since the last update by difficulty: `{"easy": [812, 640, ...], ...}`."""
 
     moves = ("target_easy", "target_medium", "target_hard")
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
         for group in groups:
-            self.lengths.setdefault(difficulty(group), []).extend(outcome.length for outcome in group)
+            lengths = self.lengths.setdefault(difficulty(group), [])
+            lengths.extend(outcome.length for outcome in group)
         self.rollouts += 1
         if self.rollouts % self.reward.update_every == 0:
-            self._move_targets(max(map(len, groups)))
+            self._move_targets(group_size=max(map(len, groups)))
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "rollouts": self.rollouts, "lengths": self.lengths}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.rollouts, self.lengths = state["rollouts"], {name: [*found] for name, found in state["lengths"].items()}
+        self.rollouts = state["rollouts"]
+        # Copies, so that later updates do not change the caller's state.
+        self.lengths = {name: list(lengths) for name, lengths in state["lengths"].items()}
 
     def _move_targets(self, group_size: int) -> None:
-        targets = {
-            f"target_{name}": self.reward.smallest_target(name, lengths, group_size)
-            for name, lengths in self.lengths.items()
-        }
-        self.reward, self.lengths = replace(self.reward, **targets), {}
+        targets: dict[str, int] = {}
+        for name, lengths in self.lengths.items():  # only difficulties that occurred; the others keep their target
+            targets[f"target_{name}"] = self.reward.smallest_target(name, lengths, group_size)
+        self.reward = replace(self.reward, **targets)
+        self.lengths = {}

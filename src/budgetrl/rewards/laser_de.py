@@ -1,4 +1,4 @@
-"""LASER-DE's reward: LASER-D, and a bonus for wrong answers that went on searching."""
+"""LASER-DE: LASER-D, with a bonus for wrong answers that keep exploring."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,26 @@ from budgetrl.rewards.laser_d import LaserD
 
 @dataclass(frozen=True)
 class LaserDE(LaserD):
-    """LASER-D, in which a wrong answer beyond the target earns the bonus too (arXiv 2505.15612, LASER-DE).
+    """LASER-D, in which a wrong answer longer than the target also earns the bonus (LASER-DE).
 
-        R = correct + bonus 1[L <= target(difficulty)]                        if right
-            wrong + bonus 1[L > target(difficulty) and not repetitive]        if wrong
+    Formula:
+        R = correct + bonus * 1[L <= target(difficulty)]                        if right
+            wrong + bonus * 1[L > target(difficulty) and not repetitive]        if wrong
 
-    Targets, defaults and where they come from: `LaserD`.
-    Ours: a response is repetitive if more than a share `most_repetition` of its n-grams of `repetition_ngram`
-    tokens stood there before; a truncated response earns no bonus. The published rule (compute_unique_tokens.py) is
-    much stricter: from 200 tokens on a 4-gram that occurs three times, two of them less than a third of the length
-    apart, is repetition (from 100 to 199 tokens, one that occurs twice), and so is any 8-gram that occurs twice.
+    Symbols:
+        L: length of the response, in tokens.
+        target(difficulty): see `LaserD`.
+        repetitive: more than a share `most_repetition` of the response's n-grams, of `repetition_ngram` tokens each,
+            repeat an earlier one.
 
-    Limits: those of `LaserD`; and where the target is `max_length` no wrong answer is beyond it.
+    Source: arXiv 2505.15612, LASER-DE. Code, targets, and defaults: see `LaserD`. The published rule for repetition
+    (compute_unique_tokens.py) is much stricter. From 200 tokens on, a response is repetitive if a 4-gram occurs three
+    times with two occurrences less than a third of the length apart. From 100 to 199 tokens, a 4-gram that occurs
+    twice is enough. So is any 8-gram that occurs twice.
+    Ours: the rule for repetition. A truncated response earns no bonus.
+    Training: see `LaserD`.
+
+    Limits: those of `LaserD`. Where the target is `max_length`, no wrong answer is longer than the target.
 
     >>> reward = LaserDE(max_length=16384, target_hard=2048)
     >>> long, looping = (Outcome(True, False, 3000, repetition=share) for share in (0.0, 0.9))
@@ -33,7 +41,7 @@ class LaserDE(LaserD):
     repetition_ngram: int = 40
     """Size of the n-grams whose repetition is measured, in tokens."""
     most_repetition: float = 0.2
-    """Share of repeated n-grams above which a response is repetitive; 1: none is."""
+    """Share of repeated n-grams above which a response is repetitive; 1: never."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,5 +51,6 @@ class LaserDE(LaserD):
     def _bonus(self, outcome: Outcome, target: int) -> float:
         if is_right(outcome):
             return super()._bonus(outcome, target)
-        searched = outcome.length > target and outcome.repetition <= self.most_repetition
-        return self.bonus if searched and not outcome.truncated else 0.0
+        # A wrong answer: reward continued exploration, unless the response only loops or never ends.
+        explored = outcome.length > target and outcome.repetition <= self.most_repetition
+        return self.bonus if explored and not outcome.truncated else 0.0

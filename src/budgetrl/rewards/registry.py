@@ -1,4 +1,4 @@
-"""From a reward's name to its class."""
+"""Look up a reward class by name."""
 
 import budgetrl.rewards as built_in
 from budgetrl.core.classes import class_names, find_class
@@ -6,14 +6,15 @@ from budgetrl.rewards.reward import Reward
 
 
 def reward_names() -> list[str]:
-    """Names of the built-in rewards."""
+    """Return the names of the built-in rewards."""
     return class_names(built_in, Reward)
 
 
 def reward_class(name: str) -> type[Reward]:
-    """The class of a built-in reward (`budget_cosine`) or of the user's own (`my_package.rewards.MyReward`).
+    """Return the class of a built-in reward (`budget_cosine`) or of a user's own (`my_package.rewards.MyReward`).
 
-    ValueError, starting with `name:`, if there is none or it is not a reward (see `find_class`).
+    Raises:
+        SettingError: about `name`, if there is no such class or it is not a reward (see `find_class`).
 
     >>> reward_class("budget_cosine").__name__
     'BudgetCosine'

@@ -1,7 +1,7 @@
-"""What every reward is: a frozen dataclass whose call maps a group of outcomes to one number each.
+"""The interface of all rewards: a frozen dataclass that maps a group of outcomes to one number per outcome.
 
-A reward is pure. What it has to remember from step to step, such as the accuracy of the last validation, is
-a field of it too, and its controller replaces the reward by one with another value there.
+A reward is a pure function. State that changes during training, such as the last validation accuracy, is a field
+too: the reward's controller replaces the reward with a copy that has a new value in that field.
 """
 
 import math
@@ -15,127 +15,137 @@ from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 
 Parts = dict[str, list[float]]
+"""The terms of a reward by name, G numbers each: `{"verdict": [1.0, 0.0], "length": [-0.2, -0.1]}`."""
 
 
 class AlgorithmTraits(Protocol):
-    """What a reward may ask about how its rewards become advantages: `settings.algorithm.Algorithm` answers."""
+    """How the algorithm turns rewards into advantages, as far as rewards need to know.
+
+    Implemented by `settings.algorithm.Algorithm`.
+    """
 
     @property
     def scaled_by_group(self) -> bool:
-        """Whether the reward, or each of its parts, is divided by its std in the group: small terms grow."""
+        """Whether the reward, or each of its parts, is divided by its std in the group. This amplifies small terms."""
         ...
 
     @property
     def std_floor(self) -> float:
-        """Added to that std."""
+        """The number added to that std."""
         ...
 
     @property
     def per_component(self) -> bool:
-        """Whether that is each part: all parts then weigh the same, however small they are."""
+        """Whether each part is standardized separately, so that all parts have equal weight regardless of scale."""
         ...
 
     @property
     def drop_equal_groups(self) -> str:
-        """none, or by what groups are dropped in which it is the same: reward or verdict."""
+        """Which groups are dropped: none, or those with equal values of: reward or verdict."""
         ...
 
 
 @dataclass(frozen=True)
 class Reward(ABC):
-    """A reward. Its fields are its configuration; `reward.<field>=...` sets them."""
+    """Base class of all rewards. The fields are the configuration; `reward.<field>=...` sets them."""
 
     name: str = ""
-    """The option under conf/reward/, or the import path of a class of your own."""
+    """The option under conf/reward/, or the import path of your own class."""
 
     needs_format: ClassVar[str | None] = None
-    """The response format the reward reads ("budget"), or None if any will do."""
+    """The response format that the reward requires, such as "budget"; None if any format works."""
 
     needs_b_max: ClassVar[bool] = False
-    """Whether the reward reads reference lengths, which then have to be asked of the initial model."""
+    """Whether the reward reads reference lengths (b_max), which the initial model must produce before training."""
 
     needs_validation: ClassVar[bool] = False
-    """Whether the controller learns from evaluations during training."""
+    """Whether the controller uses the evaluations during training."""
 
     length_fields: ClassVar[tuple[str, ...]] = ()
-    """Its fields, besides `max_length`, that are lengths of completions: a number of tokens, or several."""
+    """The fields, other than `max_length`, that hold response lengths: a number of tokens, or a tuple of them."""
 
     @abstractmethod
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """The named parts of the reward, G numbers each, that sum to the reward.
+        """Return the named terms of the reward, G numbers each. The reward is their sum.
 
-        `progress` runs from 0 (first step) to 1 (last step) of training.
+        `progress` goes from 0 (first step of training) to 1 (last step).
         """
 
     def checked_parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """The parts of a group's rewards; `total` sums them.
+        """Return `parts` after checking them. Use `total` to add them up.
 
-        RequestError if these are not G finite numbers each, as those of a reward of the user's own may be.
+        Raises:
+            RequestError: unless each part has G finite numbers. A user's own reward may get this wrong.
         """
         parts = self.parts(group, progress)
-        if fault := _fault(parts, group):
-            raise RequestError(f"reward.name: parts() of {self.name or type(self).__name__} {fault}")
+        if problem := _parts_problem(parts, group):
+            text = f"parts() of {self.name or type(self).__name__} {problem}"
+            raise RequestError(Message("reward.name", text))
         return parts
 
     def __call__(self, group: Sequence[Outcome], progress: float) -> list[float]:
-        """The G rewards of a group: the sum of its parts, which are checked."""
+        """Return the rewards of a group [G]: the sum of the checked parts."""
         return total(self.checked_parts(group, progress))
 
     def schedule(self, progress: float) -> dict[str, float]:
-        """Coefficients that move during training, for the log (such as alpha)."""
+        """Return coefficients that change during training, such as alpha, for the log."""
         return {}
 
     def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """What cannot be learned from this reward that way."""
+        """Return the reasons why training with this reward and this algorithm cannot work."""
         return []
 
     def warnings(self) -> list[Message]:
-        """What works but looks unintended."""
+        """Return settings that work but are probably unintended."""
         return []
 
     def length_warnings(self, longest: int, key: str) -> list[Message]:
-        """A message for each of its lengths that no completion reaches: `longest` tokens are allowed, as `key` says."""
+        """Return a warning for each length field that no completion can reach.
+
+        `longest` is the maximum completion length in tokens, and `key` the config key that sets it.
+        """
         names = ("max_length", *self.length_fields) if hasattr(self, "max_length") else self.length_fields
-        return [
-            Message(f"reward.{name}", f"is above {key} ({longest})", "fit it to your model")
-            for name in names
-            if max(_numbers(getattr(self, name)), default=0) > longest
-        ]
+        found: list[Message] = []
+        for name in names:
+            if max(_numbers(getattr(self, name)), default=0) > longest:
+                found.append(Message(f"reward.{name}", f"is above {key} ({longest})", "adjust it to your model"))
+        return found
 
     def asked_budget(self, seed: int) -> int | None:
-        """The number of tokens to ask for in a prompt, drawn with a seed; None where the prompt asks for none."""
+        """Draw the number of tokens that a prompt asks for. None if the reward does not ask for a length."""
         return None
 
     @property
     def repetition_ngram(self) -> int | None:
-        """Size of the n-grams whose repetition the reward reads (`Outcome.repetition`), in tokens; None: not read."""
+        """Size in tokens of the n-grams for `Outcome.repetition`; None if the reward does not read repetition."""
         return None
 
     def missing(self) -> list[Message]:
-        """What has to be given before anything is rewarded.
+        """Return an error for each value that must be set before the reward can be computed.
 
-        Stages that write completions give it themselves (`within`).
+        Stages that generate completions do not need this: they fill in `max_length` with `with_max_length`.
         """
-        if not self._lacks_length:
+        if not self._max_length_unset:
             return []
-        text = f"reward={self.name} reads the longest length allowed"
-        return [Message("reward.max_length", text, "give it, in tokens")]
+        text = f"reward={self.name} needs the longest length allowed"
+        return [Message("reward.max_length", text, "set it to a number of tokens")]
 
     def with_max_length(self, max_length: int) -> Self:
-        """This reward for completions of at most `max_length` tokens: fills a `max_length` that was left null."""
-        return replace(self, max_length=max_length) if self._lacks_length else self
+        """Return the reward for completions of at most `max_length` tokens: fill in `max_length` if it is null."""
+        return replace(self, max_length=max_length) if self._max_length_unset else self
 
     @property
-    def _lacks_length(self) -> bool:
+    def _max_length_unset(self) -> bool:
+        # Most rewards have no such field. The default of 0 keeps them apart from those that have it, but unset (None).
         return getattr(self, "max_length", 0) is None
 
     def controller(self) -> "Controller":
-        """What moves this reward's fields during training; of most rewards, nothing."""
+        """Return the controller that updates fields of this reward during training. The default one does nothing."""
         return Controller(self)
 
 
 def total(parts: Parts) -> list[float]:
-    """The G rewards that the parts sum to.
+    """Return the rewards of a group [G]: the sum of the parts.
 
     >>> total({"verdict": [1.0, 0.0], "length": [-0.25, 0.0]})
     [0.75, 0.0]
@@ -143,47 +153,50 @@ def total(parts: Parts) -> list[float]:
     return [sum(row) for row in zip(*parts.values(), strict=True)]
 
 
-def _fault(parts: Parts, group: Sequence[Outcome]) -> str | None:
+def _parts_problem(parts: Parts, group: Sequence[Outcome]) -> str | None:
+    """Return what is wrong with the parts, as the end of a sentence; None if nothing is."""
     if not parts:
-        return "gave none"
+        return "returned no parts; return at least one"
     for name, values in parts.items():
         if len(values) != len(group):
-            return f"gave {len(values)} numbers in {name!r} for a group of {len(group)}"
+            return f"returned {len(values)} numbers in {name!r} for a group of {len(group)}"
         for value, outcome in zip(values, group, strict=True):
+            # One NaN would make every advantage of the group NaN, and then the weights.
             if not math.isfinite(value):
-                return f"gave {value} in {name!r} for {outcome}"
+                return f"returned {value} in {name!r} for {outcome}"
     return None
 
 
 def _numbers(value: object) -> list[float]:
-    """A number, or those of a tuple; none of anything else."""
-    return [v for v in (value if isinstance(value, tuple | list) else [value]) if isinstance(v, int | float)]
+    """Return the numbers in a field's value: one, those of a tuple, or none for an unset length."""
+    values = value if isinstance(value, tuple | list) else [value]
+    return [v for v in values if isinstance(v, int | float)]
 
 
 @dataclass
 class Controller:
-    """Holds the reward as it stands, and replaces it as training goes on. This one leaves it as it is.
+    """Holds the current reward and updates it during training. This base class never changes it.
 
-    A subclass moves the fields of the reward that it lists in `moves`; these are saved and resumed.
-    What else it remembers it adds to `state_dict` and takes back in `load_state_dict`.
+    A subclass lists in `moves` the fields of the reward that it changes; these are saved and restored. Any other
+    state of its own must be added in `state_dict` and restored in `load_state_dict`.
     """
 
     reward: Any
     moves: ClassVar[tuple[str, ...]] = ()
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
-        """Learn from the outcomes [P][G] of a rollout, after they were rewarded.
+        """Update the reward from the outcomes of a rollout [P][G], after they have been rewarded.
 
-        With dynamic sampling these are the groups that were kept, not those that were dropped.
+        With dynamic sampling these are only the groups that were kept.
         """
 
     def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
-        """Learn from an evaluation on held-out problems [P][n]."""
+        """Update the reward from an evaluation on held-out problems [P][n]."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs, as plain values."""
+        """Return the state that a resumed run needs, as JSON values."""
         return {name: getattr(self.reward, name) for name in self.moves}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state."""
+        """Restore a state that `state_dict` returned."""
         self.reward = replace(self.reward, **{name: state[name] for name in self.moves})

@@ -1,4 +1,4 @@
-"""ShorterBetter's reward: the distance to the shortest right answer of the group."""
+"""ShorterBetter: penalize the distance to the shortest right answer of the group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,30 @@ from statistics import fmean
 
 from budgetrl.core.checks import require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.group import is_right, right_lengths
+from budgetrl.rewards.group import right_lengths, verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
 class ShorterBetter(Reward):
-    """The verdict, less a price for each token away from the sample optimal length (arXiv 2504.21370).
+    """Reward right answers, and penalize each token of distance from the sample optimal length (ShorterBetter).
 
-        R = alpha 1[right] - beta |L - SOL|,  SOL = the shortest right length of the group,
-                                                    the mean of all lengths where nobody is right
+    Formula:
+        R = alpha * 1[right] - beta * |L - SOL|
 
-    Published code (JingyangYi/ShorterBetter): alpha 2 and beta 0.001; the paper also reports alpha 1. Published
-    with GRPO. A truncated response is wrong; its length counts towards the mean where nobody is right (ours: left
-    open).
+    Symbols:
+        L: length of the response, in tokens.
+        SOL: sample optimal length: the shortest right length of the group, or the mean of all lengths if nobody is
+            right.
 
-    Limits: the price has no bound. A right answer alpha / beta tokens longer than the shortest one (2000 by
-    default) earns no more than a wrong one of the best length, and every token below SOL costs a wrong answer
-    as much as one above. Where nobody is right, responses are drawn to their common mean.
+    Source: arXiv 2504.21370. Code: JingyangYi/ShorterBetter, with alpha = 2 and beta = 0.001. The paper also reports
+    alpha = 1.
+    Ours: a truncated response is wrong, and its length counts toward the mean if nobody is right. This is left open.
+    Training: GRPO.
+
+    Limits: the penalty is unbounded. A right answer alpha / beta tokens longer than the shortest one (2000 by
+    default) earns no more than a wrong one of the best length. A token below SOL costs a wrong answer as much as one
+    above. If nobody is right, responses are pulled toward their common mean.
 
     >>> lengths, verdicts = (1000, 1500, 1500), (True, True, False)
     >>> group = [Outcome(True, correct, length) for correct, length in zip(verdicts, lengths, strict=True)]
@@ -35,15 +41,16 @@ class ShorterBetter(Reward):
     alpha: float = 2.0
     """Reward of a right answer."""
     beta: float = 0.001
-    """Price of each token away from the sample optimal length."""
+    """Penalty per token of distance from SOL."""
 
     def __post_init__(self) -> None:
         require_range(self, 0, float("inf"), "alpha", "beta")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`verdict` and `length`."""
-        best = min(right_lengths(group), default=fmean(outcome.length for outcome in group))
+        """Return `verdict` and `length`."""
+        mean = fmean(outcome.length for outcome in group)
+        best = min(right_lengths(group), default=mean)  # SOL
         return {
-            "verdict": [self.alpha * is_right(outcome) for outcome in group],
+            "verdict": verdicts(group, right=self.alpha),
             "length": [-self.beta * abs(outcome.length - best) for outcome in group],
         }
