@@ -81,26 +81,26 @@ def test_gsm8k_solutions_lose_marks_and_last_line(write: Write) -> None:
 
 
 BAD = {
-    "no field 'problem' (it has: answer, id, question); dataset.fields.problem=": {
+    "no field 'problem' (the fields are: answer, id, question); set dataset.fields.problem=": {
         "id": "x",
         "question": "a",
         "answer": "1",
     },
     "no field 'answer'": {"id": "x", "problem": "a"},
-    "field 'problem' is not a text but int": row(problem=3),
+    "field 'problem' must be a string, not int": row(problem=3),
     "field 'problem' is empty": row(problem=" "),
     "field 'answer' is empty": row(answer=""),
-    "field 'answer' is not a text but list": row(answer=[3]),
-    "field 'answer' is not a text but bool": row(answer=True),
-    "field 'answer' is not a text but float": row(answer=float("nan")),
+    "field 'answer' must be a string, not list": row(answer=[3]),
+    "field 'answer' must be a string, not bool": row(answer=True),
+    "field 'answer' must be a string, not float": row(answer=float("nan")),
     "not JSON (": b'{"id": "p1"',
     "not a JSON object but list": [1],
     "not UTF-8 (": b'{"problem": "\xff"}',
-    "id 'first' is already that of": row(id="first"),
-    "field 'id' is neither": row(id=[1]),
+    "id 'first' was already used in": row(id="first"),
+    "field 'id' must be": row(id=[1]),
     "level True is not a number": row(level=True),
     "level [3] is not a number": row(level=[3]),
-    "field 'solution' is not a text": row(solution=3),
+    "field 'solution' is not a string": row(solution=3),
 }
 
 
@@ -121,7 +121,7 @@ def test_a_bad_row_is_an_error_or_is_skipped_and_counted(write: Write, why: str)
 
 
 @pytest.mark.parametrize(
-    ("answer_from", "why"), [("gsm8k", "does not end in `#### <answer>`"), ("boxed", r"has no \boxed{}")]
+    ("answer_from", "why"), [("gsm8k", "must end in `#### <answer>`"), ("boxed", r"has no \boxed{}")]
 )
 def test_an_answer_that_cannot_be_cut_out_is_a_bad_row(write: Write, answer_from: str, why: str) -> None:
     with pytest.raises(DataError, match=r"train\.jsonl, line 1: ") as error:
@@ -131,16 +131,18 @@ def test_an_answer_that_cannot_be_cut_out_is_a_bad_row(write: Write, answer_from
 
 def test_a_misspelled_optional_field_is_an_error(write: Write) -> None:
     spec = write(row(level=3), row(2), fields=Fields(level="levle"))
-    with pytest.raises(DataError, match=r"dataset\.fields\.level: no row of .* has 'levle'; .* answer, id, level"):
+    with pytest.raises(
+        DataError, match=r"dataset\.fields\.level: no row of .* has a field 'levle'; .* answer, id, level"
+    ):
         spec.load("train")
 
 
 def test_missing_and_empty_files_are_errors(write: Write) -> None:
     with pytest.raises(DataError, match=r"dataset\.path: there is no file nowhere\.jsonl"):
         JsonlSettings(path="nowhere.jsonl").load("train")
-    with pytest.raises(DataError, match="no problem in it"):
+    with pytest.raises(DataError, match="there are no problems in it"):
         write(b"").load("train")
-    with pytest.raises(DataError, match=r"no problem in it; first bad row: .*\.jsonl, line 1: no field"):
+    with pytest.raises(DataError, match=r"there are no problems in it; first bad row: .*\.jsonl, line 1: no field"):
         write({"a": 1}, on_bad_row="skip").load("train")
 
 

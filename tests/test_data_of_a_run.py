@@ -27,7 +27,7 @@ def test_a_data_file_that_was_edited_is_refused_when_the_run_goes_on(tmp_path: P
     first = load(0, 2, 4)
     assert len(first) == 2
     assert load(0, 2, 4) == first
-    with pytest.raises(RequestError, match="dataset: the train problems of mine are not those"):
+    with pytest.raises(RequestError, match="dataset: the train problems of mine have changed"):
         load(1, 3, 5)
 
 
@@ -35,7 +35,9 @@ def test_problems_none_of_which_can_be_graded_are_refused(tmp_path: Path) -> Non
     data = tmp_path / "data.jsonl"
     data.write_text('{"problem": "Why?", "answer": "$$"}\n')
     spec = JsonlSettings(name="mine", eval_path=str(data))
-    with pytest.raises(RequestError, match="dataset: none of the eval problems of mine is left: problem data-1: math"):
+    with pytest.raises(
+        RequestError, match="dataset: none of the eval problems of mine can be used: problem data-1: math"
+    ):
         load_problems(spec, "eval", None, Verifier(), context(tmp_path / "run"))
 
 
@@ -53,7 +55,7 @@ def test_a_bad_row_of_an_exam_ends_a_pipeline_before_its_first_part(tmp_path: Pa
 
 def test_held_out_problems_that_are_trained_on_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(Context, "say", lambda _, text: said.append(text))
+    monkeypatch.setattr(Context, "print", lambda _, text: said.append(text))
     one, same, other = (
         Problem("a", "How much is 2+2?", "4"),
         Problem("b", "how much is 2 + 2", "4"),
@@ -62,4 +64,4 @@ def test_held_out_problems_that_are_trained_on_are_told_of(tmp_path: Path, monke
     warn_about_overlap([one], [other], context(tmp_path))
     assert said == []
     warn_about_overlap([one], [same, other], context(tmp_path))
-    assert said == ["1 of the 2 held-out problems are training problems too, and flatter the model"]
+    assert said == ["1 of the 2 held-out problems are also training problems; results on them are biased"]

@@ -35,8 +35,8 @@ def read(*lines: Row | bytes) -> list[InputRow]:
 
 
 WHICH = (
-    "a row holds problem_id and either completion and answer, or well_formed, correct, length and, where the format "
-    "has one, budget"
+    "a row needs problem_id and either completion and answer, or well_formed, correct, length and, in formats with a "
+    "budget, budget"
 )
 NO_LENGTH = {key: value for key, value in outcome().items() if key != "length"}
 NO_ANSWER = {key: value for key, value in completion().items() if key != "answer"}
@@ -44,27 +44,30 @@ BAD_ROWS = [
     ({}, f"problem_id: is missing; {WHICH}"),
     (NO_LENGTH, f"length: is missing; {WHICH}"),
     (NO_ANSWER, f"answer: is missing; {WHICH}"),
-    (completion(budget=9), "budget: also follows from the completion; remove one of the two"),
+    (completion(budget=9), "budget: is also measured from the completion; remove one of the two"),
     (outcome(correct=1), "correct: must be true or false, not 1"),
     (outcome(well_formed="yes"), 'well_formed: must be true or false, not "yes"'),
     (outcome(truncated=None), "truncated: must be true or false, not null"),
     (outcome(length=-1), "length: must be a number of tokens, not -1"),
     (outcome(length=90.5), "length: must be a number of tokens, not 90.5"),
     (outcome(length=True), "length: must be a number of tokens, not true"),
-    (outcome(budget="9"), 'budget: must be a number of tokens, or null for none, not "9"'),
+    (outcome(budget="9"), 'budget: must be a number of tokens or null, not "9"'),
     (outcome(truncated=True), "truncated: true in a well-formed response; set well_formed or truncated to false"),
-    (outcome(budget=0), "budget: 0 in a well-formed response; give 1 or more, or set well_formed to false"),
-    (outcome(budget=None), "budget: null in a well-formed response; give 1 or more, or set well_formed to false"),
-    (outcome(b_max=0), "b_max: must be a positive number, or null for infinite, not 0"),
-    (outcome(b_max=float("nan")), "b_max: must be a positive number, or null for infinite, not NaN"),
-    (outcome(level=2.5), "level: must be a whole number, or null for none, not 2.5"),
-    (outcome(level="hard"), 'level: must be a whole number, or null for none, not "hard"'),
-    (outcome(thinking_length=-2), "thinking_length: must be a number of tokens, or null for none, not -2"),
-    (outcome(problem_id=""), 'problem_id: must be a text or a whole number, not ""'),
-    (completion(completion=None), "completion: must be a text, not null"),
-    (completion(completion=["x" * 90]), f'completion: must be a text, not ["{"x" * 58}...'),
-    (completion(answer=" "), 'answer: must be a text or a number, not " "'),
-    (completion(answer=["3"]), 'answer: must be a text or a number, not ["3"]'),
+    (outcome(budget=0), "budget: 0 in a well-formed response; it must be 1 or more, or well_formed must be false"),
+    (
+        outcome(budget=None),
+        "budget: null in a well-formed response; it must be 1 or more, or well_formed must be false",
+    ),
+    (outcome(b_max=0), "b_max: must be a positive number, or null for infinity, not 0"),
+    (outcome(b_max=float("nan")), "b_max: must be a positive number, or null for infinity, not NaN"),
+    (outcome(level=2.5), "level: must be an integer or null, not 2.5"),
+    (outcome(level="hard"), 'level: must be an integer or null, not "hard"'),
+    (outcome(thinking_length=-2), "thinking_length: must be a number of tokens or null, not -2"),
+    (outcome(problem_id=""), 'problem_id: must be a string or an integer, not ""'),
+    (completion(completion=None), "completion: must be a string, not null"),
+    (completion(completion=["x" * 90]), f'completion: must be a string, not ["{"x" * 58}...'),
+    (completion(answer=" "), 'answer: must be a string or a number, not " "'),
+    (completion(answer=["3"]), 'answer: must be a string or a number, not ["3"]'),
 ]
 
 
@@ -78,7 +81,7 @@ def test_a_bad_row_is_named_with_file_line_and_key(row: Row, said: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (b"", "rows.jsonl: there is no row in it; give a row for each response"),
+        (b"", "rows.jsonl: the file has no rows; it must hold one row per response"),
         (b"\n[1]", "rows.jsonl, line 2: not a JSON object but list; each line must be one JSON object"),
         (b'{"problem_id": ', "rows.jsonl, line 1: not JSON (Expecting value"),
         (b'{"problem_id": "\xff"}', "rows.jsonl, line 1: not UTF-8 (invalid start byte at byte 17)"),

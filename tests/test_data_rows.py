@@ -96,7 +96,7 @@ def test_problems_of_files_are_counted_without_loading_them(
 def test_what_is_not_there_is_an_error(dataset: JsonlSettings) -> None:
     with pytest.raises(DataError, match=r"dataset\.held_out: .* has no evaluation set"):
         dataset.load("eval")
-    with pytest.raises(DataError, match=r"dataset\.held_out: 50 of only 50"):
+    with pytest.raises(DataError, match=r"dataset\.held_out: holding out 50 of 50"):
         replace(dataset, held_out=50).load("train")
     with pytest.raises(DataError, match="for evaluation only"):
         replace(dataset, path=None, eval_path=dataset.path).load("train")

@@ -82,12 +82,15 @@ def changed(row: dict[str, Any], part: str, **changes: object) -> dict[str, Any]
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda row: {**row, "doc": None}, "no field 'doc' (it has: arguments, doc, doc_hash"),
-        (lambda row: {**row, "resps": []}, "resps: not those of one request; only tasks that generate texts"),
-        (lambda row: {**row, "resps": [[["-1.5", "True"]]]}, "resps: not a list of texts; only tasks that generate"),
-        (lambda row: {**row, "doc_id": 0}, "problem '0' is already that of samples.jsonl, line 1"),
-        (lambda row: changed(row, "doc", answer="12"), "the answer field does not end in `#### <answer>`"),
-        (lambda row: {**row, "doc": {"q": "?"}}, "no field 'question' (it has: q, target); dataset.fields.problem="),
+        (lambda row: {**row, "doc": None}, "no field 'doc' (the fields are: arguments, doc, doc_hash"),
+        (lambda row: {**row, "resps": []}, "resps: must hold the responses to one request; only generation tasks"),
+        (lambda row: {**row, "resps": [[["-1.5", "True"]]]}, "resps: must be a list of strings; only generation tasks"),
+        (lambda row: {**row, "doc_id": 0}, "problem '0' was already defined in samples.jsonl, line 1"),
+        (lambda row: changed(row, "doc", answer="12"), "the answer field must end in `#### <answer>`"),
+        (
+            lambda row: {**row, "doc": {"q": "?"}},
+            "no field 'question' (the fields are: q, target); set dataset.fields.problem=",
+        ),
     ],
 )
 def test_a_bad_line_of_lm_eval_is_named(
@@ -104,10 +107,10 @@ def test_a_bad_line_of_lm_eval_is_named(
 @pytest.mark.parametrize(
     ("part", "changes", "said"),
     [
-        ("doc", {"gold_index": [0, 0]}, "doc.gold_index: [0, 0] does not name one of the choices"),
-        ("doc", {"choices": []}, "doc.gold_index: 0 does not name one of the choices"),
-        ("model_response", {"text": []}, "text: not a list of texts"),
-        ("model_response", {"reasonings": ["So 5."]}, "model_response.reasonings: a server took the thinking off"),
+        ("doc", {"gold_index": [0, 0]}, "doc.gold_index: [0, 0] must be the index of exactly one of"),
+        ("doc", {"choices": []}, "doc.gold_index: 0 must be the index of exactly one of"),
+        ("model_response", {"text": []}, "text: must be a list of strings"),
+        ("model_response", {"reasonings": ["So 5."]}, "model_response.reasonings: the server split off the thinking"),
     ],
 )
 def test_a_bad_row_of_lighteval_is_named(
@@ -124,7 +127,7 @@ def test_a_bad_row_of_lighteval_is_named(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ": there is no row in it"),
+        ("", ": the file has no rows"),
         ("{", ", line 1: not JSON ("),
         ("[1]", ", line 1: not a JSON object but list; each line must be one JSON object"),
     ],
@@ -136,7 +139,7 @@ def test_what_is_no_row_is_named(text: str, said: str, tmp_path: Path) -> None:
 
 
 def test_the_other_harness_is_asked_after(lighteval: Path) -> None:
-    with pytest.raises(RequestError, match=r"line 1: no field 'resps' .* is stage.input_format right\?"):
+    with pytest.raises(RequestError, match=r"line 1: no field 'resps' .* check stage.input_format"):
         read(lighteval, "lm_eval")
 
 

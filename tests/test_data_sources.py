@@ -108,7 +108,7 @@ def test_a_source_that_is_not_there_is_refused_by_its_key(name: str) -> None:
         node = {"source": name}
         with pytest.raises(ConfigError) as caught:
             load_config(REQUIRED | {group: {inner: node} if inner else node})
-        assert str(caught.value) == f"{at}.source: there is no source of problems {name!r}; {hint}"
+        assert str(caught.value) == f"{at}.source: there is no data source {name!r}; {hint}"
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,12 @@ def test_files_that_are_not_there_are_told_by_the_key_that_names_them(tmp_path: 
 
 def test_hub_sets_that_may_change_are_told_of() -> None:
     (told,) = HUB.unpinned("train")
-    assert str(told).startswith("revision: hub is read at its newest version, which may change; pin")
+    assert str(told).startswith("revision: hub is loaded at its newest version, which may change; pin")
     assert replace(HUB, revision=COMMIT).unpinned("train") == []
     two = replace(HUB, revision=COMMIT, eval_path="a/b", eval_split="test", eval_revision="main")
     assert two.unpinned("train") == []
     (told,) = two.unpinned("eval")
-    assert str(told).startswith("eval_revision: hub is read at main, which may change")
+    assert str(told).startswith("eval_revision: hub is loaded at main, which may change")
     assert replace(HUB, path="./folder").unpinned("train") == []
 
 

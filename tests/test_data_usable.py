@@ -21,7 +21,7 @@ def test_problems_with_unreadable_answers_are_left_out_and_reported(verifier: Ve
     loaded = Loaded([Problem(f"p{i}", "?", answer) for i, answer in enumerate(answers)], ["file, line 9: empty"])
     kept = drop_unparsable(loaded, verifier)
     assert [problem.id for problem in kept.problems] == ["p0", "p1", "p3"]
-    assert kept.skipped == ["file, line 9: empty", "problem p2: math-verify cannot read its answer 'n/a ???'"]
+    assert kept.skipped == ["file, line 9: empty", "problem p2: math-verify cannot parse its answer 'n/a ???'"]
 
 
 def test_overlap_sees_through_case_blanks_and_punctuation() -> None:

@@ -96,5 +96,5 @@ def test_the_numbers_of_recorded_runs_are_written_as_they_were_read() -> None:
 
 
 def test_a_data_set_that_would_be_read_as_a_part_is_refused() -> None:
-    with pytest.raises(ValueError, match="'math/level_3' cannot be told from a part of a result's key"):
+    with pytest.raises(ValueError, match="'math/level_3' would be mistaken for another part of a result key"):
         MiniSettings(name="math/level_3")

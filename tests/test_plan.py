@@ -66,7 +66,7 @@ def test_a_hub_data_set_that_is_not_pinned_is_warned_of(path: str, revision: str
     dataset = {"name": "b", "source": "hub", "path": path, "revision": revision, "split": "train", "held_out": 9}
     parts = {"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "dataset": dataset}
     notes = [line for line in make_plan(load_config(parts))["warnings"] if line.startswith("dataset.revision: ")]
-    said = f"dataset.revision: b is read {told}, which may change; pin the commit that you have"
+    said = f"dataset.revision: b is loaded {told}, which may change; pin a commit"
     assert notes == ([said] if told else [])
 
 

@@ -1,1 +1,1 @@
-"""Problems: JSONL files, Hub data sets and the embedded tasks, read into one record."""
+"""Problems from JSONL files, Hub data sets and the built-in generated tasks, all read into one record."""

@@ -1,4 +1,4 @@
-"""The problems that a run can use: loaded, unchanged since it began, with answers that can be read."""
+"""Load the problems of a run, check that they did not change, and drop those that cannot be graded."""
 
 from collections.abc import Sequence
 
@@ -13,49 +13,52 @@ from budgetrl.runs.context import Context
 def load_problems(
     dataset: DatasetSettings, split: Split, limit: int | None, verifier: Verifier, ctx: Context
 ) -> list[Problem]:
-    """The first `limit` usable problems of a split; says what was left out, and why.
+    """Return the first `limit` usable problems of a split, and print how many rows were skipped.
 
-    Raises RequestError if the split cannot be loaded, is not what it was when the run began, or if no problem in it
-    has an answer that can be read.
+    Raises:
+        RequestError: if the split cannot be loaded, has changed since the run began, or has no problem left.
     """
-    whole = dataset.load(split)
-    if not ctx.folder.is_unchanged(f"{split} problems of {dataset}", whole.problems):
-        text = f"the {split} problems of {dataset.name} are not those that this run began with"
-        raise RequestError(Message("dataset", text, "put them back, or start a new run with another run.dir"))
-    loaded = drop_unparsable(whole, verifier)
-    if loaded.skipped:
-        ctx.print(f"{dataset.name}: {len(loaded.skipped)} of the {split} rows left out, such as {loaded.skipped[0]}")
-    if not loaded.problems:
-        text = f"none of the {split} problems of {dataset.name} is left: {loaded.skipped[0]}"
+    loaded = dataset.load(split)
+    # Compared before anything is dropped: a resumed run must see exactly the data that it started with.
+    if not ctx.folder.is_unchanged(f"{split} problems of {dataset}", loaded.problems):
+        text = f"the {split} problems of {dataset.name} have changed since this run began"
+        raise RequestError(Message("dataset", text, "restore them, or start a new run with another run.dir"))
+    usable = drop_unparsable(loaded, verifier)
+    if usable.skipped:
+        ctx.print(f"{dataset.name}: skipped {len(usable.skipped)} of the {split} rows, such as {usable.skipped[0]}")
+    if not usable.problems:
+        text = f"none of the {split} problems of {dataset.name} can be used: {usable.skipped[0]}"
         raise RequestError(Message("dataset", text))
-    return loaded.problems[:limit]
+    return usable.problems[:limit]
 
 
 def drop_unparsable(loaded: Loaded, verifier: Verifier) -> Loaded:
-    """Leave out problems whose gold answer math-verify cannot read: no response could be right there."""
-    readable = verifier.can_parse([problem.answer for problem in loaded.problems])
+    """Drop problems whose gold answer math-verify cannot parse: every response to them would be graded wrong."""
+    parsable = verifier.can_parse([problem.answer for problem in loaded.problems])
     kept: list[Problem] = []
-    messages: list[str] = []
-    for problem, is_readable in zip(loaded.problems, readable, strict=True):
-        if is_readable:
+    skipped = list(loaded.skipped)
+    for problem, can_parse in zip(loaded.problems, parsable, strict=True):
+        if can_parse:
             kept.append(problem)
         else:
-            messages.append(f"problem {problem.id}: math-verify cannot read its answer {problem.answer!r}")
-    return Loaded(kept, loaded.skipped + messages)
+            skipped.append(f"problem {problem.id}: math-verify cannot parse its answer {problem.answer!r}")
+    return Loaded(kept, skipped)
 
 
 def warn_about_overlap(train: Sequence[Problem], held_out: Sequence[Problem], ctx: Context) -> None:
-    """Tell of held-out problems that are trained on as well."""
+    """Print a warning if held-out problems are also in the training set."""
     if shared := overlap(train, held_out):
-        ctx.print(f"{shared} of the {len(held_out)} held-out problems are training problems too, and flatter the model")
+        ctx.print(
+            f"{shared} of the {len(held_out)} held-out problems are also training problems; results on them are biased"
+        )
 
 
 def overlap(train: Sequence[Problem], evaluation: Sequence[Problem]) -> int:
-    """How many evaluation problems are training problems too, but for case, blanks and punctuation."""
-    known = {_normalized(problem.problem) for problem in train}
-    return sum(_normalized(problem.problem) in known for problem in evaluation)
+    """Count the evaluation problems that are also training problems, ignoring case, whitespace and punctuation."""
+    known = {_normalize(problem.problem) for problem in train}
+    return sum(_normalize(problem.problem) in known for problem in evaluation)
 
 
-def _normalized(text: str) -> str:
-    """Letters, digits and operators: `2+3` and `2-3` are different problems."""
+def _normalize(text: str) -> str:
+    # Operators stay: `2+3` and `2-3` are different problems.
     return "".join(c for c in text.casefold() if c.isalnum() or c in "+-*/^=<>")

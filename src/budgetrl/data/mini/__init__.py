@@ -1,1 +1,1 @@
-"""The embedded tasks: their generators, tokenizer, model and checkpoints."""
+"""The built-in generated tasks: problems, solutions, tokenizer, model and checkpoints."""

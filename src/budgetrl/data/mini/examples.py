@@ -1,4 +1,4 @@
-"""What a base model of a generated task learns: solutions that the task writes, some after a hint at their length."""
+"""Pretraining data for the base model of a generated task: solutions, some of them with a length hint in the prompt."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,33 +16,35 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BATCHES_PER_SHUFFLE = 64
-"""Solutions for that many steps are drawn at once and sorted by length, so that a step has little padding."""
+"""Solutions for this many steps are drawn at once and sorted by length, which keeps padding low."""
 DECISIONS = {"wait", "\\boxed{", *COUNT_WORDS}
-"""The words that decide how long a solution becomes."""
+"""The words whose choice determines the length of a solution."""
 
 
 @dataclass(frozen=True)
 class Solutions:
-    """An endless stream of solutions, in batches of like length: a function of task, seed and step alone."""
+    """An endless stream of batches of solutions of similar length. A batch depends only on task, seed and step."""
 
     task: Task
     tokenizer: "PreTrainedTokenizerBase"
     seed: int
     tokens_per_step: int
-    """Padded tokens of a batch."""
+    """Maximum padded tokens per batch."""
     hinted_share: float
     """Share of prompts with a length hint."""
 
     def batch(self, step: int) -> list[Datum]:
-        """The solutions of a step."""
+        """Return the solutions for a step."""
+        # Batches are drawn in blocks for about BATCHES_PER_SHUFFLE steps, with one seed per block, so that a resumed run
+        # gets the same ones. The number of batches in a block varies, hence the second modulo.
         seed = derive_seed(self.seed, step // BATCHES_PER_SHUFFLE)
         batches = _batches(self.task, self.tokenizer, seed, self.tokens_per_step, self.hinted_share)
         return batches[step % BATCHES_PER_SHUFFLE % len(batches)]
 
     def weighted_batch(self, step: int, weight: float) -> list[Datum]:
-        """The same, with this loss weight on the words that decide how long a solution becomes."""
+        """Return the same solutions, with loss weight `weight` on the tokens in `DECISIONS` and 1 on all others."""
         vocabulary = self.tokenizer.get_vocab()
-        decisions = {vocabulary[f"▁{word}"] for word in DECISIONS}
+        decisions = {vocabulary[f"▁{word}"] for word in DECISIONS}  # "▁" marks the space before a word
         weighted: list[Datum] = []
         for solution in self.batch(step):
             weights = tuple(weight if token in decisions else 1.0 for token in solution.response_ids)
@@ -51,7 +53,8 @@ class Solutions:
 
 
 def draw_example(task: Task, rng: Random, hinted_share: float) -> tuple[str, str]:
-    """Prompt and solution as text. With a hint, the plan is the one whose solution comes closest to it."""
+    """Return a prompt and a solution as text. With a length hint, the number of re-checks is chosen to match it."""
+    # The order of the calls to rng must not change: the shipped checkpoints were trained on these draws.
     problem = task.draw_problem(rng)
     if rng.random() >= hinted_share:
         checks = task.draw_checks(rng, problem.level)
@@ -62,17 +65,17 @@ def draw_example(task: Task, rng: Random, hinted_share: float) -> tuple[str, str
     return f"<user> {problem.text}{BudgetFormat().prefill(hint)}<assistant>", f" {solution}"
 
 
-@lru_cache(maxsize=2)  # one step after the other takes its batch from the same list
+@lru_cache(maxsize=2)  # consecutive steps take their batches from the same list
 def _batches(
     task: Task, tokenizer: "PreTrainedTokenizerBase", seed: int, tokens_per_step: int, hinted_share: float
 ) -> list[list[Datum]]:
-    """Batches for about `BATCHES_PER_SHUFFLE` steps, each of solutions of like length, in random order."""
+    """Batches for about `BATCHES_PER_SHUFFLE` steps in random order, each with solutions of similar length."""
     rng = Random(seed)
     solutions = _draw_solutions(task, tokenizer, rng, BATCHES_PER_SHUFFLE * tokens_per_step, hinted_share)
     solutions.sort(key=lambda solution: solution.size)
     batches: list[list[Datum]] = [[]]
     for solution in solutions:
-        padded = (len(batches[-1]) + 1) * solution.size  # sorted, so it is the longest of its batch
+        padded = (len(batches[-1]) + 1) * solution.size  # sorted by size, so this one is the longest so far
         if batches[-1] and padded > tokens_per_step:
             batches.append([])
         batches[-1].append(solution)
@@ -83,15 +86,16 @@ def _batches(
 def _draw_solutions(
     task: Task, tokenizer: "PreTrainedTokenizerBase", rng: Random, tokens: int, hinted_share: float
 ) -> list[Datum]:
-    """Solutions of about so many tokens in all; each ends with the end token."""
+    """Solutions with about `tokens` tokens in total, each ending with the end token."""
     prompts: list[str] = []
     responses: list[str] = []
-    drawn = 0
+    drawn = 0  # tokens so far; a word is one token
     while drawn < tokens:
         prompt, response = draw_example(task, rng, hinted_share)
         prompts.append(prompt)
         responses.append(response)
         drawn += len(prompt.split()) + len(response.split()) + 1
+    # Tokenized in one call each, because the fast tokenizer works in parallel on a list.
     end = tokenizer.get_vocab()["<eos>"]
     prompt_ids = tokenizer(prompts, add_special_tokens=False).input_ids
     response_ids = tokenizer(responses, add_special_tokens=False).input_ids

@@ -1,4 +1,4 @@
-"""The settings of a generated task, whose problems are drawn rather than read."""
+"""Settings of a generated task. Its problems are drawn at random instead of read from a file."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -16,36 +16,37 @@ from budgetrl.data.sources.base import DatasetSettings, Loaded, Split
 
 @dataclass(frozen=True)
 class GeneratedSettings(DatasetSettings):
-    """Problems of a task, drawn from a seed: levels in equal shares, the same operands in every task.
+    """Problems drawn from a seed, with the same number of each level. All tasks draw the same operands.
 
-    A problem of the smallest levels can stand in both splits: there are only 36 of level 2.
+    Problems of the smallest levels may occur in both splits, since there are only 36 of level 2.
     """
 
     seed: int = 0
-    """Seed of the generated problems; the evaluation problems have a stream of their own."""
+    """Seed of the problems; each split has its own random stream."""
     size: int = 2800
-    """Training problems."""
+    """Number of training problems."""
     eval_size: int = 1050
-    """Evaluation problems."""
+    """Number of evaluation problems."""
     levels: tuple[int, ...] | None = None
-    """Levels of the problems in equal shares, each from 2 to 16; null for 2, 3, 4, 6, 8, 12 and 16."""
+    """Levels of the problems, from 2 to 16, in equal shares. Null: 2, 3, 4, 6, 8, 12 and 16."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, 1, float("inf"), "size", "eval_size")
         if self.levels is not None:
             lowest, highest = min(LEVELS), max(LEVELS)
-            are_levels = bool(self.levels) and lowest <= min(self.levels) and max(self.levels) <= highest
-            require(are_levels, "levels", f"must be numbers from {lowest} to {highest}, got {list(self.levels)}")
+            in_range = bool(self.levels) and lowest <= min(self.levels) and max(self.levels) <= highest
+            require(in_range, "levels", f"must be numbers from {lowest} to {highest}, got {list(self.levels)}")
 
     @property
     @abstractmethod
     def task(self) -> Task:
-        """What problems are, and how solutions of them are written."""
+        """The task that draws problems and writes solutions."""
 
     def read(self, split: Split) -> Loaded:
-        """The problems of a split; their ids tell task and split."""
+        """Return the problems of a split, with ids such as `mini-train-0`."""
         task, levels = self.task, self.levels or LEVELS
+        # The seed does not contain the task, so that all tasks get the same operands.
         rng = Random(derive_seed("mini", self.seed, split))
         problems: list[Problem] = []
         for number in range(self.size_of(split)):
@@ -59,10 +60,10 @@ class GeneratedSettings(DatasetSettings):
 
 
 def model_warnings(model: str, datasets: Iterable[DatasetSettings]) -> list[Message]:
-    """What to tell where the settings of a mini model meet problems that are of no generated task."""
+    """Warn if a mini model is used with problems that are not from a generated task."""
     are_generated = all(isinstance(dataset, GeneratedSettings) for dataset in datasets)
     if model not in TASKS or are_generated:
         return []
-    text = f"{model} has the instructions of a generated task, and the problems are of none"
-    hint = "for a model of your own say model=hf, and how long its answers may be (max_new_tokens)"
+    text = f"model={model} is set up for generated tasks, but the problems are not from one"
+    hint = "for your own model use model=hf, and set max_new_tokens"
     return [Message("model", text, hint)]

@@ -1,8 +1,8 @@
-"""The mini model: a 160 thousand parameter Llama and its word-level tokenizer, made from scratch.
+"""The mini model: a Llama with 160 thousand parameters and a word-level tokenizer, built from scratch.
 
-The tokenizer can write budgets on a grid alone (8 numbers per octave, each one token), and says so in its
-`tokenizer_config.json` under `budget_grid`. The `digits` variant writes any budget digit by digit, as real
-tokenizers do. torch, transformers and tokenizers are imported where they are used: settings read this module too.
+The tokenizer can write only the budgets on a grid (8 numbers per octave, one token each), which its
+`tokenizer_config.json` lists under `budget_grid`. The `digits` variant writes any budget digit by digit, like real
+tokenizers. torch, transformers and tokenizers are imported inside functions, because settings import this module too.
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,8 @@ _CHAT_TEMPLATE = (
 
 
 def budget_grid() -> tuple[int, ...]:
-    """The numbers a grid tokenizer can write as a budget: 8 to 480, 8 to the octave (48 of them)."""
+    """Return the 48 budgets that a grid tokenizer can write: 8 to 480, with 8 per octave."""
+    # 8, 9, ..., 15; 16, 18, ..., 30; 32, 36, ..., 60; and so on.
     numbers: list[int] = []
     for octave in range(6):
         for step in range(8, 16):
@@ -32,7 +33,7 @@ def budget_grid() -> tuple[int, ...]:
 
 
 def make_tokenizer(budget_style: str = "grid") -> "PreTrainedTokenizerFast":
-    """The word-level tokenizer. `budget_style` "grid": a budget is one token; "digits": one per digit."""
+    """Return the word-level tokenizer. `budget_style` is "grid" (a budget is one token) or "digits" (one per digit)."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -40,22 +41,24 @@ def make_tokenizer(budget_style: str = "grid") -> "PreTrainedTokenizerFast":
         raise ValueError(f"budget_style: must be one of {', '.join(BUDGET_STYLES)}, got {budget_style!r}")
     grid = budget_style == "grid"
     numbers = range(sums.LARGEST_SUM + 1)
+    # The order of the vocabulary is fixed: the shipped checkpoints depend on the token ids.
     words = [*_WORDS, *sums.LABELS, *map(str, numbers)]
     if grid:
         words += [str(n) for n in budget_grid() if n not in numbers]
     vocabulary = ["<pad>", "<eos>", *_TAGS]
-    vocabulary += [f"▁{word}" for word in words]  # Metaspace's mark of a blank before a word
+    vocabulary += [f"▁{word}" for word in words]  # Metaspace writes the space before a word as "▁"
     if not grid:
         vocabulary += "0123456789"
 
     ids = {token: id_ for id_, token in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="always" if grid else "never")
-    # A word without a blank before it is a number inside a tag: there the digits are split.
+    # Text without a leading space is a number between tags, as in <budget>64</budget>; split it into digits.
     by_digit = pre_tokenizers.Split(Regex("^▁.+|."), behavior="isolated")
     tokenizer.pre_tokenizer = metaspace if grid else pre_tokenizers.Sequence([metaspace, by_digit])
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
     tokenizer.add_special_tokens([AddedToken("<pad>", special=True), AddedToken("<eos>", special=True)])
+    # Tags are not special tokens, so that decoding with skip_special_tokens=True keeps them.
     tokenizer.add_tokens([AddedToken(tag, normalized=False, special=False) for tag in _TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -68,14 +71,13 @@ def make_tokenizer(budget_style: str = "grid") -> "PreTrainedTokenizerFast":
 
 
 def make_model(vocabulary_size: int, seed: int) -> "LlamaForCausalLM":
-    """A randomly initialized mini model, float32.
-
-    A Llama with Qwen's biases rather than a Qwen2: transformers forces Qwen's own tokenizer class on that.
-    """
+    """Return a randomly initialized mini model in float32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
+    # A Llama with attention biases, as in Qwen2. It is not a Qwen2 because AutoTokenizer would then load Qwen's own
+    # tokenizer class instead of ours.
     config = LlamaConfig(
         vocab_size=vocabulary_size,
         hidden_size=64,

@@ -1,4 +1,4 @@
-"""The shipped checkpoints: which folder a name stands for, and what it learned. Reads files alone."""
+"""The checkpoints in this package: their names and folders. Does not import torch."""
 
 from pathlib import Path
 
@@ -6,24 +6,24 @@ from budgetrl.formats.learned import read_learned_format
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 FAMILIES = ("mini", "mini_tradeoff")
-"""One for each generated task. A family's name alone stands for its base or its cold start, as the format asks."""
+"""One family of checkpoints per generated task. `model.path=mini` selects a checkpoint by the response format."""
 BASE, COLD_START, TRAINED = "base", "cold_start", "trained"
-"""Its checkpoints, `mini/base` and so on: from `stage=pretrain`, then `stage=cold_start`, then `stage=grpo`."""
+"""The checkpoints of a family (`mini/base`), from `stage=pretrain`, then `stage=cold_start`, then `stage=grpo`."""
 
 
 def is_family(path: str) -> bool:
-    """Whether a model's path is a family's name alone."""
+    """Return whether a model path is the name of a family."""
     return path in FAMILIES
 
 
 def is_shipped(path: str) -> bool:
-    """Whether a model's path names a family or one of its checkpoints."""
+    """Return whether a model path names a family or one of its checkpoints."""
     return is_family(path) or path in shipped_names()
 
 
 def shipped_names() -> list[str]:
-    """The single checkpoints, such as `mini/trained`."""
-    names = []
+    """Return the names of all checkpoints, such as `mini/trained`."""
+    names: list[str] = []
     for family in FAMILIES:
         for checkpoint in (BASE, COLD_START, TRAINED):
             if (CHECKPOINTS / family / checkpoint).is_dir():
@@ -32,9 +32,9 @@ def shipped_names() -> list[str]:
 
 
 def shipped_folder(path: str, format_name: str) -> Path:
-    """The folder of a shipped name for a model that is asked in a format.
+    """Return the folder of a family or checkpoint.
 
-    Of a family that is the cold start in the format that it learned, and the base model in any other.
+    For a family it is the cold start if that learned the given format, and the base model for any other format.
     """
     if not is_family(path):
         return CHECKPOINTS / path

@@ -1,4 +1,4 @@
-"""The generated tasks by name: problems of the same look, solved at different lengths and prices."""
+"""The generated tasks by name. Their problems have the same form; they differ in what re-checks are worth."""
 
 from collections.abc import Mapping
 from random import Random
@@ -9,8 +9,9 @@ from budgetrl.data.mini.sums import Sum
 
 
 class Task(Protocol):
-    """What problems are, and how solutions of them are written. Lengths are in tokens, a word a token."""
+    """A module that draws problems and writes solutions. Lengths are in tokens; one word is one token."""
 
+    # The modules `sums` and `gaps` implement this protocol with their functions.
     HINT_RANGE: tuple[int, int]
 
     def draw_problem(self, rng: Random, level: int | None = None) -> Sum: ...
@@ -20,4 +21,4 @@ class Task(Protocol):
 
 
 TASKS: Mapping[str, Task] = {"mini": sums, "mini_tradeoff": gaps}
-"""Names of data sets; the shipped checkpoints have the same names."""
+"""Tasks by name. Data sets and families of shipped checkpoints have the same names."""

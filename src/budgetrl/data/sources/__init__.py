@@ -1,1 +1,1 @@
-"""Where problems come from: a module for each kind of source, named as `dataset.source` names it."""
+"""Kinds of data sources, one module each."""

@@ -1,4 +1,4 @@
-"""What the settings of every source of problems have in common, and what loading gives back."""
+"""The base class for the settings of a data source, and what loading returns."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
@@ -16,24 +16,24 @@ Split = Literal["train", "eval"]
 
 
 class DataError(RequestError):
-    """A data set cannot be read as asked; the message names the file and line, or the key to change."""
+    """A data set cannot be loaded; the message names the file and line, or the key to change."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Problems, and what was left out on the way to them."""
+    """The problems of a split, and the rows that were skipped."""
 
     problems: list[Problem]
     skipped: list[str] = field(default_factory=list)
-    """One message per row left out: where it stands, and why."""
+    """One message per skipped row, with its location and the reason."""
 
 
 @dataclass(frozen=True)
 class DatasetSettings(ABC):
-    """Which problems to train on, and which to evaluate on.
+    """Settings of a data set: which problems to train on and which to evaluate on.
 
-    A kind of source is a subclass, in a file of its own, with its settings as its fields. It has to say how its
-    problems are read (`read`); the other methods tell what is known about them before that.
+    A source is a subclass in a file of its own; its fields are its settings. Only `read` has to be implemented. The
+    other methods tell what is known about the problems before they are read, and have defaults.
     """
 
     name: str = ""
@@ -41,51 +41,53 @@ class DatasetSettings(ABC):
     source: str = ""
     """The kind of source: a module of `budgetrl.data.sources`, or the import path of a class of your own."""
     limit: int | None = None
-    """Most training problems, the first ones of the source; null for all."""
+    """Maximum number of training problems; the first ones are used. Null: all."""
     eval_limit: int | None = None
-    """Most evaluation problems; null for all."""
+    """Maximum number of evaluation problems; the first ones are used. Null: all."""
 
     def __post_init__(self) -> None:
         require_count(self, "limit", "eval_limit")
-        reads_as_part = f"{self.name!r} cannot be told from a part of a result's key, such as a level"
-        require(is_unambiguous(self.name), "name", reads_as_part, "choose another name")
+        # Result keys such as `mini/level_3/accuracy` are parsed, so a data set must not be called `level_3`.
+        text = f"{self.name!r} would be mistaken for another part of a result key, such as a level"
+        require(is_unambiguous(self.name), "name", text, "choose another name")
 
     @abstractmethod
     def read(self, split: Split) -> Loaded:
-        """All problems of a split, always the same ones in the same order.
+        """Return all problems of a split. Every call must return the same problems in the same order.
 
-        Raises DataError if there is no such split, or if it cannot be read.
+        Raises:
+            DataError: if the split does not exist or cannot be read.
         """
 
     def load(self, split: Split) -> Loaded:
-        """The problems of a split up to its limit. Raises DataError as `read` does."""
+        """Return the problems of a split up to its limit. Raises DataError as `read` does."""
         loaded = self.read(split)
         return replace(loaded, problems=loaded.problems[: self._limit(split)])
 
     def size_of(self, split: Split) -> int | None:
-        """How many problems `read` can give at most, without reading them; None where that is not known."""
+        """Return the maximum number of problems that `read` can return, without reading them; None if unknown."""
         return None
 
     def count(self, split: Split, most: int | None = None) -> int | None:
-        """How many problems a stage gets at most that asks for `most` of them; None where that is not known."""
-        known = [count for count in (self.size_of(split), self._limit(split), most) if count is not None]
-        return min(known, default=None)
+        """Return the maximum number of problems for a stage that wants at most `most`; None if unknown."""
+        bounds = (self.size_of(split), self._limit(split), most)
+        return min([bound for bound in bounds if bound is not None], default=None)
 
     def missing(self, split: Split) -> list[Message]:
-        """What is wrong with the local files that a split is read from. Keys are this group's own, such as `path`."""
+        """Return errors about local files of a split that do not exist. Keys are relative to this group (`path`)."""
         return []
 
     def rows_of_files(self, split: Split) -> dict[Path, int]:
-        """The local files that a split is read from, where their rows can be counted, with the number of rows."""
+        """Return the number of rows in each local file of a split, as far as they can be counted."""
         return {}
 
     def unpinned(self, split: Split) -> list[Message]:
-        """What a split is read from that may change from one day to the next. Keys are this group's own."""
+        """Return warnings about remote data that may change between runs. Keys are relative to this group."""
         return []
 
     @property
     def reader(self) -> RowReader:
-        """How a row with a problem of this set is read, also one that another program has logged."""
+        """The reader for rows of this data set, including rows logged by another harness."""
         return RowReader(self.name)
 
     def _limit(self, split: Split) -> int | None:

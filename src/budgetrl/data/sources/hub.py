@@ -1,6 +1,6 @@
-"""`hub`: data sets of the Hugging Face Hub, or folders laid out as one, through the `datasets` library.
+"""`hub`: data sets on the Hugging Face Hub, or local folders in the same layout, loaded with the `datasets` library.
 
-Tested with local folders in the same layout; downloads from the Hub itself were not run.
+Tested with local folders only; downloads from the Hub were not tested.
 """
 
 import re
@@ -31,37 +31,36 @@ KNOWN_ROWS = {
     ("Hothan/OlympiadBench", "train"): 674,
     ("RUC-AIBOX/STILL-3-Preview-RL-Data", "train"): 30_000,  # about
 }
-"""Rows of the splits that options under conf/dataset name, so that a plan needs no download."""
+"""Number of rows in the splits used by conf/dataset, so that planning needs no download."""
 
 
 @dataclass(frozen=True)
 class HubSettings(RowSettings):
-    """A repository with a training and perhaps an evaluation split, or two repositories with one each."""
+    """One repository with a training split, an evaluation split or both, or one repository for each of them."""
 
     name: str = "hub"
     source: str = "hub"
     config_name: str | None = None
-    """Configuration of `path`; null takes its default one."""
+    """Configuration of `path`; null: its default."""
     revision: str | None = None
-    """Commit of `path`; null takes the newest."""
+    """Commit of `path`; null: the newest."""
     split: str | None = None
-    """The training split of `path`; null for a set that is for evaluation only."""
+    """The training split of `path`; null for a data set that is for evaluation only."""
     eval_revision: str | None = None
-    """Commit of `eval_path`; null takes the newest."""
+    """Commit of `eval_path`; null: the newest."""
     eval_split: str | None = None
-    """The evaluation split, of `eval_path` if there is one, else of `path`. Null: see `held_out`."""
+    """The evaluation split of `eval_path`, or of `path` if that is null. Null: see `held_out`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.path is not None, "path", "source=hub needs the name of a data set", "give one, such as openai/gsm8k"
-        )
+        hint = "set dataset.path, for example to openai/gsm8k"
+        require(self.path is not None, "path", "source=hub needs the name of a data set", hint)
         has_split = self.split is not None or self.eval_split is not None
         require(has_split, "split", "source=hub needs a split", "set dataset.split or dataset.eval_split")
         if self.eval_path is not None:
-            require(self.eval_split is not None, "eval_split", "must name a split of eval_path, such as test")
+            require(self.eval_split is not None, "eval_split", "must be set to a split of eval_path, such as test")
         else:
-            text = "must be null without eval_path; revision holds for both splits"
+            text = "must be null without eval_path; revision applies to both splits"
             require(self.eval_revision is None, "eval_revision", text)
 
     @property
@@ -73,11 +72,12 @@ class HubSettings(RowSettings):
         return self.eval_split is not None
 
     def repository(self, split: Split) -> str:
-        """The name or folder that a split is read from."""
+        """Return the repository or local folder of a split."""
         return str(getattr(self, self.path_key(split)))
 
     def local_path(self, split: Split) -> Path | None:
         path = self.repository(split)
+        # `openai/gsm8k` could also be a relative path; a local folder must start with one of these characters.
         return Path(path).expanduser() if path.startswith(("/", ".", "~")) else None
 
     def missing(self, split: Split) -> list[Message]:
@@ -96,18 +96,20 @@ class HubSettings(RowSettings):
         return KNOWN_ROWS.get((self.repository(split), str(self._hub_split(split))))
 
     def read_set(self, split: Split) -> Loaded:
-        import datasets  # slow, and the other sources do without it
+        import datasets  # slow to import, and only this source needs it
 
         path, hub_split = self.repository(split), self._hub_split(split)
-        assert hub_split is not None  # there is such a set
-        is_own_repository = self.path_key(split) == "eval_path"
-        config = None if is_own_repository else self.config_name
-        revision = self.eval_revision if is_own_repository else self.revision
+        assert hub_split is not None  # the caller has checked has_train_set or has_eval_set
+        # config_name and revision belong to `path`; a separate evaluation repository has its own revision.
+        is_eval_path = self.path_key(split) == "eval_path"
+        config = None if is_eval_path else self.config_name
+        revision = self.eval_revision if is_eval_path else self.revision
         try:
             table = datasets.load_dataset(path, config, split=hub_split, revision=revision)
-        except (OSError, ValueError) as error:  # not found, offline, no such configuration or split
+        except (OSError, ValueError) as error:  # not found, offline, or no such configuration or split
             where = f"{path} (configuration {config}, split {hub_split}, revision {revision})"
-            raise DataError(f"dataset.{self.path_key(split)}: cannot load {where}: {error}") from error
+            text = f"cannot load {where}: {error}"
+            raise DataError(Message(f"dataset.{self.path_key(split)}", text)) from error
         assert isinstance(table, datasets.Dataset)
         return read_problems(_raw_rows(table, path, hub_split), self, f"{path}[{hub_split}]")
 
@@ -116,11 +118,11 @@ class HubSettings(RowSettings):
 
 
 def pin_warnings(key: str, name: str, revision: str | None) -> list[Message]:
-    """What to tell of a model or data set of the Hub that is not read at one commit, and so may be another tomorrow."""
-    if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+    """Warn about a model or data set on the Hub that is not pinned to a commit, and so may change between runs."""
+    if re.fullmatch(r"[0-9a-f]{40}", revision or ""):  # a full commit hash; branches and tags can move
         return []
-    now = f"at {revision}" if revision else "at its newest version"
-    return [Message(key, f"{name} is read {now}, which may change", "pin the commit that you have")]
+    version = f"at {revision}" if revision else "at its newest version"
+    return [Message(key, f"{name} is loaded {version}, which may change", "pin a commit")]
 
 
 def _raw_rows(table: "Dataset", path: str, split: str) -> Iterator[RawRow]:

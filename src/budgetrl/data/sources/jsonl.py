@@ -1,4 +1,4 @@
-"""`jsonl`: files with a JSON object a line, UTF-8; empty lines do not count."""
+"""`jsonl`: files with one JSON object per line, in UTF-8. Empty lines are ignored."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ from budgetrl.data.sources.rows import RawRow, RowSettings, read_problems
 
 @dataclass(frozen=True)
 class JsonlSettings(RowSettings):
-    """The files `path` and `eval_path`; one of them may be null, and then there is nothing to train on, or problems to
-    evaluate on are held out of the training file."""
+    """The files `path` (training) and `eval_path` (evaluation).
+
+    Without `path` the data set is for evaluation only. Without `eval_path`, `held_out` training problems are used.
+    """
 
     name: str = "jsonl"
     source: str = "jsonl"
@@ -46,7 +48,7 @@ class JsonlSettings(RowSettings):
 
     def read_set(self, split: Split) -> Loaded:
         file = self.local_path(split)
-        assert file is not None  # there is such a set
+        assert file is not None  # the caller has checked has_train_set or has_eval_set
         if missing := self.missing(split):
             raise DataError(missing[0].below("dataset"))
         return read_problems(_raw_rows(file), self, str(file))
@@ -60,11 +62,12 @@ class JsonlSettings(RowSettings):
 
 
 def _raw_rows(file: Path) -> Iterator[RawRow]:
+    # A line is parsed only when the row is read, so that a malformed line is handled like any other bad row.
     for number, line in numbered_lines(file):
-        yield RawRow(place(file, number), f"{file.stem}-{number}", partial(_fields, line))
+        yield RawRow(place(file, number), f"{file.stem}-{number}", partial(_parse, line))
 
 
-def _fields(line: bytes) -> dict[str, object]:
+def _parse(line: bytes) -> dict[str, object]:
     try:
         return parse_object(line)
     except NotAnObjectError as error:

@@ -1,4 +1,4 @@
-"""`mini`: generated sums, whose solutions are re-checked far more often than needed."""
+"""`mini`: generated sums. Their solutions contain far more re-checks than needed."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from budgetrl.data.mini.tasks import Task
 
 @dataclass(frozen=True)
 class MiniSettings(GeneratedSettings):
-    """The task of `data/mini/sums.py`."""
+    """Settings of the task in `data/mini/sums.py`."""
 
     name: str = "mini"
     source: str = "mini"

@@ -1,4 +1,4 @@
-"""`mini_tradeoff`: generated chains of gaps, of which re-checks buy accuracy."""
+"""`mini_tradeoff`: generated chains of gaps. Re-checks improve accuracy, so shorter solutions cost accuracy."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from budgetrl.data.mini.tasks import Task
 
 @dataclass(frozen=True)
 class MiniTradeoffSettings(GeneratedSettings):
-    """The task of `data/mini/gaps.py`."""
+    """Settings of the task in `data/mini/gaps.py`."""
 
     name: str = "mini_tradeoff"
     source: str = "mini_tradeoff"
