@@ -224,7 +224,7 @@ def test_any_micro_batch_split_gives_the_same_loss_and_gradient(
     new, old, ref, rollout = torch.randn(4, sum(lengths), generator=generator, dtype=torch.float64)
     new = new.requires_grad_()
     advantages = torch.randn(len(lengths), generator=generator).tolist()
-    weights = token_weights(lengths, algorithm.loss.level, longest=9)
+    weights = token_weights(lengths, algorithm.loss.level, max_length=9)
     tokens = torch.arange(sum(lengths)).split(lengths)
 
     def share(batch: list[int]) -> Tensor:

@@ -31,8 +31,8 @@ class Difference:
             loss = loss + second.sum() - first.sum()
         return loss, part.batch_size
 
-    def metrics(self, noted: Sequence[int]) -> dict[str, float]:
-        return {"noted": float(len(noted)), "batch_size": float(noted[0])}
+    def metrics(self, stats: Sequence[int]) -> dict[str, float]:
+        return {"noted": float(len(stats)), "batch_size": float(stats[0])}
 
 
 @pytest.mark.parametrize(("tokens_per_device", "parts"), [(100, 1), (12, 2), (1, 2)])

@@ -1,4 +1,4 @@
-"""A policy in training: its weights in the engine, and how it is kept."""
+"""A policy in training: its weights inside the engine, and how they are saved."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,19 @@ from budgetrl.training.engine import ZeroEngine
 
 @dataclass(frozen=True)
 class Learner:
-    """The policy that was passed in is used up: under ZeRO-3 its weights are gone afterwards."""
+    """A policy in training.
+
+    The engine takes over the weights of the policy that was passed in: do not use it elsewhere. Under ZeRO 3 it holds
+    only this rank's shard of them.
+    """
 
     policy: Policy
     engine: ZeroEngine
     checkpoints: Checkpoints
     fmt: ResponseFormat
-    """The format that checkpoints are to be asked in."""
+    """The response format that saved checkpoints are prompted in."""
     card: str
-    """Their model card."""
+    """The model card of saved checkpoints."""
 
     @staticmethod
     def of(
@@ -35,11 +39,11 @@ class Learner:
         ctx: Context,
         temperature: float = 1.0,
     ) -> "Learner":
-        """Put a policy into an engine, to be trained as it is at a sampling temperature."""
+        """Wrap a policy in an engine. Log-probabilities are those at the given sampling temperature."""
         engine = ZeroEngine(PolicyModule(policy.model, temperature), config.zero, optimizer, ctx.world)
         card = model_card(config.model, fmt, config.dataset.name, config.seed, ctx.folder.path.name)
         return Learner(policy, engine, Checkpoints(ctx.folder.checkpoints, ctx.world), fmt, card)
 
     def save(self, name: str) -> Path:
-        """Write the weights as they are now to `checkpoints/<name>`. Call on every rank."""
+        """Write the current weights to `checkpoints/<name>`. Call on every rank."""
         return self.checkpoints.save_policy(name, self.policy, self.engine, self.fmt, self.card)

@@ -1,7 +1,7 @@
-"""One optimizer step: the whole batch becomes micro-batches, and each adds its share of the loss.
+"""One optimizer step: split the global batch into micro-batches and sum their shares of the loss.
 
 A batch is a list of units. A unit is one datum, or several that the loss needs together, such as the two sides of a
-comparison: the data of a unit are always in the same micro-batch, one after the other.
+comparison. The data of a unit always share a micro-batch and are adjacent in it.
 """
 
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ Unit = tuple[D, ...]
 
 
 def single_units(data: Sequence[D]) -> list[Unit[D]]:
-    """Each datum as a unit of its own."""
+    """Return one unit per datum."""
     return [(datum,) for datum in data]
 
 
 @dataclass(frozen=True)
 class MicroBatch(Generic[D]):
-    """What one rank sends through the model at once. It may be empty."""
+    """The data of one forward and backward pass on one rank. May be empty."""
 
     units: Sequence[Unit[D]]
     batch: Batch
-    """Their sequences, in order, unit by unit."""
+    """The sequences of all units, in order."""
     weights: Tensor
-    """The weight of each response token in the loss of the whole batch [N], on the CPU."""
+    """Weight of each response token in the loss of the global batch [N], float32, on the CPU."""
     batch_size: int
-    """How many data the whole batch has, on all ranks, those left out not counted."""
+    """Number of data in the global batch, over all ranks, without those of weight 0."""
     progress: float
-    """How far training has come, from 0 at its first step to 1 at its last."""
+    """Training progress, from 0 at the first step to 1 at the last."""
 
     @property
     def data(self) -> list[D]:
@@ -47,29 +47,31 @@ class MicroBatch(Generic[D]):
 
     @property
     def lengths(self) -> list[int]:
-        """Response tokens of each datum."""
+        """Number of response tokens of each datum."""
         return [len(datum.response_ids) for datum in self.data]
 
 
 class BatchObjective(Protocol[D]):
-    """A loss, as the train loop asks for it. The loop plans, weighs and adds up; nothing else depends on the batch."""
+    """A loss over a global batch, written as a sum over micro-batches so that the split cannot change it."""
 
     def weights(self, data: Sequence[D]) -> list[float]:
-        """For each datum of the whole batch: what a response token of weight 1 counts in the loss.
+        """Return, for each datum of the global batch, how much a response token of weight 1 counts in the loss.
 
-        This is where a loss is normalized. A unit in which all are 0 is left out, without a forward pass.
+        All normalization belongs here, because only here the global batch is known. Units whose data all weigh 0
+        are dropped and cost no forward pass.
         """
         ...
 
     def loss(self, engine: ZeroEngine, part: MicroBatch[D]) -> tuple[Tensor, Any]:
-        """A micro-batch's share of the loss, and what `metrics` needs to know of it.
+        """Return a micro-batch's share of the loss (a scalar), and any value that `metrics` needs.
 
-        The shares of all micro-batches on all ranks sum to the loss. Every call runs the engine once.
+        The shares of all micro-batches on all ranks sum to the loss. Must call the engine exactly once, even for an
+        empty micro-batch: under ZeRO 3 a forward pass is a collective operation.
         """
         ...
 
-    def metrics(self, noted: Sequence[Any]) -> dict[str, float]:
-        """What to log, from what `loss` gave with each micro-batch of all ranks."""
+    def metrics(self, stats: Sequence[Any]) -> dict[str, float]:
+        """Return the metrics of the step, from the values that `loss` returned on all ranks."""
         ...
 
 
@@ -81,56 +83,63 @@ def optimizer_step(
     tokens_per_device: int,
     progress: float = 0.0,
 ) -> dict[str, float]:
-    """One optimizer step on a whole batch, which every rank passes; returns its metrics."""
+    """Take one optimizer step and return its metrics. Every rank passes the whole global batch."""
     parts = _micro_batches(objective, units, tokens_per_device, progress, engine)
-    noted: list[Any] = []
+    stats: list[Any] = []
 
     def loss_share(part: MicroBatch[D]) -> Tensor:
-        loss, note = objective.loss(engine, part)
-        noted.append(note)
+        loss, part_stats = objective.loss(engine, part)
+        stats.append(part_stats)
         return loss
 
     loss, norm = engine.step(parts, loss_share, lr)
-    on_all_ranks = list(chain.from_iterable(engine.world.gather(noted)))
-    return {"loss": loss, "grad_norm": norm, "lr": lr, **objective.metrics(on_all_ranks)}
+    stats_by_rank = engine.world.gather(stats)
+    all_stats = list(chain.from_iterable(stats_by_rank))
+    return {"loss": loss, "grad_norm": norm, "lr": lr, **objective.metrics(all_stats)}
 
 
 def plan_units(units: Sequence[Unit[D]], tokens_per_device: int, engine: ZeroEngine) -> list[Indices]:
-    """Which units this rank puts into which micro-batch, as their positions; each takes the rows of the largest."""
-    rows = max(map(len, units), default=1)
+    """Return this rank's micro-batches as lists of unit positions, at most `tokens_per_device` padded tokens each."""
+    # The planner counts one row per item. Every unit is charged as many rows as the largest one, and as many
+    # columns as its own longest sequence, so that the bound holds for units of any size.
+    rows_per_unit = max(map(len, units), default=1)
     longest: list[int] = []
     for unit in units:
         longest.append(max(datum.size for datum in unit))
     world = engine.world
-    return plan_ranks(longest, max(1, tokens_per_device // rows), world.size)[world.rank]
+    plans = plan_ranks(longest, max(1, tokens_per_device // rows_per_unit), world.size)
+    return plans[world.rank]
 
 
 def collate_data(data: Sequence[Datum]) -> Batch:
-    """The data as one right-padded batch on the CPU."""
+    """Return the data as one right-padded batch on the CPU."""
     return collate((datum.prompt_ids, datum.response_ids) for datum in data)
 
 
 def _micro_batches(
     objective: BatchObjective[D], units: Sequence[Unit[D]], tokens_per_device: int, progress: float, engine: ZeroEngine
 ) -> list[MicroBatch[D]]:
-    """The micro-batches of this rank."""
+    """Return this rank's micro-batches."""
+    # 1. Weigh the global batch, and drop the units that do not contribute.
     weights = iter(objective.weights(list(chain.from_iterable(units))))
-    learned: list[Unit[D]] = []
-    weights_of: list[list[float]] = []  # of the data of each unit that is learned from
+    kept: list[Unit[D]] = []
+    kept_weights: list[list[float]] = []  # [unit][datum]
     for unit in units:
-        of_unit = [next(weights) for _ in unit]
-        if any(of_unit):
-            learned.append(unit)
-            weights_of.append(of_unit)
-    batch_size = sum(map(len, learned))
+        unit_weights = [next(weights) for _ in unit]
+        if any(unit_weights):
+            kept.append(unit)
+            kept_weights.append(unit_weights)
+    batch_size = sum(map(len, kept))
+
+    # 2. Build the micro-batches of this rank. Every rank computes the same plan, so nothing is communicated.
     parts = []
-    for indices in plan_units(learned, tokens_per_device, engine):
-        chosen = [learned[i] for i in indices]
+    for indices in plan_units(kept, tokens_per_device, engine):
+        chosen = [kept[i] for i in indices]
         token_weights: list[float] = []
         for i in indices:
-            for datum, weight in zip(learned[i], weights_of[i], strict=True):
-                token_weights += [weight * own for own in datum.token_weights]
+            for datum, weight in zip(kept[i], kept_weights[i], strict=True):
+                token_weights += [weight * token_weight for token_weight in datum.token_weights]
         batch = collate_data(list(chain.from_iterable(chosen)))
-        tensor = torch.tensor(token_weights, dtype=torch.float32)
-        parts.append(MicroBatch(chosen, batch, tensor, batch_size, progress))
+        weights_N = torch.tensor(token_weights, dtype=torch.float32)
+        parts.append(MicroBatch(chosen, batch, weights_N, batch_size, progress))
     return parts

@@ -1,4 +1,4 @@
-"""Training on given responses, with the loss that the `objective` group chooses: cold_start and pretrain."""
+"""Supervised training on given responses, with the loss that the `objective` config group selects."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Datum
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.objectives.base import Objective
@@ -21,25 +22,32 @@ from budgetrl.training.train import Schedule, TrainingData, train
 
 @dataclass(frozen=True)
 class SupervisedLoss:
-    """An objective's losses of tokens as the loss of an optimizer step: the mean over its response tokens."""
+    """The token losses of an objective, averaged over all response tokens of the global batch."""
 
     objective: Objective
 
     def weights(self, data: Sequence[Datum]) -> list[float]:
+        """Return 1 / (response tokens in the global batch) for every datum."""
         total = sum(len(datum.response_ids) for datum in data)
-        return [1 / total for _ in data]
+        return [1 / total] * len(data)
 
     def loss(self, engine: ZeroEngine, part: MicroBatch[Datum]) -> tuple[Tensor, None]:
+        """Return the sum of the objective's weighted token losses.
+
+        Raises:
+            RequestError: the objective, which may be the user's own, did not return one loss per token.
+        """
         logprobs, _ = engine(part.batch)
         losses = self.objective.token_losses(logprobs, part.weights.to(logprobs.device))
         if losses.shape != logprobs.shape:
-            raise RequestError(
-                f"objective.name: token_losses() of {self.objective.name} gave a tensor of shape {tuple(losses.shape)} "
-                f"for {len(logprobs)} tokens; it has to give one loss for each token"
+            text = (
+                f"{self.objective.name}.token_losses() returned shape {tuple(losses.shape)} for {len(logprobs)} tokens"
             )
+            raise RequestError(Message("objective.name", text, "return one loss per token"))
         return losses.sum(), None
 
-    def metrics(self, noted: Sequence[None]) -> dict[str, float]:
+    def metrics(self, stats: Sequence[None]) -> dict[str, float]:
+        """Return no metrics besides the loss."""
         return {}
 
 
@@ -51,7 +59,11 @@ def train_supervised(
     config: Config,
     ctx: Context,
 ) -> Path:
-    """Train on `data_at(step)`, the same on every rank; returns `checkpoints/last`, to be asked in the format."""
+    """Train on `data_at(step)` and return `checkpoints/last`, which is prompted in the format `fmt`.
+
+    `data_at` must return the same on every rank. It has to be a function of the step alone, so that a resumed run
+    sees the same data.
+    """
 
     def data(step: int) -> TrainingData[Datum]:
         batch = data_at(step)

@@ -1,48 +1,54 @@
-"""What an optimizer step adds up over its micro-batches and ranks, and logs."""
+"""The sums that an optimizer step collects over its micro-batches and ranks, and the metrics computed from them."""
 
 from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums over the completion tokens of a micro-batch, unless said otherwise.
+    """Sums over the completion tokens of a micro-batch, except where a field says otherwise.
 
-    `+` adds what is from different tokens, and puts together what was found out about the same ones: what is not
-    known is 0.
+    `+` combines tallies of different tokens, and also partial tallies of the same tokens: a field that was not
+    computed is 0.
     """
 
     tokens: int = 0
     completions: int = 0
-    """Number of them."""
+    """Number of completions."""
     clipped: float = 0.0
-    """Tokens on which the clip acted."""
+    """Number of tokens that the clip acted on."""
     ratio: float = 0.0
     ratio_max: float = 0.0
-    """The largest."""
+    """Maximum ratio."""
     kl_old: float = 0.0
-    """KL(old policy || new), in nats."""
+    """KL(old policy || new policy), in nats."""
     kl: float = 0.0
     """KL(policy || reference), in nats."""
     mismatch: float = 0.0
-    """Distance of the trainer's log-probability from the rollout engine's."""
+    """|log-probability by the trainer - log-probability by the rollout engine|, in nats."""
     mismatch_max: float = 0.0
-    """The largest."""
+    """Maximum mismatch."""
     mismatch_cut: float = 0.0
-    """Tokens on which the correction of the mismatch acted."""
+    """Number of tokens that the mismatch correction acted on."""
     surprise: float = 0.0
-    """-log p under the policy that wrote them."""
+    """-log p of the drawn tokens under the policy that drew them, in nats."""
     budget_entropy: float = 0.0
-    """Over the tokens that decide the budget alone."""
+    """Entropy in nats, summed over the budget field only."""
 
     def __add__(self, other: "Tally") -> "Tally":
-        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        return Tally(**{name: max(pair) if name.endswith("_max") else sum(pair) for name, pair in pairs.items()})
+        combined: dict[str, float] = {}
+        for field in fields(self):
+            pair = (getattr(self, field.name), getattr(other, field.name))
+            # Maxima are the only fields that do not add up; their names mark them.
+            combined[field.name] = max(pair) if field.name.endswith("_max") else sum(pair)
+        return Tally(**combined)  # pyright: ignore[reportArgumentType]: counts stay int
 
     def means(self) -> dict[str, float]:
-        """The numbers to log, per token; the entropy of the budget per completion.
+        """Return the metrics to log: means per token, except `budget_entropy`, which is per completion.
 
-        `entropy` is estimated from the drawn tokens. `clip_fraction` and `mismatch_cut` are shares of the tokens.
+        `clip_fraction` and `mismatch_cut` are fractions of the tokens. `entropy` is a Monte Carlo estimate: the mean of
+        -log p over drawn tokens.
         """
+        # A step whose completions are all masked has no tokens; its metrics are 0.
         tokens, completions = max(1, self.tokens), max(1, self.completions)
         return {
             "clip_fraction": self.clipped / tokens,

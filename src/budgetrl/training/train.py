@@ -1,4 +1,4 @@
-"""The train loop, which all training goes through: data, optimizer steps, evaluations, and the books kept of them."""
+"""The train loop, shared by all training: get data, take optimizer steps, evaluate, record metrics, save state."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,36 +19,36 @@ from budgetrl.training.step import BatchObjective, D, Unit, optimizer_step
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train, and what is done how often on the way."""
+    """Number of steps, learning rate, and how often to save, evaluate and log."""
 
     steps: int
     optimizer: Optimizer
     tokens_per_device: int
-    """Most padded tokens in one micro-batch."""
+    """Maximum padded tokens per micro-batch."""
     save_every: int
     eval_every: int = 0
-    """Steps between evaluations, if there are any; 0: only at the end."""
+    """Steps between evaluations; 0: evaluate only after the last step. Ignored where `train` has no `evaluate`."""
     log_every: int = 0
-    """Steps between completions that are logged, if there are any; 0: only at the end."""
+    """Steps between logged completions; 0: log only after the last step. Ignored where nothing is generated."""
 
 
 @dataclass(frozen=True)
 class TrainingData(Generic[D]):
-    """What the next optimizer steps learn from: one, or the several that a rollout serves."""
+    """The data for one optimizer step, or for the several steps that share a rollout."""
 
     minibatches: Sequence[Sequence[Unit[D]]]
-    """The whole batch of each of these steps."""
+    """The global batch of each step, the same on every rank."""
     tokens: int
-    """By which the speed is measured: those of the sequences, or those that were generated."""
+    """Number of tokens, used to compute tokens per second: those trained on, or those generated in a rollout."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """To be logged with each of these steps."""
+    """Logged with each of these steps."""
     generation_seconds: float | None = None
-    """What it took to generate it; None where nothing was generated."""
+    """Time the rollout took; None if nothing was generated."""
     completions: Sequence[Row] = ()
-    """Some of what was generated, to be logged now and then."""
+    """A few of the generated completions, logged every `log_every` steps."""
 
     def timing(self, update_seconds: float) -> dict[str, float]:
-        """Where the time of an optimizer step went."""
+        """Return the timing metrics of one optimizer step."""
         if self.generation_seconds is None:
             return {"time/tokens_per_second": self.tokens / update_seconds}
         return {
@@ -59,18 +59,18 @@ class TrainingData(Generic[D]):
 
 
 DataSource = Callable[[int], TrainingData[D]]
-"""Gives what is learned from after so many steps, the same on every rank: a function of the step, or a rollout."""
+"""Returns the training data that follows the given number of finished steps. Must return the same on every rank."""
 
 
 class Stateful(Protocol):
-    """What has to be remembered from step to step besides the engine's state, as plain values (JSON)."""
+    """State to save with each checkpoint besides the engine's, as JSON values."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
+        """Return everything that a resumed run needs."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a state."""
+        """Restore a state returned by `state_dict`."""
         ...
 
 
@@ -85,39 +85,50 @@ def train(
     evaluate: Callable[[int], dict[str, float]] | None = None,
     extra_state: Stateful | None = None,
 ) -> Path:
-    """Train to the last step of the schedule; returns `checkpoints/last`.
+    """Train until the last step of the schedule and return `checkpoints/last`. Call on every rank.
 
-    Goes on from the newest state there is. A state is saved only after the last step of a portion: those before it
-    could not be resumed from, as the portion would be gone.
+    Resumes from the newest saved state, if there is one. State is saved only after the last step of a rollout: the
+    rollout itself is not saved, so a run cannot resume in the middle of one.
 
     Args:
         objective: the loss.
-        data: what is learned from.
-        learner: the policy; its engine is closed at the end.
-        title: what the progress bar is called.
-        evaluate: an evaluation of the policy as it is, called with the steps done when one is due; its metrics are
-            logged with the step.
-        extra_state: what is saved and resumed with the engine's state.
+        data: called whenever the previous data is used up.
+        learner: the policy in training; its engine is closed at the end.
+        title: label of the progress bar.
+        evaluate: evaluates the current policy. Called with the number of finished steps whenever an evaluation is
+            due; its metrics are logged with the step.
+        extra_state: saved and restored together with the engine's state.
+
+    Raises:
+        Stopped: the run was asked to stop; its state is saved.
     """
     recorder = _Recorder(learner, schedule, ctx, extra_state)
     done = recorder.resume()
     with ctx.progress.track(schedule.steps, title, done) as bar:
         while done < schedule.steps:
             started = time.perf_counter()
-            portion = data(done)
-            started += portion.generation_seconds or 0.0  # what remains is the first step's
-            minibatches = portion.minibatches[: schedule.steps - done]
+            batch = data(done)
+            # `started` now excludes generation: what is left, such as computing old log-probabilities, counts toward
+            # the first step's update time.
+            started += batch.generation_seconds or 0.0
+            # The last rollout may offer more minibatches than there are steps left.
+            minibatches = batch.minibatches[: schedule.steps - done]
             for n, units in enumerate(minibatches, start=1):
+                # 1. Update the policy.
                 lr = learning_rate(done, schedule.steps, schedule.optimizer)
                 progress = progress_at(done, schedule.steps)
                 metrics = optimizer_step(learner.engine, objective, units, lr, schedule.tokens_per_device, progress)
-                metrics |= portion.metrics
-                metrics |= portion.timing(time.perf_counter() - started)
+                metrics |= batch.metrics
+                metrics |= batch.timing(time.perf_counter() - started)
                 done += 1
+
+                # 2. Evaluate and log. This comes before saving, because an evaluation changes `extra_state`.
                 if evaluate and is_due(done, schedule.eval_every, schedule.steps):
                     metrics |= evaluate(done)
-                if portion.completions and is_due(done, schedule.log_every, schedule.steps):
-                    recorder.log_completions(done, portion.completions)
+                if batch.completions and is_due(done, schedule.log_every, schedule.steps):
+                    recorder.log_completions(done, batch.completions)
+
+                # 3. Record the step, and save or stop.
                 recorder.finish_step(done, metrics, may_save=n == len(minibatches))
                 bar.update(1, **metrics)
                 started = time.perf_counter()
@@ -128,7 +139,7 @@ def train(
 
 @dataclass
 class _Recorder:
-    """What a training run leaves behind step by step: rows, warnings, states to resume from."""
+    """Writes what a training run records at each step: metrics, completions, warnings, and state to resume from."""
 
     learner: Learner
     schedule: Schedule
@@ -138,8 +149,9 @@ class _Recorder:
     last_saved: int = 0
 
     def resume(self) -> int:
-        """Go back to the newest state there is: load it, drop later rows. Returns the steps already done."""
+        """Load the newest saved state, if any, and return the number of finished steps."""
         step = self.learner.checkpoints.latest_step()
+        # Steps after the saved state will run again, so their rows would otherwise be there twice.
         self.ctx.folder.truncate_after(step or 0)
         if step is None:
             return 0
@@ -148,6 +160,7 @@ class _Recorder:
         if self.extra_state:
             self.extra_state.load_state_dict(state)
         if self.ctx.world.is_main:
+            # The tracker and the health monitor start empty; replay what they saw before.
             rows = read_rows(self.ctx.folder.metrics)
             self.ctx.tracker.replay(rows)
             for row in rows:
@@ -156,15 +169,18 @@ class _Recorder:
         return step
 
     def log_completions(self, step: int, completions: Sequence[Row]) -> None:
-        """Write some of a rollout's completions."""
+        """Log some of a rollout's completions."""
         rows = [{"step": step, **row} for row in completions]
         self.ctx.folder.append_completions(rows)
         self.ctx.tracker.log_completions(rows, step)
 
     def finish_step(self, step: int, metrics: Mapping[str, float], may_save: bool) -> None:
-        """Record a step, warn if something looks wrong, save if it is time, and stop if told to.
+        """Log the metrics of a step and any health warnings; save if a save is due; raise Stopped if asked to stop.
 
-        `may_save=False` where the state between this step and the next cannot be resumed from.
+        Args:
+            step: number of finished steps.
+            metrics: metrics of this step.
+            may_save: False in the middle of a rollout, where a run cannot resume.
         """
         row = {"step": step, **metrics}
         if self.ctx.world.is_main:
@@ -174,7 +190,9 @@ class _Recorder:
                 self.ctx.print(warning)
         if not may_save:
             return
+        # `world.any` is a collective call, so every rank reaches the same decision: saving is collective too.
         stopping = self.ctx.world.any(self.ctx.stop.requested)
+        # Counted from the last save instead of `step % save_every`, because only every n-th step may save.
         due = step - self.last_saved >= self.schedule.save_every or step == self.schedule.steps
         if stopping or due:
             self.last_saved = step
