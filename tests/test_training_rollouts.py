@@ -105,7 +105,7 @@ def test_completions_of_weights_from_before_an_update_are_refused() -> None:
 
     ask = sampler(collect, Algorithm(), problems=5)
     assert ask(0, Kimi(), 0.0).groups
-    with pytest.raises(RuntimeError, match="for step 1 comes from the weights of step 0: sync first"):
+    with pytest.raises(RuntimeError, match="for step 1 was generated with the weights of step 0"):
         ask(1, Kimi(), 0.0)
 
 

@@ -1,17 +1,19 @@
-"""Advantages relative to the group: how much better a completion did than the others of its prompt.
+"""Advantages relative to the group: how much better a completion did than the others of the same prompt.
 
-From the values v of a group's completions (their rewards, or with `per_component` the sum of their
-standardized reward parts) to advantages in three steps, each a part that `algorithm.advantage` chooses:
+A completion's value v is its reward, or with `per_component` the sum of its standardized reward parts. Three steps,
+each selected by `algorithm.advantage`, turn the values of a group into advantages a:
 
-1. baseline       a = v - mean of the group;  leave_one_out: a = v - mean of the others = G / (G - 1) (v - mean)
-2. scale          group: a / (std of v in the group + floor)      (GRPO, arXiv 2402.03300)
-                  batch: a / (std of v in the whole batch + floor)   (Lite PPO, arXiv 2508.08221)
-                  tokens: (a - mean) / (std + floor), both over the tokens of the batch, each of which
-                  has its completion's a                      (REINFORCE++ with baseline, arXiv 2501.03262)
-                  none: a                                                   (Dr. GRPO, arXiv 2503.20783)
-3. difficulty     a w(rho) where a > 0, else a w(1 - rho)                   (GRPO-LEAD, arXiv 2504.09696)
+1. baseline       mean: a = v - mean of the group
+                  leave_one_out: a = v - mean of the others = G / (G - 1) (v - mean)      (RLOO)
+2. scale          group: a / (std of v in the group + floor)                              (GRPO, arXiv 2402.03300)
+                  batch: a / (std of v in the batch + floor)                              (Lite PPO, arXiv 2508.08221)
+                  tokens: (a - mean) / (std + floor), with mean and std over all tokens of the batch, where each token
+                  has its completion's a                          (REINFORCE++ with baseline, arXiv 2501.03262)
+                  none: a                                                                 (Dr. GRPO, arXiv 2503.20783)
+3. difficulty     a w(rho) where a > 0, else a w(1 - rho), rho = solve rate of the group  (GRPO-LEAD, arXiv 2504.09696)
 
-Every std has n - 1 in its denominator. The batch is that of a rollout, whatever its minibatches.
+Every std has n - 1 in its denominator. "The batch" is all groups of a rollout, even if several optimizer steps share
+it. Names ending in _PG are lists indexed by prompt, then by completion in the group.
 """
 
 import math
@@ -23,30 +25,33 @@ from statistics import fmean, stdev
 from budgetrl.settings.algorithm import AdvantageSettings
 
 Rewards = Sequence[float | None]
-"""The rewards of one prompt's completions; None or NaN where a completion could not be scored."""
+"""Numbers for the completions of one prompt; None or NaN for a completion that could not be scored."""
 
 EQUAL_TOLERANCE = 1e-9
-"""Rewards this close are equal: what is left between them is rounding, and a small std would blow it up."""
+"""Rewards this close are equal. Their difference is rounding error, which dividing by a tiny std would amplify."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """What the G completions of one prompt came to."""
+    """The graded completions of one prompt, G of them."""
 
     rewards: Rewards
     parts: Mapping[str, Sequence[float]]
-    """The named parts of the rewards, G numbers each; read by `per_component`."""
+    """The named parts of the rewards, G numbers each. Used by `per_component`."""
     lengths: Sequence[int]
-    """Tokens trained on in each completion; read by the scale `tokens`."""
+    """Number of trained tokens of each completion. Used by scale `tokens`."""
     correct: Sequence[bool]
-    """Which ones the rewards call right: correct and well formed; read by `difficulty_weighting`."""
+    """Which completions are correct and well formed. Used by `difficulty_weighting`."""
 
 
 def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> list[list[float]]:
-    """Advantages [P][G] of a rollout's groups.
+    """Compute the advantages [P][G] of a rollout's groups.
 
-    A completion without a score has advantage 0 and counts nowhere; a group whose values are equal
-    has a = 0 before it is scaled. Raises ValueError for an infinite reward.
+    A completion without a score gets advantage 0 and counts in no mean or std. In a group whose values are all equal,
+    a = 0 before scaling.
+
+    Raises:
+        ValueError: an infinite reward.
 
     >>> groups = [Group([1.0, 0.0, None, 0.0], {}, [5, 5, 5, 5], [True, False, False, False])]
     >>> group_advantages(groups, AdvantageSettings(scale="none"))
@@ -57,21 +62,20 @@ def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> li
     scaled_PG = _scaled(centered_PG, values_PG, groups, settings)
     if settings.difficulty_weighting:
         scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
-    return [_without_gaps(group) for group in scaled_PG]
-
-
-def _without_gaps(advantages: Rewards) -> list[float]:
-    return [0.0 if a is None else a for a in advantages]
+    advantages_PG: list[list[float]] = []
+    for scaled in scaled_PG:
+        advantages_PG.append([0.0 if a is None else a for a in scaled])
+    return advantages_PG
 
 
 def all_equal(rewards: Rewards) -> bool:
-    """Whether a group teaches nothing: its scored rewards are equal, or fewer than two."""
+    """Return whether a group has no learning signal: its scored rewards are all equal, or there are fewer than two."""
     scored = _scored(rewards)
     return not scored or max(scored) - min(scored) <= EQUAL_TOLERANCE
 
 
 def fraction_equal(rewards: Sequence[Rewards]) -> float:
-    """The share of groups that teach nothing.
+    """Return the fraction of groups that have no learning signal.
 
     >>> fraction_equal([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [0.0, 2.0]])
     0.5
@@ -80,10 +84,11 @@ def fraction_equal(rewards: Sequence[Rewards]) -> float:
 
 
 def difficulty_weight(solved: float) -> float:
-    """GRPO-LEAD's w(rho) = A + (B - A) / (1 + exp(k (rho - rho_0))): from 1.5, nothing `solved`, to 0.48, all.
+    """Return GRPO-LEAD's w(rho) = A + (B - A) / (1 + exp(k (rho - rho_0))), where rho is the fraction `solved`.
 
-    The paper's A = 0.4, B = 1.5, rho_0 = 0.75, k = 10. Good completions of hard problems weigh
-    more, and so do, by w(1 - rho), bad ones of easy problems.
+    A = 0.4, B = 1.5, rho_0 = 0.75 and k = 10 are the paper's. The weight falls from 1.5 if nothing is solved to 0.48 if
+    everything is. Good completions of hard problems therefore count for more and, through w(1 - rho), so do bad
+    completions of easy problems.
 
     >>> [round(difficulty_weight(solved), 6) for solved in (0, 0.75, 1)]
     [1.499392, 0.95, 0.483444]
@@ -92,31 +97,35 @@ def difficulty_weight(solved: float) -> float:
 
 
 def _values(group: Group, settings: AdvantageSettings) -> list[float | None]:
-    """The rewards, None for all that are missing; or the sum of the parts' z-scores (GDPO, arXiv 2601.05242)."""
+    """Return the rewards, or with `per_component` the sum of the parts' z-scores (GDPO, arXiv 2601.05242).
+
+    Missing values are None.
+    """
     missing = [reward is None or math.isnan(reward) for reward in group.rewards]
     if not settings.per_component:
         return _with_gaps(group.rewards, missing)
     sums = [0.0] * len(missing)
     for part in group.parts.values():
-        scores = _standardized(_with_gaps(part, missing), settings.std_floor)
-        for n, score in enumerate(scores):
-            sums[n] += score or 0.0
+        values = _with_gaps(part, missing)
+        z_scores = _divided(_centered(values, "mean"), _std(values) + settings.std_floor)
+        for n, z in enumerate(z_scores):
+            sums[n] += z or 0.0
     return _with_gaps(sums, missing)
 
 
 def _with_gaps(values: Rewards, missing: Sequence[bool]) -> list[float | None]:
-    return [None if gone else value for value, gone in zip(values, missing, strict=True)]
-
-
-def _standardized(values: Rewards, floor: float) -> list[float | None]:
-    return _divided(_centered(values, "mean"), _std(values) + floor)
+    """Return the values with None where they are missing."""
+    return [None if is_missing else value for value, is_missing in zip(values, missing, strict=True)]
 
 
 def _centered(values: Rewards, baseline: str) -> list[float | None]:
+    """Return values minus their baseline. Missing values stay None."""
     scored = _scored(values)
     if all_equal(values):
+        # Exactly 0, where the subtraction below could leave rounding error.
         return [None if value is None else 0.0 for value in values]
     mean = fmean(scored)
+    # v - mean of the others = n / (n - 1) (v - mean of all)
     factor = len(scored) / (len(scored) - 1) if baseline == "leave_one_out" else 1.0
     return [None if value is None else factor * (value - mean) for value in values]
 
@@ -124,32 +133,42 @@ def _centered(values: Rewards, baseline: str) -> list[float | None]:
 def _scaled(
     centered_PG: Sequence[Rewards], values_PG: Sequence[Rewards], groups: Sequence[Group], settings: AdvantageSettings
 ) -> list[list[float | None]]:
+    """Apply the configured scale to all groups of a rollout."""
     floor = settings.std_floor
+    scaled_PG: list[list[float | None]] = []
     match settings.scale:
         case "group":
-            return [_divided(c, _std(v) + floor) for c, v in zip(centered_PG, values_PG, strict=True)]
+            for centered, values in zip(centered_PG, values_PG, strict=True):
+                scaled_PG.append(_divided(centered, _std(values) + floor))
         case "batch":
             std = _std(list(chain.from_iterable(values_PG)))
-            return [_divided(centered, std + floor) for centered in centered_PG]
+            for centered in centered_PG:
+                scaled_PG.append(_divided(centered, std + floor))
         case "tokens":
             return _whitened(centered_PG, [group.lengths for group in groups], floor)
-    return [list(centered) for centered in centered_PG]
+        case _:
+            scaled_PG += map(list, centered_PG)
+    return scaled_PG
 
 
 def _whitened(
     centered_PG: Sequence[Rewards], lengths_PG: Sequence[Sequence[int]], floor: float
 ) -> list[list[float | None]]:
-    """Mean 0 and std 1 over tokens; that of all groups is shifted, those with equal rewards too, as published."""
-    weighed: list[tuple[float, int]] = []  # each advantage, and the tokens that have it
+    """Shift and scale to mean 0 and std 1 over all tokens.
+
+    All groups are shifted by the same mean, including those with equal rewards, as published.
+    """
+    weighted: list[tuple[float, int]] = []  # (advantage, number of tokens that have it)
     for centered, lengths in zip(centered_PG, lengths_PG, strict=True):
         for a, length in zip(centered, lengths, strict=True):
             if a is not None:
-                weighed.append((a, length))
-    if not any(a for a, _ in weighed):
+                weighted.append((a, length))
+    if not any(a for a, _ in weighted):
+        # No group has a learning signal; the std is 0, and so may be the floor.
         return [list(centered) for centered in centered_PG]
-    tokens = sum(length for _, length in weighed)
-    mean = sum(a * length for a, length in weighed) / tokens
-    variance = sum((a - mean) ** 2 * length for a, length in weighed) / (tokens - 1)
+    tokens = sum(length for _, length in weighted)
+    mean = sum(a * length for a, length in weighted) / tokens
+    variance = sum((a - mean) ** 2 * length for a, length in weighted) / (tokens - 1)
     whitened_PG: list[list[float | None]] = []
     for centered in centered_PG:
         shifted = [None if a is None else a - mean for a in centered]
@@ -158,7 +177,8 @@ def _whitened(
 
 
 def _divided(advantages: Rewards, scale: float) -> list[float | None]:
-    return [a / scale if a else a for a in advantages]  # where all are 0, so may be the scale
+    # The scale is 0 only if all advantages are 0, so those are not divided.
+    return [a / scale if a else a for a in advantages]
 
 
 def _std(values: Rewards) -> float:
@@ -167,11 +187,17 @@ def _std(values: Rewards) -> float:
 
 
 def _weighted(advantages: Rewards, correct: Sequence[bool]) -> list[float | None]:
-    up, down = difficulty_weight(fmean(correct)), difficulty_weight(1 - fmean(correct))
-    return [None if a is None else a * (up if a > 0 else down) for a in advantages]
+    """Weight the advantages of one group by its difficulty."""
+    solved = fmean(correct)
+    weight_up, weight_down = difficulty_weight(solved), difficulty_weight(1 - solved)
+    weighted: list[float | None] = []
+    for a in advantages:
+        weighted.append(None if a is None else a * (weight_up if a > 0 else weight_down))
+    return weighted
 
 
 def _scored(rewards: Rewards) -> list[float]:
+    """Return the rewards that are not missing."""
     scored = [reward for reward in rewards if reward is not None and not math.isnan(reward)]
     if any(map(math.isinf, scored)):
         raise ValueError(f"rewards must be finite, got {list(rewards)}")

@@ -1,91 +1,109 @@
-"""Which sequence goes into which micro-batch on which rank, and the tensors it becomes.
+"""Assign sequences to ranks and micro-batches, and collate them into tensors.
 
-Lengths are in tokens, prompt and completion together. Everything here is a pure function of its
-arguments, so all ranks compute the same plan without talking to each other.
+Lengths are in tokens, prompt plus completion. Everything here is a pure function of its arguments, so all ranks compute
+the same plan without communication.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 Indices = list[int]
-"""Which of the sequences, by their position in the list the lengths came from."""
+"""Positions in the list of sequences that the lengths came from."""
 
 PADDING = 0
-"""Any id in the vocabulary will do: no token ever attends to padding, and no loss is taken there."""
+"""Any id in the vocabulary will do: no token attends to padding on its right, and no loss is computed there."""
 
 
 def plan_micro_batches(lengths: Sequence[int], tokens_per_device: int) -> list[Indices]:
     """Split sequences into micro-batches of at most `tokens_per_device` padded tokens (rows x longest).
 
-    Longest first: like goes with like, so little is padding, and the most memory is needed at once
-    rather than an hour into training. A sequence that is too long by itself gets a micro-batch to
-    itself. Each index appears once. Raises ValueError for a length below 1.
+    Longest first: sequences of similar length share a micro-batch, so there is little padding, and running out of
+    memory happens in the first micro-batch of a step instead of the last. A sequence that exceeds the limit alone gets
+    a micro-batch of its own. Each index appears once.
+
+    Raises:
+        ValueError: a length or `tokens_per_device` is below 1.
     """
     _check(lengths, tokens_per_device)
     batches: list[Indices] = []
+    columns = 0  # of the current micro-batch: the length of its first, longest sequence
     for index in _longest_first(lengths):
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_device:
+        if batches and (len(batches[-1]) + 1) * columns <= tokens_per_device:
             batches[-1].append(index)
         else:
             batches.append([index])
+            columns = lengths[index]
     return batches
 
 
 def assign_to_ranks(lengths: Sequence[int], ranks: int) -> list[Indices]:
-    """Share sequences out so that each rank has about the same number of tokens: [rank][...].
+    """Distribute sequences so that each rank gets about the same number of tokens: [rank][...].
 
-    The longest first, each to the rank with the fewest tokens so far; no two ranks differ by more
-    than the longest sequence.
+    Greedy, longest first, each to the rank with the fewest tokens so far. The totals of any two ranks differ by at most
+    the length of the longest sequence.
     """
-    hands: list[Indices] = [[] for _ in range(ranks)]
+    assigned: list[Indices] = [[] for _ in range(ranks)]
     tokens = [0] * ranks
     for index in _longest_first(lengths):
         rank = tokens.index(min(tokens))
-        hands[rank].append(index)
+        assigned[rank].append(index)
         tokens[rank] += lengths[index]
-    return hands
+    return assigned
 
 
 def pad_to(batches: Sequence[Indices], count: int) -> list[Indices]:
-    """Fill up with empty micro-batches to `count`: under ZeRO 2 and 3 ranks must run the same number."""
+    """Append empty micro-batches up to `count`.
+
+    Under ZeRO 2 and 3 every forward and backward pass communicates, so a rank with fewer micro-batches would leave the
+    others waiting forever.
+    """
     if len(batches) > count:
         raise ValueError(f"{len(batches)} micro-batches do not fit into {count}")
     return [*batches, *([] for _ in range(count - len(batches)))]
 
 
 def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> list[list[Indices]]:
-    """Micro-batches [rank][micro-batch][index], as many on each rank, at least one; some may be empty."""
+    """Plan the micro-batches [rank][micro-batch][index] of all ranks.
+
+    Every rank gets the same number of micro-batches, at least one. Some may be empty.
+    """
     plans: list[list[Indices]] = []
-    for hand in assign_to_ranks(lengths, ranks):
-        own_lengths = [lengths[i] for i in hand]
-        plan = plan_micro_batches(own_lengths, tokens_per_device)  # of positions in the hand
-        plans.append([[hand[i] for i in batch] for batch in plan])
+    for assigned in assign_to_ranks(lengths, ranks):
+        own_lengths = [lengths[i] for i in assigned]
+        plan: list[Indices] = []
+        for batch in plan_micro_batches(own_lengths, tokens_per_device):
+            plan.append([assigned[i] for i in batch])  # from positions in `assigned` to those in `lengths`
+        plans.append(plan)
     count = max(1, *map(len, plans))
     return [pad_to(plan, count) for plan in plans]
 
 
 def split_evenly(prompts: int, parts: int) -> list[range]:
-    """Split `prompts` into `parts` runs of neighbors whose sizes differ by at most one.
+    """Split the indices of `prompts` into `parts` consecutive ranges whose sizes differ by at most one.
 
     >>> split_evenly(5, 2)
     [range(0, 2), range(2, 5)]
     """
     if not 1 <= parts <= prompts:
         raise ValueError(f"{prompts} prompts cannot be split into {parts} minibatches")
-    return [range(prompts * part // parts, prompts * (part + 1) // parts) for part in range(parts)]
+    bounds = [prompts * part // parts for part in range(parts + 1)]
+    return [range(start, end) for start, end in pairwise(bounds)]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch, and where its completion tokens are.
+    """The token ids of a micro-batch, and the positions of its N completion tokens.
 
-    `input_ids[rows[i], columns[i]]` is the i-th completion token, in order of sequence, then
-    position; the model predicts it at column `columns[i] - 1`. These positions, never the id of a
-    token, tell padding from text. Under a causal mask no token sees the padding to its right, so
-    there is no attention mask.
+    `input_ids[rows[i], columns[i]]` is the i-th completion token, ordered by sequence, then by position. The model
+    predicts it at column `columns[i] - 1`. Only these positions distinguish text from padding; token ids do not, since
+    `PADDING` may occur in a text. There is no attention mask: under a causal mask no token sees padding on its right.
+
+    Example: ([5, 6], [7]) and ([8], [9, 4, 2]), as (prompt, completion), have input_ids [[5, 6, 7, 0], [8, 9, 4, 2]],
+    rows [0, 1, 1, 1] and columns [2, 1, 2, 3].
     """
 
     input_ids: Tensor
@@ -96,23 +114,25 @@ class Batch:
     """[N] long."""
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same on another device."""
+        """Return the batch on another device."""
         return Batch(self.input_ids.to(device), self.rows.to(device), self.columns.to(device))
 
 
 def collate(sequences: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Batch:
-    """(prompt ids, completion ids) of each sequence -> one right-padded batch on the CPU.
+    """Collate the (prompt ids, completion ids) of sequences into one right-padded batch on the CPU.
 
-    An empty micro-batch becomes one row without completion tokens: a forward and backward pass run,
-    as every rank must run one, and the gradient is 0. Raises ValueError for an empty prompt, whose
-    first completion token nothing would predict.
+    An empty micro-batch becomes one padding row without completion tokens. Every rank must run a forward and backward
+    pass; on this row the gradient is 0.
+
+    Raises:
+        ValueError: an empty prompt. Nothing would predict the first completion token.
     """
     pairs = list(sequences) or [([PADDING], [])]
     if not all(len(prompt) for prompt, _ in pairs):
         raise ValueError("every sequence needs at least one prompt token")
     longest = max(len(prompt) + len(completion) for prompt, completion in pairs)
     input_ids = torch.full((len(pairs), longest), PADDING)
-    spans = []
+    spans: list[Tensor] = []  # columns of each row's completion tokens
     for row, (prompt, completion) in enumerate(pairs):
         start, end = len(prompt), len(prompt) + len(completion)
         input_ids[row, :end] = torch.tensor([*prompt, *completion])
@@ -122,7 +142,8 @@ def collate(sequences: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Batch:
 
 
 def _longest_first(lengths: Sequence[int]) -> Indices:
-    return sorted(range(len(lengths)), key=lambda index: -lengths[index])  # stable: ties stay in order
+    # `sorted` is stable, so equal lengths stay in order and every rank sorts alike.
+    return sorted(range(len(lengths)), key=lambda index: -lengths[index])
 
 
 def _check(lengths: Sequence[int], tokens_per_device: int) -> None:

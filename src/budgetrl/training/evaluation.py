@@ -1,4 +1,4 @@
-"""Evaluations during GRPO: what they say of the policy in training, and which policy was the best."""
+"""Evaluations during GRPO training, and the best policy so far."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,31 +21,35 @@ from budgetrl.training.learner import Learner
 
 @dataclass
 class GrpoState:
-    """What a GRPO run knows besides its engine's weights: saved with each state, and taken back."""
+    """The state of a GRPO run besides the engine's. Saved and restored with it."""
 
     controller: Controller
-    """Has the reward as it stands."""
+    """Holds the current reward, whose parameters may change during training."""
     result: dict[str, float] = field(default_factory=dict)
-    """The newest evaluation, under `<data set>/`."""
+    """Metrics of the newest evaluation, with keys under `<data set>/`. Empty before the first."""
     best: float = -math.inf
-    """The highest reward of an evaluation yet."""
+    """The highest mean reward of any evaluation so far."""
 
     def state_dict(self) -> dict[str, Any]:
-        """As plain values. Without an evaluation there is nothing of one: JSON has no infinity."""
-        examined = {"result": self.result, "best": self.best} if self.result else {}
-        return {"reward": self.controller.state_dict(), **examined}
+        """Return the state as JSON values."""
+        state: dict[str, Any] = {"reward": self.controller.state_dict()}
+        # Before the first evaluation `best` is -inf, which JSON cannot represent.
+        if self.result:
+            state |= {"result": self.result, "best": self.best}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state returned by `state_dict`."""
         self.controller.load_state_dict(state["reward"])
         self.result, self.best = state.get("result", {}), state.get("best", -math.inf)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measures the policy in training on held-out problems, and keeps the best.
+    """Evaluates the policy in training on held-out problems, and saves the best one.
 
-    The reward it goes by is that of the end of training, as configured, so that evaluations compare whatever alpha
-    was then and whatever the reward remembers. The reward's controller learns from what was measured.
+    It always uses the configured reward at the end of training (progress 1), so that results are comparable over the
+    run even if alpha follows a schedule or the reward adapts.
     """
 
     problems: Sequence[Problem]
@@ -57,9 +61,10 @@ class Evaluation:
     ctx: Context
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Evaluate the policy after so many steps; returns metrics under `eval/<data set>/`.
+        """Evaluate the policy after `step` steps and return its metrics, with keys under `eval/<data set>/`.
 
-        The result goes into `state`, and the policy into `checkpoints/best` if its reward is the highest yet.
+        Updates `state` and the reward's controller. Saves the policy to `checkpoints/best` if its mean reward is the
+        highest so far.
         """
         outcomes = self._outcomes(step)
         rewards: list[float] = []
@@ -67,6 +72,7 @@ class Evaluation:
             rewards += self.reward(group, 1.0)
         reward = fmean(rewards)
         result = summarize(outcomes) | Results.from_values({REWARD: reward})
+
         name, state = self.config.dataset.name, self.state
         state.controller.validate(outcomes)
         state.result = result.labeled(name).flat()
@@ -76,10 +82,12 @@ class Evaluation:
         return result.without_parts().labeled(name, DURING_TRAINING).flat()
 
     def _outcomes(self, step: int) -> list[list[Outcome]]:
+        """Generate and grade one completion per problem [P][1]."""
+        # The seeds do not depend on the step, so every evaluation draws with the same random numbers.
         seeds = sampling_seeds(self.config, "examine", self.problems, 1)
         asked = asked_budgets(self.config, self.collector.fmt, "examine", self.problems)
         with self.learner.engine.gathered_weights():
-            self.collector.engine.sync(step)
+            self.collector.engine.sync(step)  # generate with the current weights
             groups = collect_on_all_ranks(self.collector, self.problems, seeds, asked, self.ctx.world)
         outcomes: list[list[Outcome]] = []
         for group in groups:

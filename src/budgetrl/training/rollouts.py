@@ -1,8 +1,7 @@
-"""What GRPO makes of rewarded completions: advantages, data to learn from, numbers and rows to log."""
+"""Turn the rewarded completions of a GRPO rollout into advantages, training data, metrics and rows to log."""
 
 import math
 from collections.abc import Sequence
-from itertools import chain
 from statistics import fmean
 
 from budgetrl.grading.rows import verification_rates
@@ -19,7 +18,7 @@ from budgetrl.training.step import Unit, single_units
 
 
 def rollout_advantages(sampled: SampledGroups, settings: AdvantageSettings) -> list[list[float]]:
-    """Advantages [P][G]; 0 in groups that only fill the batch."""
+    """Return the advantages [P][G]. They are 0 in filler groups, which also count in no mean or std of the batch."""
     informative, fillers = sampled.groups[: sampled.informative], sampled.groups[sampled.informative :]
     advantages_PG = group_advantages([_group(group) for group in informative], settings)
     for group in fillers:
@@ -28,13 +27,25 @@ def rollout_advantages(sampled: SampledGroups, settings: AdvantageSettings) -> l
 
 
 def policy_data(group: RewardedGroup, advantages: Sequence[float], collector: Collector) -> list[PolicyDatum]:
-    """What is learned from the completions of one prompt."""
-    pairs = zip(group.samples, advantages, strict=True)
-    return [_policy_datum(sample, advantage, collector) for sample, advantage in pairs]
+    """Return the training data of one prompt's completions."""
+    data: list[PolicyDatum] = []
+    for sample, advantage in zip(group.samples, advantages, strict=True):
+        prefilled = len(sample.prompt.prefix_ids)
+        datum = PolicyDatum(
+            prompt_ids=sample.prompt.all_ids,
+            response_ids=sample.completion.token_ids,
+            logprobs=sample.completion.logprobs,
+            advantage=advantage,
+            # Empty if the budget was pre-filled: the policy did not choose it, so it earns no entropy bonus.
+            budget_field=collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled),
+            truncated=not sample.completion.finished,
+        )
+        data.append(datum)
+    return data
 
 
 def split_minibatches(data_PG: Sequence[Sequence[PolicyDatum]], count: int) -> list[list[Unit[PolicyDatum]]]:
-    """The batch of each optimizer step that a rollout serves, of whole groups."""
+    """Split a rollout into the batches of `count` optimizer steps. Groups stay whole."""
     batches: list[list[Unit[PolicyDatum]]] = []
     for span in split_evenly(len(data_PG), count):
         batch: list[Unit[PolicyDatum]] = []
@@ -45,26 +56,32 @@ def split_minibatches(data_PG: Sequence[Sequence[PolicyDatum]], count: int) -> l
 
 
 def rollout_metrics(sampled: SampledGroups) -> dict[str, float]:
-    """The rollout's part of its line in metrics.jsonl."""
-    groups = sampled.groups
-    samples = list(chain.from_iterable(group.samples for group in groups))
-    rewards = list(chain.from_iterable(group.rewards for group in groups))
-    parts: dict[str, float] = {}
-    for name in groups[0].parts:
-        parts[reward_part(name)] = fmean(chain.from_iterable(group.parts[name] for group in groups))
+    """Return the metrics of a rollout, logged with each of its optimizer steps."""
+    # Flatten the groups: what is averaged over completions does not need them.
+    samples: list[Sample] = []
+    rewards: list[float] = []
+    parts: dict[str, list[float]] = {}
+    b_max_finite: list[bool] = []
+    for group in sampled.groups:
+        samples += group.samples
+        rewards += group.rewards
+        for name, values in group.parts.items():
+            parts.setdefault(reward_part(name), []).extend(values)
+        # All completions of a group have their problem's b_max; inf if the initial model never solved it.
+        b_max_finite.append(not math.isinf(group.samples[0].outcome.b_max))
     return {
         REWARD: fmean(rewards),
-        **parts,
+        **{key: fmean(values) for key, values in parts.items()},
         **batch_metrics(sample.outcome for sample in samples).flat(),
-        "groups_equal": fraction_equal([group.rewards for group in groups]),
-        "b_max_finite": fmean(not math.isinf(group.samples[0].outcome.b_max) for group in groups),
+        "groups_equal": fraction_equal([group.rewards for group in sampled.groups]),
+        "b_max_finite": fmean(b_max_finite),
         **verification_rates([sample.verdict for sample in samples]),
         **sampled.metrics,
     }
 
 
 def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
-    """The first `limit` completions as rows of completions.jsonl, with their reward and its parts."""
+    """Return the first `limit` completions as rows of completions.jsonl, with their reward and its parts."""
     rows: list[Row] = []
     for group in groups:
         for n, sample in enumerate(group.samples):
@@ -76,18 +93,7 @@ def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
 
 
 def _group(group: RewardedGroup) -> Group:
+    """Return what `group_advantages` needs of a group."""
     lengths = [len(sample.completion.token_ids) for sample in group.samples]
-    return Group(group.rewards, group.parts, lengths, list(map(bool, verdicts(group))))
-
-
-def _policy_datum(sample: Sample, advantage: float, collector: Collector) -> PolicyDatum:
-    given = len(sample.prompt.prefix_ids)
-    field = collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled=given)
-    return PolicyDatum(
-        prompt_ids=sample.prompt.all_ids,
-        response_ids=sample.completion.token_ids,
-        logprobs=sample.completion.logprobs,
-        advantage=advantage,
-        budget_field=field,
-        truncated=not sample.completion.finished,
-    )
+    correct = list(map(bool, verdicts(group)))
+    return Group(group.rewards, group.parts, lengths, correct)

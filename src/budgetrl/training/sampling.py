@@ -1,4 +1,4 @@
-"""The completions that GRPO learns from: which problems a step takes, with which seeds, and how often it asks anew."""
+"""Sampling for GRPO: which problems a step uses, with which seeds, and dynamic sampling of further groups."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,43 +19,44 @@ from budgetrl.training.advantages import all_equal
 
 @dataclass(frozen=True)
 class RewardedGroup:
-    """The completions of one prompt and what they earned, G of each."""
+    """The G completions of one prompt, with their rewards."""
 
     samples: Sequence[Sample]
     parts: Parts
     """The named parts of the rewards, G numbers each."""
     rewards: Sequence[float]
-    """What the parts sum to."""
+    """The sum of the parts for each completion."""
 
     @staticmethod
     def of(samples: Sequence[Sample], reward: Reward, progress: float) -> "RewardedGroup":
-        """Ask the reward, at this progress of training."""
+        """Compute the rewards of a group at the given training progress, from 0 to 1."""
         parts = reward.checked_parts([sample.outcome for sample in samples], progress)
         return RewardedGroup(samples, parts, total(parts))
 
     @property
     def outcomes(self) -> list[Outcome]:
+        """The graded completions, G of them."""
         return [sample.outcome for sample in self.samples]
 
 
 @dataclass(frozen=True)
 class SampledGroups:
-    """The groups [P] of a rollout."""
+    """The groups of a rollout, P of them."""
 
     groups: Sequence[RewardedGroup]
     informative: int
-    """How many groups, from the first one, are to be learned from; the others only fill the batch."""
+    """The first `informative` groups are trained on. The others only fill the batch; their advantages are 0."""
     metrics: dict[str, float]
-    """What they took, to be logged."""
+    """Metrics of dynamic sampling, such as the number of rollouts; empty without it."""
 
     @property
     def outcomes(self) -> list[list[Outcome]]:
-        """[P][G]."""
+        """The graded completions [P][G]."""
         return [group.outcomes for group in self.groups]
 
 
 class BatchSizes(Protocol):
-    """A stage's own settings for how much is written."""
+    """Settings of a stage that say how much to generate."""
 
     @property
     def steps(self) -> int: ...
@@ -67,10 +68,10 @@ class BatchSizes(Protocol):
 
 @dataclass(frozen=True)
 class Sampler:
-    """Writes and rewards the groups of a rollout, on every rank.
+    """Generates and rewards the groups of a rollout. Every rank gets all of them.
 
-    Problems and seeds depend on the run's seed, the step, the attempt and the place in the batch alone, so that a
-    resumed run writes the same.
+    Problems and seeds depend only on the run's seed, the step, the attempt and the position in the batch. So a resumed
+    run generates the same completions.
     """
 
     pool: Sequence[Problem]
@@ -80,33 +81,36 @@ class Sampler:
     ctx: Context
 
     def __call__(self, step: int, reward: Reward, progress: float) -> SampledGroups:
-        """The completions of this step and the next few; `step` counts from 0.
+        """Generate the completions for step `step`, counted from 0, and the following steps that share the rollout.
 
-        With dynamic sampling, verdicts or rewards say which groups are kept.
+        With dynamic sampling (`algorithm.groups.drop_equal`), groups whose rewards or verdicts are all equal are
+        replaced.
         """
         groups, updates = self.config.algorithm.groups, self.config.algorithm.optimizer_steps_per_rollout
         count = updates * self.sizes.prompts_per_step
 
-        def write(attempt: int, missing: int) -> list[RewardedGroup]:
+        def generate(attempt: int, missing: int) -> list[RewardedGroup]:
             problems = self._problems(step, attempt, missing)
-            samples_PG = self._write(problems, step, first=attempt * count)
+            # Positions go on from attempt to attempt, so that a problem drawn again gets other seeds.
+            samples_PG = self._generate(problems, step, first=attempt * count)
             return [RewardedGroup.of(samples, reward, progress) for samples in samples_PG]
 
         if not groups.drops_equal:
-            return SampledGroups(write(0, count), count, {})
+            return SampledGroups(generate(0, count), count, {})
         values = verdicts if groups.drop_equal == "verdict" else rewards
-        return informative_groups(write, values, count, groups.max_rollouts)
+        return informative_groups(generate, values, count, groups.max_rollouts)
 
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
-        """A further attempt reads the endless list of problems as many whole trainings on."""
+        """Return the problems of an attempt."""
+        # Attempt k reads where the problems of k whole runs end, so it takes none that attempt 0 of a later step needs.
         start = (attempt * self.sizes.steps + step) * self.sizes.prompts_per_step
         return shuffled_problems(self.pool, start, count, self.config.seed)
 
-    def _write(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Sample]]:
-        """The completions [P][G] of the problems; `first` is the place of the first one in the rollout."""
+    def _generate(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Sample]]:
+        """Return completions [P][G] of the problems; `first` is the position of the first one in the rollout."""
         seeds_PG: list[list[int]] = []
-        for place, problem in enumerate(problems, start=first):
-            key = (self.config.seed, "grpo", step, place, problem.id)
+        for position, problem in enumerate(problems, start=first):
+            key = (self.config.seed, "grpo", step, position, problem.id)
             seeds_PG.append([derive_seed(*key, n) for n in range(self.sizes.group_size)])
         asked = asked_budgets(self.config, self.collector.fmt, f"grpo {step}", problems)
         samples_PG = collect_on_all_ranks(self.collector, problems, seeds_PG, asked, self.ctx.world)
@@ -115,43 +119,51 @@ class Sampler:
 
 
 def _check_version(groups: Sequence[Sequence[Sample]], step: int) -> None:
-    """RuntimeError if a completion was not generated with the weights that have taken `step` optimizer steps."""
+    """Raise RuntimeError if a completion was not generated with the weights after `step` optimizer steps.
+
+    Such off-policy data would train without any visible error, so it is checked.
+    """
     for group in groups:
         for sample in group:
             version = sample.completion.version
             if version != step:
-                raise RuntimeError(f"a completion for step {step} comes from the weights of step {version}: sync first")
+                text = f"a completion for step {step} was generated with the weights of step {version}"
+                raise RuntimeError(f"{text}; call engine.sync({step}) first")
 
 
 def verdicts(group: RewardedGroup) -> Sequence[float]:
-    """Which completions of a group are right, as 1 and 0."""
+    """Return 1 for each correct, well-formed completion of a group, else 0."""
     return [is_right(outcome) for outcome in group.outcomes]
 
 
 def rewards(group: RewardedGroup) -> Sequence[float]:
-    """What the completions of a group earned."""
+    """Return the rewards of a group."""
     return group.rewards
 
 
 def informative_groups(
-    write: Callable[[int, int], Sequence[RewardedGroup]],
+    generate: Callable[[int, int], Sequence[RewardedGroup]],
     values: Callable[[RewardedGroup], Sequence[float]],
     count: int,
-    most: int,
+    max_attempts: int,
 ) -> SampledGroups:
-    """`count` groups whose values, rewards or verdicts, differ, and what that took (DAPO's dynamic sampling, arXiv
-    2503.14476).
+    """Collect `count` groups with different values (DAPO's dynamic sampling, arXiv 2503.14476).
 
-    `write(attempt, n)` gives n groups; after the first attempt it is asked for as many as are
-    missing, `most` attempts in all. What is missing then is made up of the first groups of equal
-    values, of which nothing is learned: the batch keeps its size. (Ours: DAPO rolls out whole batches, and drops
-    what is left over.)
+    Groups whose values are all equal have advantages of 0. They are dropped, and each further attempt generates only as
+    many groups as are missing. (This is ours: DAPO generates whole batches and drops the surplus.) If groups are still
+    missing after the last attempt, the first dropped ones fill the batch, so its size never changes.
+
+    Args:
+        generate: `generate(attempt, n)` returns n groups.
+        values: returns the rewards or verdicts of a group.
+        count: number of groups wanted.
+        max_attempts: maximum number of calls of `generate`.
     """
     kept: list[RewardedGroup] = []
     equal: list[RewardedGroup] = []
     attempts = 0
-    while len(kept) < count and attempts < most:
-        for group in write(attempts, count - len(kept)):
+    while len(kept) < count and attempts < max_attempts:
+        for group in generate(attempts, count - len(kept)):
             (equal if all_equal(values(group)) else kept).append(group)
         attempts += 1
     metrics: dict[str, float] = {
@@ -159,18 +171,20 @@ def informative_groups(
         "groups_dropped": len(kept) + len(equal) - count,
         "groups_made_up": max(0, count - len(kept)),
     }
-    return SampledGroups([*kept, *equal][:count], min(count, len(kept)), metrics)
+    groups = [*kept, *equal][:count]
+    return SampledGroups(groups, min(count, len(kept)), metrics)
 
 
 def shuffled_problems(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
-    """Problems number `start` to `start + count` of an endless list that shuffles the pool anew each time round."""
+    """Return problems `start` to `start + count` of an endless list: the pool, shuffled anew for each epoch."""
     chosen = []
-    for place in range(start, start + count):
-        epoch, position = divmod(place, len(pool))
-        chosen.append(pool[_order(len(pool), seed, epoch)[position]])
+    for index in range(start, start + count):
+        epoch, position = divmod(index, len(pool))
+        order = _epoch_order(len(pool), seed, epoch)
+        chosen.append(pool[order[position]])
     return chosen
 
 
-@lru_cache(maxsize=4)
-def _order(size: int, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=4)  # called for every problem; a batch seldom spans more than two epochs
+def _epoch_order(size: int, seed: int, epoch: int) -> list[int]:
     return Random(derive_seed(seed, "order", epoch)).sample(range(size), size)
