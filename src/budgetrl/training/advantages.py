@@ -57,14 +57,22 @@ def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> li
     >>> group_advantages(groups, AdvantageSettings(scale="none"))
     [[0.6666666666666667, -0.3333333333333333, 0.0, -0.3333333333333333]]
     """
-    values_PG = [_values(group, settings) for group in groups]
-    centered_PG = [_centered(values, settings.baseline) for values in values_PG]
+    # 1. Baseline, group by group.
+    values_PG: list[Rewards] = []
+    centered_PG: list[Rewards] = []
+    for group in groups:
+        values = _values(group, settings)
+        values_PG.append(values)
+        centered_PG.append(_centered(values, settings.baseline))
+
+    # 2. Scale, which may need all groups.
     scaled_PG = _scaled(centered_PG, values_PG, groups, settings)
-    if settings.difficulty_weighting:
-        scaled_PG = [_weighted(scaled, group.correct) for scaled, group in zip(scaled_PG, groups, strict=True)]
+
+    # 3. Difficulty, and 0 for completions without a score.
     advantages_PG: list[list[float]] = []
-    for scaled in scaled_PG:
-        advantages_PG.append([0.0 if a is None else a for a in scaled])
+    for group, scaled in zip(groups, scaled_PG, strict=True):
+        weighted = _weighted(scaled, group.correct) if settings.difficulty_weighting else scaled
+        advantages_PG.append([0.0 if a is None else a for a in weighted])
     return advantages_PG
 
 
@@ -121,13 +129,21 @@ def _with_gaps(values: Rewards, missing: Sequence[bool]) -> list[float | None]:
 def _centered(values: Rewards, baseline: str) -> list[float | None]:
     """Return values minus their baseline. Missing values stay None."""
     scored = _scored(values)
-    if all_equal(values):
-        # Exactly 0, where the subtraction below could leave rounding error.
-        return [None if value is None else 0.0 for value in values]
-    mean = fmean(scored)
-    # v - mean of the others = n / (n - 1) (v - mean of all)
-    factor = len(scored) / (len(scored) - 1) if baseline == "leave_one_out" else 1.0
-    return [None if value is None else factor * (value - mean) for value in values]
+    equal = all_equal(values)
+    mean, factor = 0.0, 1.0
+    if not equal:
+        mean = fmean(scored)
+        if baseline == "leave_one_out":
+            # v - mean of the others = n / (n - 1) (v - mean of all)
+            factor = len(scored) / (len(scored) - 1)
+    centered: list[float | None] = []
+    for value in values:
+        if value is None:
+            centered.append(None)
+        else:
+            # Equal values give exactly 0, where the subtraction could leave rounding error.
+            centered.append(0.0 if equal else factor * (value - mean))
+    return centered
 
 
 def _scaled(
@@ -145,28 +161,27 @@ def _scaled(
             for centered in centered_PG:
                 scaled_PG.append(_divided(centered, std + floor))
         case "tokens":
-            return _whitened(centered_PG, [group.lengths for group in groups], floor)
+            return _whitened(centered_PG, groups, floor)
         case _:
             scaled_PG += map(list, centered_PG)
     return scaled_PG
 
 
-def _whitened(
-    centered_PG: Sequence[Rewards], lengths_PG: Sequence[Sequence[int]], floor: float
-) -> list[list[float | None]]:
+def _whitened(centered_PG: Sequence[Rewards], groups: Sequence[Group], floor: float) -> list[list[float | None]]:
     """Shift and scale to mean 0 and std 1 over all tokens.
 
     All groups are shifted by the same mean, including those with equal rewards, as published.
     """
     weighted: list[tuple[float, int]] = []  # (advantage, number of tokens that have it)
-    for centered, lengths in zip(centered_PG, lengths_PG, strict=True):
-        for a, length in zip(centered, lengths, strict=True):
+    tokens = 0
+    for centered, group in zip(centered_PG, groups, strict=True):
+        for a, length in zip(centered, group.lengths, strict=True):
             if a is not None:
                 weighted.append((a, length))
+                tokens += length
     if not any(a for a, _ in weighted):
         # No group has a learning signal; the std is 0, and so may be the floor.
-        return [list(centered) for centered in centered_PG]
-    tokens = sum(length for _, length in weighted)
+        return list(map(list, centered_PG))
     mean = sum(a * length for a, length in weighted) / tokens
     variance = sum((a - mean) ** 2 * length for a, length in weighted) / (tokens - 1)
     whitened_PG: list[list[float | None]] = []

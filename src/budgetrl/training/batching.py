@@ -63,7 +63,10 @@ def pad_to(batches: Sequence[Indices], count: int) -> list[Indices]:
     """
     if len(batches) > count:
         raise ValueError(f"{len(batches)} micro-batches do not fit into {count}")
-    return [*batches, *([] for _ in range(count - len(batches)))]
+    padded = list(batches)
+    while len(padded) < count:
+        padded.append([])
+    return padded
 
 
 def plan_ranks(lengths: Sequence[int], tokens_per_device: int, ranks: int) -> list[list[Indices]]:
@@ -128,17 +131,20 @@ def collate(sequences: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Batch:
         ValueError: an empty prompt. Nothing would predict the first completion token.
     """
     pairs = list(sequences) or [([PADDING], [])]
-    if not all(len(prompt) for prompt, _ in pairs):
-        raise ValueError("every sequence needs at least one prompt token")
-    longest = max(len(prompt) + len(completion) for prompt, completion in pairs)
+    longest = 0
+    for prompt, completion in pairs:
+        if not len(prompt):
+            raise ValueError("every sequence needs at least one prompt token")
+        longest = max(longest, len(prompt) + len(completion))
     input_ids = torch.full((len(pairs), longest), PADDING)
-    spans: list[Tensor] = []  # columns of each row's completion tokens
+    rows: list[Tensor] = []
+    columns: list[Tensor] = []
     for row, (prompt, completion) in enumerate(pairs):
         start, end = len(prompt), len(prompt) + len(completion)
         input_ids[row, :end] = torch.tensor([*prompt, *completion])
-        spans.append(torch.arange(start, end))
-    rows = torch.repeat_interleave(torch.tensor([len(span) for span in spans]))
-    return Batch(input_ids, rows, torch.cat(spans))
+        rows.append(torch.full((end - start,), row))
+        columns.append(torch.arange(start, end))
+    return Batch(input_ids, torch.cat(rows), torch.cat(columns))
 
 
 def _longest_first(lengths: Sequence[int]) -> Indices:

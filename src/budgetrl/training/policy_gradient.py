@@ -85,8 +85,11 @@ class PolicyGradient:
         If all completions are masked, every weight and so the gradient is 0.
         """
         settings = self.algorithm.loss
-        masked = [settings.mask_truncated and datum.truncated for datum in data]
-        lengths = [len(datum.response_ids) for datum in data]
+        lengths: list[int] = []
+        masked: list[bool] = []
+        for datum in data:
+            lengths.append(len(datum.response_ids))
+            masked.append(settings.mask_truncated and datum.truncated)
         return token_weights(lengths, settings.level, self.max_new_tokens, masked)
 
     def loss(self, engine: ZeroEngine, part: MicroBatch[PolicyDatum]) -> tuple[Tensor, Tally]:

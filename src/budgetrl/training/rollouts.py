@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean
 
+from budgetrl.core.records import Outcome
 from budgetrl.grading.rows import verification_rates
+from budgetrl.grading.verifier import Verdict
 from budgetrl.metrics.keys import REWARD, reward_part
 from budgetrl.metrics.summary import batch_metrics
-from budgetrl.rollout.collect import Collector, Sample
+from budgetrl.rollout.collect import Collector
 from budgetrl.runs.folder import Row
 from budgetrl.settings.algorithm import AdvantageSettings
 from budgetrl.training.advantages import Group, fraction_equal, group_advantages
 from budgetrl.training.batching import split_evenly
 from budgetrl.training.policy_gradient import PolicyDatum
-from budgetrl.training.sampling import RewardedGroup, SampledGroups, verdicts
+from budgetrl.training.sampling import RewardedGroup, SampledGroups, correctness
 from budgetrl.training.step import Unit, single_units
 
 
@@ -57,25 +60,29 @@ def split_minibatches(data_PG: Sequence[Sequence[PolicyDatum]], count: int) -> l
 
 def rollout_metrics(sampled: SampledGroups) -> dict[str, float]:
     """Return the metrics of a rollout, logged with each of its optimizer steps."""
-    # Flatten the groups: what is averaged over completions does not need them.
-    samples: list[Sample] = []
-    rewards: list[float] = []
-    parts: dict[str, list[float]] = {}
+    groups = sampled.groups
+    outcomes: list[Outcome] = []
+    verdicts: list[Verdict] = []
+    rewards_PG: list[Sequence[float]] = []
     b_max_finite: list[bool] = []
-    for group in sampled.groups:
-        samples += group.samples
-        rewards += group.rewards
-        for name, values in group.parts.items():
-            parts.setdefault(reward_part(name), []).extend(values)
-        # All completions of a group have their problem's b_max; inf if the initial model never solved it.
+    for group in groups:
+        for sample in group.samples:
+            outcomes.append(sample.outcome)
+            verdicts.append(sample.verdict)
+        rewards_PG.append(group.rewards)
+        # All completions of a group have the b_max of their problem: inf if the initial model did not solve it.
         b_max_finite.append(not math.isinf(group.samples[0].outcome.b_max))
+    parts: dict[str, float] = {}
+    for name in groups[0].parts:
+        values_PG = [group.parts[name] for group in groups]
+        parts[reward_part(name)] = fmean(chain.from_iterable(values_PG))
     return {
-        REWARD: fmean(rewards),
-        **{key: fmean(values) for key, values in parts.items()},
-        **batch_metrics(sample.outcome for sample in samples).flat(),
-        "groups_equal": fraction_equal([group.rewards for group in sampled.groups]),
+        REWARD: fmean(chain.from_iterable(rewards_PG)),
+        **parts,
+        **batch_metrics(outcomes).flat(),
+        "groups_equal": fraction_equal(rewards_PG),
         "b_max_finite": fmean(b_max_finite),
-        **verification_rates([sample.verdict for sample in samples]),
+        **verification_rates(verdicts),
         **sampled.metrics,
     }
 
@@ -85,8 +92,10 @@ def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
     rows: list[Row] = []
     for group in groups:
         for n, sample in enumerate(group.samples):
-            parts = {reward_part(name): values[n] for name, values in group.parts.items()}
-            rows.append({**sample.row, REWARD: group.rewards[n], **parts})
+            row = {**sample.row, REWARD: group.rewards[n]}
+            for name, values in group.parts.items():
+                row[reward_part(name)] = values[n]
+            rows.append(row)
             if len(rows) == limit:
                 return rows
     return rows
@@ -95,5 +104,5 @@ def completion_rows(groups: Sequence[RewardedGroup], limit: int) -> list[Row]:
 def _group(group: RewardedGroup) -> Group:
     """Return what `group_advantages` needs of a group."""
     lengths = [len(sample.completion.token_ids) for sample in group.samples]
-    correct = list(map(bool, verdicts(group)))
+    correct = list(map(bool, correctness(group)))
     return Group(group.rewards, group.parts, lengths, correct)

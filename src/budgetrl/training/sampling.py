@@ -97,7 +97,7 @@ class Sampler:
 
         if not groups.drops_equal:
             return SampledGroups(generate(0, count), count, {})
-        values = verdicts if groups.drop_equal == "verdict" else rewards
+        values = correctness if groups.drop_equal == "verdict" else rewards
         return informative_groups(generate, values, count, groups.max_rollouts)
 
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
@@ -131,7 +131,7 @@ def _check_version(groups: Sequence[Sequence[Sample]], step: int) -> None:
                 raise RuntimeError(f"{text}; call engine.sync({step}) first")
 
 
-def verdicts(group: RewardedGroup) -> Sequence[float]:
+def correctness(group: RewardedGroup) -> Sequence[float]:
     """Return 1 for each correct, well-formed completion of a group, else 0."""
     return [is_right(outcome) for outcome in group.outcomes]
 

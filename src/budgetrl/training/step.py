@@ -6,7 +6,7 @@ comparison. The data of a unit always share a micro-batch and are adjacent in it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -125,7 +125,7 @@ def _micro_batches(
     kept: list[Unit[D]] = []
     kept_weights: list[list[float]] = []  # [unit][datum]
     for unit in units:
-        unit_weights = [next(weights) for _ in unit]
+        unit_weights = list(islice(weights, len(unit)))
         if any(unit_weights):
             kept.append(unit)
             kept_weights.append(unit_weights)
@@ -134,9 +134,10 @@ def _micro_batches(
     # 2. Build the micro-batches of this rank. Every rank computes the same plan, so nothing is communicated.
     parts = []
     for indices in plan_units(kept, tokens_per_device, engine):
-        chosen = [kept[i] for i in indices]
+        chosen: list[Unit[D]] = []
         token_weights: list[float] = []
         for i in indices:
+            chosen.append(kept[i])
             for datum, weight in zip(kept[i], kept_weights[i], strict=True):
                 token_weights += [weight * token_weight for token_weight in datum.token_weights]
         batch = collate_data(list(chain.from_iterable(chosen)))
