@@ -108,7 +108,10 @@ def request(own: Path, *overrides: str) -> list[str]:
         ),
         (["stage=grpo", "stage.labels=nope"], "stage.labels: there is no file nope; stage=label writes one"),
         (["stage=pipeline", "stage.grpo.labels=nope"], "stage.grpo.labels: there is no file nope"),
-        (["run.metric=mini/accuracy", "launch=slurm"], "run.metric: a submitted job has no result when the command returns"),
+        (
+            ["run.metric=mini/accuracy", "launch=slurm"],
+            "run.metric: a submitted job has no result when the command returns",
+        ),
         (["-m", "seed=1,x"], "seed: must be a whole number, got 'x'"),
         (["-m", "reward=budget_gauss,accuracy", "reward.width=0.5"], "reward.width: there is no such key"),
         (["-m", "launch.ranks=1,2"], "run.dir: the jobs 'launch.ranks=1' and 'launch.ranks=2' would share the folder"),

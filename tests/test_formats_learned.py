@@ -39,7 +39,7 @@ def test_a_folder_without_the_file_learned_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 9}, "is of version 9, and this budgetrl reads 1"),
+        ({"version": 9}, "has version 9, but this budgetrl reads version 1"),
         (
             {"format": {"name": "my_missing.formats.Own"}},
             "there is no module 'my_missing'; install it or add",
@@ -48,9 +48,9 @@ def test_a_folder_without_the_file_learned_nothing(tmp_path: Path) -> None:
         ({"format": {"name": "plain", "closes": "x"}}, "closes: there is no such key; did you mean close?"),
         ({"format": {"name": "plain", "close": [7]}}, "close: must be text, got [7]"),
         ({"format": {"name": "plain", "transitions": 5}}, "transitions: must be a list, such as [5]"),
-        ({"length": "bdy"}, "has length 'bdy', which is none of body, response"),
-        ({"format": {}}, "is not what budgetrl writes beside a checkpoint"),
-        ({"format": None}, "is not what budgetrl writes beside a checkpoint"),
+        ({"length": "bdy"}, "has length 'bdy', which is not one of body, response"),
+        ({"format": {}}, "is not a valid budgetrl.json"),
+        ({"format": None}, "is not a valid budgetrl.json"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, change: dict[str, Any], said: str) -> None:
@@ -199,8 +199,11 @@ def test_the_parts_of_a_pipeline_agree(plan: Any, reward: str, formats: dict[str
         (["stage=evaluate", "model.path=mini/base", "stage.budgets=[9]"], "stage.budgets: the plain format (since its"),
         (["++model.formats.budget.instructions=x"], "model.formats.budget.instructions: there is no such key; did you"),
         (["++model.formats.bugdet.instruction=x"], "model.formats.bugdet: there is no response format 'bugdet'"),
-        (["model.formats.prompt_budget.instruction=x"], "model.formats.prompt_budget.instruction: must say {budget}"),
-        (["model.formats.difficulty.easy_tag=' '"], "model.formats.difficulty.easy_tag: must be a text, not blank"),
+        (
+            ["model.formats.prompt_budget.instruction=x"],
+            "model.formats.prompt_budget.instruction: must contain {budget}",
+        ),
+        (["model.formats.difficulty.easy_tag=' '"], "model.formats.difficulty.easy_tag: must not be blank"),
     ],
 )
 def test_what_cannot_work_is_refused_under_its_key(words: list[str], said: str) -> None:
@@ -240,5 +243,5 @@ def test_difficulty_is_taught_on_the_shortest_easy_and_the_longest_hard_answer(
 
 
 def test_two_tags_must_differ() -> None:
-    with pytest.raises(SettingError, match="^hard_tag: 'a ' is the easy_tag too"):
+    with pytest.raises(SettingError, match="^hard_tag: 'a ' is the same as easy_tag"):
         DifficultyFormat(easy_tag="a", hard_tag="a ")

@@ -75,7 +75,10 @@ def test_a_server_that_may_not_sample_is_warned_of(prompts: str, temperature: fl
     parts = {"stage": {"name": "evaluate", "temperature": temperature}, "reward": {"name": "accuracy"}}
     parts |= {"rollout": {"name": "openai", "prompts": prompts}, "launch": {"ranks": 1, "threads": 1}}
     made = make_plan(load_config(parts))
-    assert sum(line.startswith("rollout.prompts: transformers serve decodes greedily") for line in made["warnings"]) == told
+    assert (
+        sum(line.startswith("rollout.prompts: transformers serve decodes greedily") for line in made["warnings"])
+        == told
+    )
     assert "server" in made
     assert "memory on each rank" not in made
 

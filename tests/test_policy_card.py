@@ -22,7 +22,7 @@ FORMATS = {
             "Write <budget>n</budget> first.",
             "<solution>...</solution>`: the budget comes before any thinking",
         ),
-        ("prompt_budget", "Use {budget} tokens.", "where the instruction says {budget}"),
+        ("prompt_budget", "Use {budget} tokens.", "Replace {budget} in the instruction"),
         ("difficulty", "Call it [E] or [H].", "begins with `[E]` or `[H]`, before any thinking"),
     ],
 )

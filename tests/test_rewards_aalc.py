@@ -112,7 +112,9 @@ def test_an_algorithm_that_drowns_the_length_is_refused(
 def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
     how = Algorithm(advantage=AdvantageSettings(std_floor=1e-6), groups=GroupSettings(drop_equal="verdict"))
     (error,) = Aalc().errors(how)
-    assert error.key == "reward.length_weight" and error.text.startswith("1e-06 counts only in groups with equal verdicts")
+    assert error.key == "reward.length_weight" and error.text.startswith(
+        "1e-06 counts only in groups with equal verdicts"
+    )
     assert not Aalc(length_weight=0.1).errors(how) and not Aalc(length_weight=0.0).errors(how)
 
 

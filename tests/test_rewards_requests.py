@@ -59,7 +59,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not contain {budget}"),
         (["reward=thinkprune", "reward.limits=[]"], "reward.limits: is empty"),
         (["reward=laser_d"], "(420); use fewer tokens; the longest completion is stage.max_new_tokens=420"),
-        (["model.formats.difficulty.easy_tag=hmm"], "model.formats.difficulty.hard_tag: 'hmm' is the easy_tag too"),
+        (["model.formats.difficulty.easy_tag=hmm"], "model.formats.difficulty.hard_tag: 'hmm' is the same as easy_tag"),
         (
             ["stage=pipeline", "reward=adactrl", "stage.cold_start.format=budget"],
             "stage.cold_start.format: budget is not stage.grpo.format (difficulty); set both to one, or to auto",

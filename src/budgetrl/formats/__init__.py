@@ -1,1 +1,1 @@
-"""Response formats: how a response is asked for, pre-filled, parsed, taught and explained. One file each."""
+"""Response formats: how a response is requested, pre-filled, parsed, taught, and explained. One file per format."""

@@ -1,4 +1,4 @@
-"""AdaCtrl's format (arXiv 2505.18822): the response begins with a tag that calls the problem easy or hard."""
+"""AdaCtrl's format (arXiv 2505.18822): the response starts with a tag that calls the problem easy or hard."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from budgetrl.core.records import Outcome
 from budgetrl.formats.base import Example, Explanation, Parsed, ResponseFormat, Target
 
 EASY_ABOVE = 0.625
-"""AdaCtrl calls a problem easy if more than this share of its group is right (its published code)."""
+"""A problem is easy if more than this share of its group is right. The value is from AdaCtrl's published code."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class DifficultyFormat(ResponseFormat):
         "[Hard]; think briefly about an easy one."
     )
     easy_tag: str = "[Easy]"
-    """What a response to an easy problem begins with."""
+    """First text of a response to an easy problem."""
     hard_tag: str = "[Hard]"
-    """What a response to a hard problem begins with."""
+    """First text of a response to a hard problem."""
 
     taught = True
     starts_response = True
@@ -37,20 +37,22 @@ class DifficultyFormat(ResponseFormat):
     def __post_init__(self) -> None:
         for field in ("easy_tag", "hard_tag"):
             if not getattr(self, field).strip():
-                raise SettingError(field, "must be a text, not blank")
+                raise SettingError(field, "must not be blank")
+        # Whitespace alone cannot distinguish tags: `a` also matches at the start of `a `.
         if self.easy_tag.strip() == self.hard_tag.strip():
-            raise SettingError("hard_tag", f"{self.hard_tag!r} is the easy_tag too", "make them different")
+            raise SettingError("hard_tag", f"{self.hard_tag!r} is the same as easy_tag", "use different tags")
 
     def parse(self, text: str) -> Parsed:
+        # Tags are user settings, so special characters such as brackets must be escaped.
         head = re.match(rf"\s*(?:({re.escape(self.easy_tag)})|{re.escape(self.hard_tag)})", text)
         start = head.end() if head else 0
-        easy = head.group(1) is not None if head else None
+        easy = head.group(1) is not None if head else None  # group 1 is the easy tag
         return Parsed(bool(head and text[start:].strip()), None, start, len(text), easy)
 
     def select_for_teaching(self, group: Sequence[Outcome]) -> list[int]:
-        """One right answer a problem: the shortest where the problem is easy, the longest where it is hard.
+        """Return the index of one right answer: the shortest for an easy problem, the longest for a hard one.
 
-        This is ours, after AdaCtrl's mixture of short easy and long hard solutions.
+        Ours, modeled on AdaCtrl's mixture of short solutions to easy problems and long solutions to hard ones.
         """
         right = super().select_for_teaching(group)
         if not right:
@@ -70,6 +72,6 @@ class DifficultyFormat(ResponseFormat):
 
 
 def _is_easy(group: Sequence[Outcome]) -> bool:
-    """Whether the model itself finds a problem easy."""
+    """Return whether the model solves the problem often enough to call it easy."""
     right = sum(outcome.correct and outcome.well_formed for outcome in group)
     return right > EASY_ABOVE * len(group)

@@ -7,7 +7,7 @@ from budgetrl.formats.base import Parsed, ResponseFormat
 
 @dataclass(frozen=True)
 class PlainFormat(ResponseFormat):
-    """No tags: the whole text is the body.
+    """No tags: the whole text is the body. Only an empty response is malformed.
 
     >>> PlainFormat().parse("2+3=5").body("2+3=5")
     '2+3=5'

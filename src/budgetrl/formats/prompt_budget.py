@@ -7,7 +7,7 @@ from budgetrl.formats.base import Example, Explanation, Parsed, ResponseFormat, 
 
 @dataclass(frozen=True)
 class PromptBudgetFormat(ResponseFormat):
-    """No tags; the prompt asks for a number of tokens, in the sentence that L1 published.
+    """No tags. The prompt asks for a number of tokens with the sentence that L1 published.
 
     >>> PromptBudgetFormat().parse("2+3=5").well_formed
     True
@@ -24,10 +24,11 @@ class PromptBudgetFormat(ResponseFormat):
         require_budget_slot(self)
 
     def parse(self, text: str) -> Parsed:
+        # The budget is None here: it is in the prompt, so the grader takes it from the request.
         return Parsed(bool(text.strip()), None, 0, len(text))
 
     def explain(self) -> Explanation:
-        return Explanation("Put the number of tokens that it may use where the instruction says {budget}.")
+        return Explanation("Replace {budget} in the instruction with the number of tokens that the model may use.")
 
     def example(self, longest: int) -> Example:
         budget = longest // 2

@@ -1,1 +1,1 @@
-"""Losses of supervised training, one file each. A class is its settings."""
+"""Losses for supervised training, one file per objective. The fields of each class are its settings."""

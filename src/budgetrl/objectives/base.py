@@ -1,29 +1,32 @@
-"""What every supervised objective is: a frozen dataclass that gives the loss of each token to be learned."""
+"""The interface of all supervised objectives: a frozen dataclass that computes the loss of each response token."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # an objective only uses methods of the tensors that it is given
+# Settings import objectives, and settings must not import torch. Objectives only call methods of their tensors.
+if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """A loss on given responses. Its fields are its configuration; `objective.<field>=...` sets them."""
+    """Base class of losses on given responses. The fields are the configuration; `objective.<field>=...` sets them."""
 
     name: str = ""
-    """The option under conf/objective/, or the import path of a class of your own."""
+    """The option under conf/objective/, or the import path of your own class."""
 
     @abstractmethod
     def token_losses(self, logprobs: "Tensor", weights: "Tensor") -> "Tensor":
-        """The share of each response token in the loss of an optimizer step [N]; N may be 0.
+        """Return the contribution of each response token to the loss of an optimizer step [N]. N may be 0.
 
         Args:
-            logprobs: the log-probability of each token given those before it [N], float32, in nats.
-            weights: how much each token counts [N]: its own weight in the data, divided by the number of response
-                tokens in the whole batch of the optimizer step.
+            logprobs: log-probability of each token given the preceding ones [N], float32, in nats.
+            weights: weight of each token [N]: its weight in the data, divided by the number of response tokens in the
+                whole batch of the optimizer step.
 
-        The loss is the sum of what is returned, over all micro-batches on all ranks. So return `weights` times a
-        function of `logprobs`, token by token, and no mean: then it cannot matter how the batch was split.
+        The loss is the sum of all returned values over all micro-batches and ranks. So return `weights` times a
+        function of `logprobs` for each token, and do not average.
         """
+        # `weights` is already normalized over the whole batch. A mean over the N tokens here would make the loss
+        # depend on how the batch is split into micro-batches.

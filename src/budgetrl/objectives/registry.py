@@ -1,4 +1,4 @@
-"""From an objective's name to its class."""
+"""Look up an objective class by name."""
 
 import budgetrl.objectives as built_in
 from budgetrl.core.classes import find_class
@@ -6,9 +6,10 @@ from budgetrl.objectives.base import Objective
 
 
 def objective_class(name: str) -> type[Objective]:
-    """The class of a built-in objective (`supervised`) or of the user's own (`my_package.objectives.Focal`).
+    """Return the class of a built-in objective (`supervised`) or of a user's own (`my_package.objectives.Focal`).
 
-    SettingError about `name` if there is none or it is not an objective (see `find_class`).
+    Raises:
+        SettingError: about `name`, if there is no such class or it is not an objective (see `find_class`).
 
     >>> objective_class("supervised").__name__
     'Supervised'

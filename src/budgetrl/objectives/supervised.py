@@ -1,4 +1,4 @@
-"""The usual loss of fine-tuning: every token is to become likelier."""
+"""The standard fine-tuning loss: negative log-likelihood of each token."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Supervised(Objective):
-    """Weighted next-token loss: -w log p of each token, w being its weight in the data (1 unless said otherwise).
+    """Weighted next-token loss: -w log p for each token, where w is its weight in the data (1 by default).
 
-    Over the whole batch this is the weighted sum, divided by the number of response tokens.
+    Over the whole batch, this is the weighted sum divided by the number of response tokens.
     """
 
     name: str = "supervised"

@@ -19,14 +19,22 @@ def require_finite(reward: Reward) -> None:
 
 
 def require_max_length(max_length: int | None) -> int:
-    """Return a reward's `max_length`, in tokens. Raise SettingError if it is still unset (None)."""
+    """Return a reward's `max_length`, in tokens.
+
+    Raises:
+        SettingError: if it is still unset (None).
+    """
     if max_length is None:
         raise SettingError("max_length", "must be set, in tokens", "in training it defaults to stage.max_new_tokens")
     return max_length
 
 
 def require_budget(reward: Reward, outcome: Outcome) -> int:
-    """Return the outcome's budget, in tokens. Raise ValueError if it has none or the budget is below 1."""
+    """Return the outcome's budget, in tokens.
+
+    Raises:
+        ValueError: if it has no budget, or one below 1.
+    """
     # Well-formed responses in the needed format always have a budget. One without was parsed in another format,
     # or its prompt asked for no length.
     if outcome.budget is None or outcome.budget < 1:

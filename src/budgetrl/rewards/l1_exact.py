@@ -39,7 +39,11 @@ class L1Exact(AskedLength):
     name: str = "l1_exact"
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """Return `verdict` and `length`. Raise ValueError if a prompt asked for no length."""
+        """Return `verdict` and `length`.
+
+        Raises:
+            ValueError: if a prompt asked for no length.
+        """
         return {
             "verdict": verdicts(group),
             "length": [-self.alpha * abs(require_budget(self, outcome) - outcome.length) for outcome in group],

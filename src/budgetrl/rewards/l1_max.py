@@ -59,7 +59,12 @@ class L1Max(AskedLength):
         require_option(self, FORMS, "form")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """Return `within`: the verdict times the length term. Raise ValueError if a prompt asked for no length."""
+        """Return `within`: the verdict times the length term.
+
+        Raises:
+            ValueError: if a prompt asked for no length.
+        """
+        # The term is computed for wrong answers too, so that a missing length is always reported.
         return {"within": [is_right(outcome) * self._within(outcome) for outcome in group]}
 
     def _within(self, outcome: Outcome) -> float:

@@ -1,4 +1,4 @@
-"""What SelfBudgeter's rewards have in common: the bands, the budget penalty and the schedule of alpha."""
+"""The base class of SelfBudgeter's rewards: bands, budget penalty, and the schedule of alpha."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,50 +12,58 @@ from budgetrl.rewards.checks import require_budget, require_finite
 from budgetrl.rewards.reward import Parts, Reward
 
 SLACK = 1e-9
-"""Numbers this close count as equal: 0.3 - 0.1 and 0.2 are the same bound to the user who wrote them."""
+"""Bounds this close count as equal: 0.3 - 0.1 is not exactly 0.2 in floating point."""
 
 
 @dataclass(frozen=True)
 class SelfBudgeter(Reward):
-    """A band of reward for each verdict, and a place in it for how well the length met the budget.
+    """Reward a length close to the budget, within a band for the verdict, and penalize large budgets (SelfBudgeter).
 
-        R = r_f                       if the response is malformed, else
-            P_B(b, b_max) + PreB      with  P_B = r_b if b > b_max else 0
-                                            PreB = min + (max - min) * closeness
+    Formula:
+        R    = r_f                               if malformed
+               P_B + PreB                        otherwise
+        P_B  = r_b if b > b_max, else 0
+        PreB = min + (max - min) * closeness
 
-    `min` and `max` are the band of the verdict. The verdict has no term of its own. A subclass gives
-    `closeness`, a number from 0 to 1 that is 1 at the best length b_best: (1 - alpha) b for a correct
-    answer, (1 + alpha) b for a wrong one, so correct answers are drawn to be shorter than their budget
-    and wrong ones longer. All of this is the paper's (arXiv 2505.11274, section 3 on the reward, its
-    Formulas 1, 2, 5 and 6); `alpha_end_at` and the defaults of alpha are ours, found on the mini task.
+    Symbols:
+        b: budget that the response states. b_max: reference length of the problem. Both in tokens.
+        min, max: the band of the verdict: `correct_min` and `correct_max`, or `wrong_min` and `wrong_max`.
+        closeness: from 0 to 1, defined by the subclass; 1 at the best length b_best.
+        b_best: (1 - alpha) b for a correct answer, (1 + alpha) b for a wrong one. So correct answers are pushed to be
+            shorter than their budget, and wrong ones longer.
 
-    Bands in which a wrong answer can outscore a correct one are refused. A penalty r_b so large that one
-    can across budgets (the paper wants correct_min + r_b >= wrong_max) is noted in the plan.
+    The verdict has no term of its own; it selects the band.
 
-    Limits: b_max is infinite where the initial model was wrong, so nothing presses on the budgets of
-    problems it cannot solve. While alpha is large the budget may drift away from the length.
+    Source: arXiv 2505.11274, section 3 on the reward, Formulas 1, 2, 5, and 6.
+    Ours: `alpha_end_at` and the defaults of alpha, tuned on the mini task.
+
+    Bands in which a wrong answer can outscore a correct one are rejected. The plan warns about an r_b so negative that
+    this can happen between answers with different budgets (the paper requires correct_min + r_b >= wrong_max).
+
+    Limits: b_max is infinite where the initial model was wrong, so nothing limits the budgets of problems that it
+    cannot solve. While alpha is large, budget and length may drift apart.
     """
 
     r_f: float = -1.0
     """Reward of a malformed response."""
     r_b: float = -0.4
-    """Added when the budget exceeds the reference length b_max; 0 or below."""
+    """Added if the budget exceeds the reference length b_max; 0 or below."""
     correct_min: float = 0.5
-    """Worst reward of a correct answer within b_max."""
+    """Lowest reward of a correct answer whose budget is within b_max."""
     correct_max: float = 1.0
-    """Best reward of a correct answer."""
+    """Highest reward of a correct answer."""
     wrong_min: float = -0.5
-    """Worst reward of a wrong answer within b_max."""
+    """Lowest reward of a wrong answer whose budget is within b_max."""
     wrong_max: float = 0.0
-    """Best reward of a wrong answer."""
+    """Highest reward of a wrong answer."""
     alpha_start: float = 1.0
-    """Tightness at the start: half-width of the window as a share of the budget."""
+    """alpha at the start of training: half-width of the window, as a multiple of the budget."""
     alpha_end: float = 0.1
-    """Tightness once the schedule is over; not used by the constant schedule."""
+    """alpha at the end of the schedule. Not used by the constant schedule."""
     alpha_schedule: str = "linear"
-    """How alpha falls: constant (stays at alpha_start), linear or cosine."""
+    """How alpha falls: constant (stays at alpha_start), linear, or cosine."""
     alpha_end_at: float = 0.5
-    """Share of training after which alpha has reached alpha_end and is held there; 1 is the paper's."""
+    """Share of training after which alpha stays at alpha_end. The paper: 1."""
 
     needs_format = "budget"
     needs_b_max = True
@@ -67,15 +75,18 @@ class SelfBudgeter(Reward):
 
     @abstractmethod
     def closeness(self, offset: float, best: float) -> float:
-        """Share of the band earned, from 0 to 1.
+        """Return the share of the band that is earned, from 0 to 1.
 
-        Both arguments are distances from the budget in half-widths of the window:
-        `offset` = (l - b) / (alpha b), and `best` = (b_best - b) / (alpha b), which is -1 for a
-        correct answer and 1 for a wrong one.
+        Both arguments are distances from the budget, in half-widths of the window: `offset` = (l - b) / (alpha b)
+        and `best` = (b_best - b) / (alpha b), which is -1 for a correct answer and 1 for a wrong one.
         """
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """`format`, `budget_penalty` and `adherence`; ValueError if a well-formed outcome has no budget."""
+        """Return `format`, `budget_penalty`, and `adherence`.
+
+        Raises:
+            ValueError: if a well-formed outcome has no budget.
+        """
         alpha = self.alpha(progress)
         return {
             "format": [0.0 if outcome.well_formed else self.r_f for outcome in group],
@@ -84,14 +95,16 @@ class SelfBudgeter(Reward):
         }
 
     def warnings(self) -> list[Message]:
-        """The paper's condition correct_min + r_b >= wrong_max, and malformed below everything else."""
+        """Return a warning if budgets above b_max can reverse the order correct, wrong, malformed."""
         found: list[Message] = []
-        room = self.wrong_max - self.correct_min
-        if self.r_b < room - SLACK:
-            text = f"is below {room:g}: a wrong answer can outscore a correct one above b_max"
+        # The paper's condition: correct_min + r_b >= wrong_max.
+        lowest_r_b = self.wrong_max - self.correct_min
+        if self.r_b < lowest_r_b - SLACK:
+            text = f"is below {lowest_r_b:g}: a wrong answer can outscore a correct one whose budget is above b_max"
             found.append(Message("reward.r_b", text))
-        if self.r_f > (worst := self.wrong_min + self.r_b) + SLACK:
-            text = f"is above {worst:g}: a malformed response can outscore a wrong one above b_max"
+        worst = self.wrong_min + self.r_b  # of all well-formed responses
+        if self.r_f > worst + SLACK:
+            text = f"is above {worst:g}: a malformed response can outscore a wrong one whose budget is above b_max"
             found.append(Message("reward.r_f", text))
         return found
 
@@ -99,16 +112,17 @@ class SelfBudgeter(Reward):
         return {"alpha": self.alpha(progress)}
 
     def alpha(self, progress: float) -> float:
-        """Tightness at `progress` (0 to 1) of training."""
+        """Return alpha at `progress` (0 to 1) of training."""
         return anneal(self.alpha_schedule, self.alpha_start, self.alpha_end, progress, self.alpha_end_at)
 
     def _budget_penalty(self, outcome: Outcome) -> float:
+        # A malformed response may have a budget too, but earns r_f only.
         over = outcome.well_formed and require_budget(self, outcome) > outcome.b_max
         return self.r_b if over else 0.0
 
     def _adherence(self, outcome: Outcome, alpha: float) -> float:
         if not outcome.well_formed:
-            return 0.0
+            return 0.0  # these earn r_f, in the format part
         budget = require_budget(self, outcome)
         offset = (outcome.length - budget) / (alpha * budget)
         if outcome.correct:
@@ -118,15 +132,14 @@ class SelfBudgeter(Reward):
         return low + (high - low) * self.closeness(offset, best)
 
     def _check_bands(self) -> None:
-        require(self.r_b <= 0, "r_b", f"{self.r_b} would reward budgets above b_max; give 0 or less")
+        require(self.r_b <= 0, "r_b", f"{self.r_b} would reward budgets above b_max; use 0 or less")
         for low, high in (("correct_min", "correct_max"), ("wrong_min", "wrong_max")):
             require(getattr(self, low) <= getattr(self, high), low, f"{getattr(self, low)} is above {high}")
-        room = self.wrong_max - self.correct_min
+        overlap = self.wrong_max - self.correct_min
         require(
-            room <= SLACK,
+            overlap <= SLACK,
             "correct_min",
-            f"{self.correct_min} lets a wrong answer outscore a correct one; it must be at least wrong_max "
-            f"({self.wrong_max})",
+            f"{self.correct_min} lets a wrong answer outscore a correct one; use at least wrong_max ({self.wrong_max})",
         )
 
     def _check_schedule(self) -> None:
@@ -134,9 +147,9 @@ class SelfBudgeter(Reward):
         require(self.alpha_end > 0, "alpha_end", f"{self.alpha_end} is not positive")
         require(0 < self.alpha_end_at <= 1, "alpha_end_at", f"{self.alpha_end_at} is not in (0, 1]")
         require_option(self, SCHEDULES, "alpha_schedule")
-        # A window that widens would undo what the model has learned; it is always a slip of the pen.
+        # A widening window would undo what the model has learned, so this can only be a mistake.
         require(
             self.alpha_schedule == "constant" or self.alpha_end <= self.alpha_start,
             "alpha_end",
-            f"{self.alpha_end} is above alpha_start ({self.alpha_start}); the window only tightens",
+            f"{self.alpha_end} is above alpha_start ({self.alpha_start}); the window must not widen",
         )
