@@ -82,9 +82,12 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage=grpo", "stage.optimizer.betas=0.9"], "stage.optimizer.betas: must be a list, such as [0.9]"),
         (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
         (["stage=pipeline", "stage.steps=five"], "stage.steps: must be a whole number, got 'five'"),
-        (["stage=grpo", "+experiment=shorten"], "experiment: is chosen, not added; write experiment=shorten"),
-        (["+stage=grpo"], "stage: is chosen, not added; write stage=grpo"),
-        (["++eval_datasets.x.name=1"], "eval_datasets: follows from stage.datasets"),
+        (
+            ["stage=grpo", "+experiment=shorten"],
+            "experiment: this group is already in the configuration; write experiment=shorten",
+        ),
+        (["+stage=grpo"], "stage: this group is already in the configuration; write stage=grpo"),
+        (["++eval_datasets.x.name=1"], "eval_datasets: cannot be set directly"),
         (["reward=broken"], "expected ',' or ']', but got '<stream end>' in "),
         (["reward=astray"], "In 'reward/astray': Could not override"),
         (["+reward.new=1"], "reward.new: there is no such key; there are reward."),
@@ -95,9 +98,12 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["stage.steps=0"], "stage.steps: must be 1 or more, got 0"),
         (["dataset=jsonl"], "dataset.path: "),
         (["~reward"], "reward.name: must be given"),
-        (["seed"], "seed: cannot be read as key=value"),
-        (["seed=1,2"], "seed: seed=1,2 is a sweep and needs -m; a list is written in brackets, seed=[...]"),
-        (["stage.datasets=[gsm8]"], "stage.datasets: no dataset option or .jsonl file is 'gsm8'; did you mean gsm8k?"),
+        (["seed"], "seed: cannot be parsed as key=value"),
+        (["seed=1,2"], "seed: seed=1,2 is a sweep; add -m, or write a list as seed=[...]"),
+        (
+            ["stage.datasets=[gsm8]"],
+            "stage.datasets: 'gsm8' is neither a dataset option nor a .jsonl file; did you mean gsm8k?",
+        ),
         (["stage=pipeline", "stage.datasets=[mini,nope.jsonl]"], "stage.datasets: there is no file nope.jsonl"),
         (["stage=evaluate", "stage.datasets=[nope.jsonl]"], "stage.datasets: there is no file nope.jsonl"),
         (["stage=label", "dataset=jsonl", "dataset.path=nope.jsonl"], "dataset.path: there is no file nope.jsonl"),
@@ -157,7 +163,7 @@ def test_a_sweep_is_every_combination_below_the_sweep_folder(own: Path, composed
 def test_of_a_large_sweep_each_value_is_checked(
     own: Path, composed: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_module, "MOST_JOBS_CHECKED", 3)
+    monkeypatch.setattr(request_module, "MAX_JOBS_CHECKED", 3)
     read_request(request(own, "-m", "seed=1,2,3", "reward.r_b=-0.1,-0.2"))
     points = [(c.seed, c.reward.r_b) for c in composed]  # pyright: ignore[reportAttributeAccessIssue]
     assert points == [(1, -0.1), (2, -0.2), (3, -0.2)]

@@ -89,7 +89,8 @@ def test_done_is_done_unfinished_is_resumed_and_another_config_is_refused(
     assert "already done: there/result.json" in capsys.readouterr().out
     assert run("run.dir=there", "seed=14", "reward.r_b=-0.1") == 2
     differing = "reward.r_b (-0.4 there, -0.1 now), seed (13 there, 14 now)"
-    said = f"budgetrl: run.dir: there holds another run, which differs in {differing}\n"
+    hint = "choose another folder, or use the same settings"
+    said = f"budgetrl: run.dir: there has a run with different settings: {differing}; {hint}\n"
     assert capsys.readouterr().err == said
     assert len(launched) == 2
 
@@ -157,7 +158,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(
 ) -> None:
     Path("file").touch()
     assert run(f"run.dir={place}", f"mode={mode}") == 2
-    assert re.fullmatch(f"budgetrl: run.dir: {place} cannot be the run folder: .+\n", capsys.readouterr().err)
+    assert re.fullmatch(f"budgetrl: run.dir: cannot use {place} as the run folder: .+\n", capsys.readouterr().err)
 
 
 def test_slurm_without_sbatch_creates_nothing(

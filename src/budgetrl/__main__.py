@@ -1,4 +1,4 @@
-"""`python -m budgetrl`."""
+"""Entry point of `python -m budgetrl`."""
 
 from budgetrl.cli.main import main
 

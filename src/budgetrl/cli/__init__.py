@@ -1,1 +1,1 @@
-"""The parent process: compose with Hydra, refuse or plan, launch, sweep."""
+"""The command line: composes and checks configurations with Hydra, prints plans, starts runs and sweeps."""

@@ -1,4 +1,4 @@
-"""`--help`: the template in conf/config.yaml, with the groups, their options and what the comments there say."""
+"""`--help`: the template in conf/config.yaml, with all groups, their options, and the comments from that file."""
 
 import re
 import textwrap
@@ -12,15 +12,17 @@ WIDTH = 100
 
 
 def help_text(args: Namespace) -> str:
-    """The whole help. Composed by ourselves: Hydra would read all options of all of its own groups, twice."""
+    """Return the help text."""
+    # Hydra's own --help is slow: it reads every option of all its own groups, twice.
     with search_path(args):
         return compose(args, args.overrides).hydra.help.template
 
 
 def _settings_help() -> str:
-    """What config.yaml's own comments say about each group, with its options, and about each key at its top."""
+    """Return a line for each group and each top-level key of config.yaml: its comment, and the options of a group."""
     text = (config_dir() / f"{CONFIG_NAME}.yaml").read_text()
     lines: list[str] = []
+    # Matches "  - reward: budget_cosine # comment" in the defaults list and "seed: 0 # comment" at the top level.
     for name, meaning in re.findall(r"^(?:  - )?(\w+): \S+ # (.+)$", text, re.MULTILINE):
         options = ", ".join(options_of(name))
         entry = f"  {name:<11} {meaning}: {options}" if options else f"  {name:<11} {meaning}"
@@ -28,4 +30,5 @@ def _settings_help() -> str:
     return "\n".join(lines)
 
 
+# The template refers to this as ${settings_help:}.
 OmegaConf.register_new_resolver("settings_help", _settings_help, replace=True)

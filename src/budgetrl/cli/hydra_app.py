@@ -1,4 +1,4 @@
-"""What Hydra's own machinery is needed for: the jobs of a sweep, `--cfg` and its other flags."""
+"""Runs Hydra itself, which is needed for the jobs of a sweep, and for `--cfg` and Hydra's other flags."""
 
 import sys
 from collections.abc import Callable
@@ -14,17 +14,19 @@ from budgetrl.cli.request import Invocation, build_config
 from budgetrl.cli.sweep import Sweep
 from budgetrl.core.checks import nearest
 from budgetrl.core.messages import Message
+from budgetrl.launch.supervisor import INTERRUPTED, STOPPED
 from budgetrl.runs.folder import RunFolder
 from budgetrl.settings.config import Config, run_dir
 from budgetrl.settings.strict import ConfigError
 
 
 def run_with_hydra(request: Invocation, sweep: Sweep, start: Callable[[Config], int]) -> int:
-    """Let Hydra read the process's command line, and give each job of a multirun to `sweep`. Returns the exit code.
+    """Let Hydra execute the command line, and return the exit code.
 
-    A failed job does not end a sweep; one that was interrupted or told to stop does. `start` is for a single run, which
-    only comes here where Hydra was asked for something besides.
+    Each job of a sweep goes to `sweep`. The sweep continues after a failed job, but ends after one that was
+    interrupted or stopped. A single run gets here only with one of Hydra's own flags, and goes to `start`.
     """
+    # Hydra returns no value from the job function, so the function stores its results in these lists.
     codes: list[int] = []
     sweep_dirs: list[Path] = []
 
@@ -38,28 +40,32 @@ def run_with_hydra(request: Invocation, sweep: Sweep, start: Callable[[Config], 
         overrides = list(settings.overrides.task)
         try:
             config = build_config(composed, settings.sweep.dir)
-        except ConfigError as error:  # of a combination, in a sweep too large to check them all before
-            return sweep.refuse(overrides, error)
-        code = sweep.take(overrides, config)
-        if code in (130, 143):
+        except ConfigError as error:  # possible in a large sweep, where not all combinations were checked before
+            return sweep.add_invalid(overrides, error)
+        code = sweep.add(overrides, config)
+        if code in (INTERRUPTED, STOPPED):
             raise SystemExit(code)
         try:
             return metric_of(config, code)
-        except ConfigError as error:  # Hydra would run all other jobs first, for nothing
+        except ConfigError as error:
+            # All jobs would fail in the same way. An ordinary exception would let Hydra run them first.
             sys.stderr.write(f"budgetrl: {error}\n")
             raise SystemExit(2) from None
 
-    sys.argv[1:] = request.argv
+    sys.argv[1:] = request.argv  # hydra.main reads the command line of the process
     job()
     return sweep.finish(sweep_dirs[0]) if sweep_dirs else max(codes, default=0)
 
 
 def metric_of(config: Config, code: int) -> float | None:
-    """The number a sweeper optimizes; NaN, which it takes for a failed trial, if the job failed."""
+    """Return the metric that a sweeper optimizes: `run.metric` of the result, or NaN if the job failed.
+
+    Returns None if no metric is configured, or in a dry run. Raises ConfigError if the result has no such metric.
+    """
     if config.run.metric is None or config.mode == "dry":
         return None
     if code:
-        return float("nan")
+        return float("nan")  # sweepers such as Optuna treat NaN as a failed trial
     key, result = config.run.metric, RunFolder(run_dir(config)).read_result()
     if key not in result:
         raise ConfigError(Message("run.metric", f"result.json has no {key}", nearest(key, result)))

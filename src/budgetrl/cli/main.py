@@ -1,4 +1,4 @@
-"""The one entrypoint: compose, check, plan, launch. `python -m budgetrl` or `budgetrl`; `--help` says more."""
+"""The entry point of `budgetrl` and `python -m budgetrl`: composes, checks, plans and launches runs."""
 
 import os
 import sys
@@ -13,8 +13,10 @@ from budgetrl.cli.hydra_app import run_with_hydra
 from budgetrl.cli.request import read_request
 from budgetrl.cli.sweep import Launch, Sweep
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.launch.launchers import launcher
 from budgetrl.launch.start import check_launcher, launch, launch_script
+from budgetrl.launch.supervisor import INTERRUPTED
 from budgetrl.planning.plan import Plan, make_plan, render_plan
 from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder, write_atomically, write_json
@@ -22,80 +24,90 @@ from budgetrl.runs.identity import identity
 from budgetrl.runs.machine import record_start
 from budgetrl.settings.config import Config, read_mapping, run_dir, to_mapping, to_yaml
 
-MOST_DIFFERENCES_SHOWN = 5
-Show = Callable[[RunFolder, Config, Plan], None]
+MAX_DIFFERENCES_SHOWN = 5
+ShowPlan = Callable[[RunFolder, Config, Plan], None]
 
 
 def main() -> None:
-    """Do what the command line asks for and leave with its exit code."""
+    """Execute the command line and exit with its code.
+
+    0: success. 1: a run failed. 2: the request is wrong. 130: interrupted by Ctrl-C. 143: stopped by SIGTERM.
+    """
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, "")  # so that `budgetrl`, like `python -m budgetrl`, finds the user's own rewards
-    lifeline.die_with_parent()
+        # `python -m budgetrl` already searches the working directory, where users keep their own rewards.
+        # Make the `budgetrl` command do the same.
+        sys.path.insert(0, "")
+    lifeline.die_with_parent()  # if experiments/run.py started this process
     try:
         arguments = parse_arguments(sys.argv[1:])
         if arguments.help:
             print(help_text(arguments))
             sys.exit(0)
         request = read_request(sys.argv[1:])
-        if request.config is not None:
+        if request.config is not None:  # a single run, with no need for Hydra's own machinery
             code = start(request.config)
         else:
-            jobs = Sweep(partial(begin, PlanPrinter()), request.swept)
-            code = run_with_hydra(request, jobs, start)
+            sweep = Sweep(partial(begin, PlanPrinter()), request.swept)
+            code = run_with_hydra(request, sweep, start)
     except RequestError as error:
-        _complain(error)
+        _print_error(error)
         code = 2
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     sys.exit(code)
 
 
 def start(config: Config) -> int:
-    """Begin one run; what is wrong with the request is said, and exit code 2."""
+    """Execute one run and return its exit code. Prints a RequestError and returns 2."""
     try:
         return begin(PlanPrinter(), config)
     except RequestError as error:
-        _complain(error)
+        _print_error(error)
         return 2
 
 
-def begin(show: Show, config: Config, launch_it: Launch | None = None) -> int:
-    """Plan one run and, unless the mode is dry, bring it to its end by `launch_it`. Returns the exit code.
+def begin(show_plan: ShowPlan, config: Config, launch_run: Launch | None = None) -> int:
+    """Plan one run and, unless `mode=dry`, launch it. Returns the exit code.
 
-    Raises RequestError before the folder is touched if the run cannot be planned. A dry run leaves a folder alone in
-    which a run was started, or given to Slurm: what lies there says how.
+    Args:
+        launch_run: Starts the ranks and waits for them. Defaults to `budgetrl.launch.start.launch`.
+
+    Raises:
+        RequestError: If the run cannot be planned. The run folder is then unchanged.
     """
     folder = RunFolder(run_dir(config))
-    refuse_if_changed(folder, config)
+    check_same_run(folder, config)
     if config.mode == "run" and folder.finished and not config.stage.always_runs:
         print(f"already done: {folder.result}")
         return 0
     plan = make_plan(config)
     if config.mode == "dry":
+        # The files of a run that was started, or submitted to Slurm, record how that was done: leave them alone.
         if not folder.started:
             with folder.lock():
-                freeze(folder, config, plan)
-        show(folder, config, plan)
+                write_run_files(folder, config, plan)
+        show_plan(folder, config, plan)
         return 0
     check_launcher(config.launch, folder)
     with folder.lock():
-        show(folder, config, plan)
-        freeze(folder, config, plan)
+        show_plan(folder, config, plan)
+        write_run_files(folder, config, plan)
         record_start(folder.environment, sys.argv, config.seed)
         if config.stage.always_runs:
-            folder.result.unlink(missing_ok=True)  # should this time fail, the last one's is no result
-        return (launch_it or launch)(config, folder)
+            folder.result.unlink(missing_ok=True)  # if this attempt fails, the old result must not count
+        # Looked up here rather than as a default value, so that tests can replace `launch`.
+        return (launch_run or launch)(config, folder)
 
 
 class PlanPrinter:
-    """Prints the plan of the first run in full; of those that follow in a sweep, the warnings that are new."""
+    """Prints the full plan of the first run, and for later runs of a sweep only warnings that are new."""
 
     def __init__(self) -> None:
         self._warnings: set[str] = set()
         self._is_first = True
 
     def __call__(self, folder: RunFolder, config: Config, plan: Plan) -> None:
-        """Print the plan, and the scripts that the launcher would submit."""
+        """Print a plan, with the scripts that the launcher submits, or its new warnings."""
         if self._is_first:
             print(render_plan(plan), flush=True)
             for path, script in launcher(config.launch, folder).scripts().items():
@@ -108,8 +120,9 @@ class PlanPrinter:
         self._is_first = False
 
 
-def freeze(folder: RunFolder, config: Config, plan: Plan) -> None:
-    """Write what starts the run: config, plan and scripts. A dry run's config is that of the run it plans."""
+def write_run_files(folder: RunFolder, config: Config, plan: Plan) -> None:
+    """Write the files that define the run: configuration, plan and launch scripts."""
+    # A dry run writes mode=run, so that its scripts start the run that it plans.
     write_atomically(folder.config, to_yaml(replace(config, mode="run")))
     write_json(folder.plan, plan)
     write_atomically(folder.launch_script, launch_script(folder, sys.argv[1:]))
@@ -118,22 +131,24 @@ def freeze(folder: RunFolder, config: Config, plan: Plan) -> None:
         write_atomically(path, script)
 
 
-def refuse_if_changed(folder: RunFolder, config: Config) -> None:
-    """Raises RequestError if the folder holds a run of another configuration, naming the keys that differ."""
-    if not os.path.exists(folder.config):  # False, too, where looking is not allowed: the lock will say so
+def check_same_run(folder: RunFolder, config: Config) -> None:
+    """Raise RequestError if the folder has a run with a different configuration. Names the keys that differ."""
+    # os.path.exists returns False without read permission. The lock reports that later.
+    if not os.path.exists(folder.config):
         return
-    there, here = identity(read_mapping(folder.config)), identity(to_mapping(config))
+    old, new = identity(read_mapping(folder.config)), identity(to_mapping(config))
     differences: list[str] = []
-    for key in sorted({*there, *here}):
-        if there.get(key) != here.get(key):
-            differences.append(f"{key} ({there.get(key)} there, {here.get(key)} now)")
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            differences.append(f"{key} ({old.get(key)} there, {new.get(key)} now)")
     if differences:
-        shown = ", ".join(differences[:MOST_DIFFERENCES_SHOWN])
-        left = len(differences) - MOST_DIFFERENCES_SHOWN
+        shown = ", ".join(differences[:MAX_DIFFERENCES_SHOWN])
+        left = len(differences) - MAX_DIFFERENCES_SHOWN
         more = f" and {left} more" if left > 0 else ""
-        raise RequestError(f"run.dir: {folder.path} holds another run, which differs in {shown}{more}")
+        text = f"{folder.path} has a run with different settings: {shown}{more}"
+        raise RequestError(Message("run.dir", text, "choose another folder, or use the same settings"))
 
 
-def _complain(error: RequestError) -> None:
+def _print_error(error: RequestError) -> None:
     for message in error.messages:
         print(f"budgetrl: {message}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""The one scheduler of runs: jobs as processes, some at a time, each after those that it needs.
+"""The scheduler of runs: executes jobs as processes, several at a time, each after the jobs that it depends on.
 
-A sweep whose jobs run several at once hands them over, and so do the rows of `experiments/`.
+It executes sweeps with `launch.at_once` above 1, and the rows of `experiments/`.
 """
 
 import os
@@ -21,46 +21,47 @@ from budgetrl.runs.machine import count_gpus
 
 WAITING, RUNNING, DONE, ALREADY_DONE, FAILED = "waiting", "running", "done", "already done", "failed"
 PLANNED = "planned"
-"""What has been done about a job of a dry run."""
+"""The final state of a job in a dry run."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False)  # compared by identity: two jobs can have equal fields
 class Job:
-    """A run to make, and what became of it."""
+    """A run to execute, and its state."""
 
     label: str
-    """What the user knows it by."""
+    """The name shown to the user."""
     folder: RunFolder
     command: Sequence[str] = ()
-    """What a process runs. The run is resumed if it was begun, and left alone if it is finished."""
+    """The command to execute. It resumes an unfinished run, and does nothing for a finished one."""
     log: Path | None = None
-    """Where its output goes; None for the terminal."""
+    """The file for its output. None: the terminal."""
     needs: Sequence["Job"] = ()
-    """Jobs that have to be done before."""
+    """Jobs that must succeed first."""
     success: str = DONE
-    """The state that exit code 0 stands for."""
+    """The state after exit code 0."""
     state: str = WAITING
     why: str = ""
-    """The reason where the job has failed."""
+    """Why the job failed. Empty unless it did."""
 
     def fail(self, why: str) -> None:
-        """Note that the job has failed."""
+        """Mark the job as failed."""
         self.state, self.why = FAILED, why.splitlines()[0] if why else ""
 
     def end(self, code: int, was_finished: bool = False) -> None:
-        """Note what an exit code says of the job."""
+        """Set the final state from an exit code. `was_finished`: whether the run was already done before the job."""
         if code:
-            self.fail(self.last_words() or f"exit code {code}")
+            self.fail(self.last_log_line() or f"exit code {code}")
         else:
             self.state = ALREADY_DONE if was_finished else self.success
 
-    def last_words(self) -> str:
-        """The last line of the log that was written to last, the parent's remark that there is a log aside."""
+    def last_log_line(self) -> str:
+        """Return the last line of the newest log, usually the error. Empty if there is none."""
         logs = list(self.folder.logs.glob("*.log"))
         if self.log and self.log.exists():
             logs.append(self.log)
         for log in sorted(logs, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            # The supervisor's log only says which rank's log has the error: skip it.
             if lines and "; its log is " not in lines[-1]:
                 return lines[-1].strip().removeprefix("budgetrl: ")
         return ""
@@ -68,7 +69,7 @@ class Job:
 
 @dataclass
 class _Running:
-    """A job and its process."""
+    """A running job and its process."""
 
     job: Job
     process: subprocess.Popen[bytes]
@@ -76,7 +77,7 @@ class _Running:
 
 
 class Scheduler:
-    """Runs jobs as processes, up to `at_once` at a time; each has `gpus_per_job` of the visible GPUs for itself."""
+    """Executes jobs as processes, up to `at_once` at a time, each on `gpus_per_job` GPUs of its own."""
 
     def __init__(self, at_once: int, gpus_per_job: int) -> None:
         self._gpus_per_job = gpus_per_job
@@ -84,31 +85,35 @@ class Scheduler:
         self._signals: list[int] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Bring all waiting jobs to an end, in order as far as their needs allow. A failed one stops only those
-        that need it.
+        """Execute all waiting jobs, in order as far as their dependencies allow.
 
-        Raises SystemExit if this process was told to stop meanwhile; the jobs are told, too, and waited for.
+        If a job fails, the jobs that depend on it fail too. All others still run.
+
+        Raises:
+            SystemExit: If this process received Ctrl-C or SIGTERM, after the running jobs received it too and ended.
         """
         waiting = [job for job in jobs if job.state == WAITING]
-        with self._passing_signals_on(), lifeline.open_pipe() as line:
+        with self._forwarding_signals(), lifeline.open_pipe() as pipe:
+            # After a signal, start nothing new, but wait for the running jobs to save and exit.
             while any(self._slots) or (waiting and not self._signals):
-                self._note_ends()
+                self._record_finished()
                 if not self._signals:
-                    waiting = _without_hopeless(waiting)
-                    self._fill_slots(waiting, line)
+                    waiting = _fail_blocked(waiting)
+                    self._fill_slots(waiting, pipe)
                 time.sleep(POLL_SECONDS)
         if self._signals:
             raise SystemExit(INTERRUPTED if signal.SIGINT in self._signals else STOPPED)
 
-    def _fill_slots(self, waiting: list[Job], line: Path) -> None:
-        """Start jobs whose needs are met in the slots that are free, and take them off the list."""
+    def _fill_slots(self, waiting: list[Job], pipe: Path) -> None:
+        """Start jobs that are ready in free slots, and remove them from `waiting`."""
         for slot, occupied in enumerate(self._slots):
             ready = next((job for job in waiting if _is_ready(job)), None)
             if occupied is None and ready is not None:
                 waiting.remove(ready)
-                self._slots[slot] = self._start(ready, slot, line)
+                self._slots[slot] = self._start(ready, slot, pipe)
 
-    def _note_ends(self) -> None:
+    def _record_finished(self) -> None:
+        """Free the slots of processes that have exited, and print the final states of their jobs."""
         for slot, running in enumerate(self._slots):
             if running is None:
                 continue
@@ -116,16 +121,17 @@ class Scheduler:
             if code is not None:
                 self._slots[slot] = None
                 running.job.end(code, running.was_finished)
-                _tell_end(running.job)
+                _print_final_state(running.job)
 
-    def _start(self, job: Job, slot: int, line: Path) -> _Running:
+    def _start(self, job: Job, slot: int, pipe: Path) -> _Running:
+        # A finished run is started too: `python -m budgetrl` then checks that its settings are still the same.
         was_finished = job.folder.finished
-        environment = {**os.environ, **gpus_of(slot, self._gpus_per_job), lifeline.LIFELINE: str(line)}
+        environment = {**os.environ, **gpus_of(slot, self._gpus_per_job), lifeline.LIFELINE: str(pipe)}
         if job.log is None:
-            say(f"started: {job.label}")
+            print_line(f"started: {job.label}")
             process = _process(job.command, environment, None)
         else:
-            say(f"started: {job.label}, output in {job.log}")
+            print_line(f"started: {job.label}, output in {job.log}")
             job.log.parent.mkdir(parents=True, exist_ok=True)
             with open(job.log, "ab") as log:
                 process = _process(job.command, environment, log.fileno())
@@ -133,39 +139,42 @@ class Scheduler:
         return _Running(job, process, was_finished)
 
     @contextmanager
-    def _passing_signals_on(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM are noted and go to all that runs."""
+    def _forwarding_signals(self) -> Iterator[None]:
+        """Record SIGINT (Ctrl-C) and SIGTERM, and forward them to all running jobs."""
 
-        def hear(signum: int, frame: FrameType | None) -> None:
+        def forward(signum: int, frame: FrameType | None) -> None:
             self._signals.append(signum)
             for running in self._slots:
                 if running is not None:
                     running.process.send_signal(signum)
 
-        before = {signum: signal.signal(signum, hear) for signum in (signal.SIGINT, signal.SIGTERM)}
+        old_handlers = {signum: signal.signal(signum, forward) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for signum, handler in before.items():
+            for signum, handler in old_handlers.items():
                 signal.signal(signum, handler)
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that processes started from here may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that jobs may use, by their names in CUDA_VISIBLE_DEVICES."""
     named = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     return named or [str(gpu) for gpu in range(count_gpus())]
 
 
 def gpus_of(slot: int, gpus_per_job: int) -> dict[str, str]:
-    """Which of the visible GPUs the jobs of a slot have for themselves; they are shared if there are too few."""
+    """Return the environment variable that gives a slot its own GPUs. Slots share GPUs if there are too few.
+
+    With 4 GPUs and 2 per job, slot 0 gets "0,1", slot 1 gets "2,3", and slot 2 gets "0,1" again.
+    """
     visible = visible_gpus()
     count = min(gpus_per_job, len(visible))
     chosen = [visible[(slot * count + i) % len(visible)] for i in range(count)]
     return {"CUDA_VISIBLE_DEVICES": ",".join(chosen)} if chosen else {}
 
 
-def say(text: str) -> None:
-    """A line for the user."""
+def print_line(text: str) -> None:
+    """Print a line without trailing spaces, and flush so that it appears before the output of child processes."""
     sys.stdout.write(f"{text.rstrip(' ')}\n")
     sys.stdout.flush()
 
@@ -174,32 +183,33 @@ def _is_ready(job: Job) -> bool:
     return all(needed.state in (needed.success, ALREADY_DONE) for needed in job.needs)
 
 
-def _without_hopeless(waiting: list[Job]) -> list[Job]:
-    """The jobs less those that need a failed one, which fail too."""
-    left = []
+def _fail_blocked(waiting: list[Job]) -> list[Job]:
+    """Mark the jobs that depend on a failed one as failed, and return the others."""
+    left: list[Job] = []
     for job in waiting:
         failed = [needed.label for needed in job.needs if needed.state == FAILED]
         if failed:
             job.fail(f"needs {', '.join(failed)}, which failed")
-            _tell_end(job)
+            _print_final_state(job)
         else:
             left.append(job)
     return left
 
 
-def _tell_end(job: Job) -> None:
+def _print_final_state(job: Job) -> None:
     why = f" ({job.why})" if job.why else ""
     log = f", see {job.log}" if job.state == FAILED and job.log and job.log.exists() else ""
-    say(f"{job.state}: {job.label}{why}{log}")
+    print_line(f"{job.state}: {job.label}{why}{log}")
 
 
 def _process(command: Sequence[str], environment: dict[str, str], output: int | None) -> subprocess.Popen[bytes]:
-    """A session of its own: the terminal's Ctrl-C reaches only us, and we pass it on."""
+    """Start a process in a new session."""
     return subprocess.Popen(
         list(command),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
+        # Ctrl-C in the terminal then reaches only this process, which forwards it once.
         start_new_session=True,
     )

@@ -1,6 +1,6 @@
-"""A sweep: jobs one after the other or several at once, and at the end what ran, what failed and why, what came out.
+"""Sweeps: execute jobs one after the other or several at a time, and write a summary with their states and results.
 
-Started again, it comes to the same end: finished runs are skipped, broken ones go on, and its summary is written anew.
+A sweep can be started again at any time: it skips finished runs, resumes unfinished ones, and rewrites the summary.
 """
 
 import csv
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from budgetrl.cli.scheduler import ALREADY_DONE, DONE, FAILED, PLANNED, WAITING, Job, Scheduler, say
+from budgetrl.cli.scheduler import ALREADY_DONE, DONE, FAILED, PLANNED, WAITING, Job, Scheduler, print_line
 from budgetrl.core.errors import RequestError
 from budgetrl.launch.slurm import queued_job
 from budgetrl.launch.supervisor import STOPPED
@@ -19,40 +19,43 @@ from budgetrl.runs.tracking import Tracker, TrackingSettings
 from budgetrl.settings.config import Config, run_dir
 
 NAME = "sweep"
-"""Name of the summary's files in the sweep's folder."""
+"""Name of the summary files in the sweep folder, without extension."""
 SUBMITTED, QUEUED = "submitted to Slurm", "in Slurm's queue"
 Launch = Callable[[Config, RunFolder], int]
 
 
 @dataclass
 class SweepJob:
-    """One combination of overrides, and what became of it."""
+    """One combination of overrides, and its state."""
 
     overrides: Sequence[str]
     label: str
-    """The overrides in which it differs from the other jobs."""
+    """The overrides that distinguish the job from the others."""
     config: Config | None = None
-    """None if the job's configuration was refused."""
-    job: Job | None = None
-    """Its run; None if the job's configuration was refused."""
+    """None if the configuration is invalid."""
+    run: Job | None = None
+    """The run of the job. None if the configuration is invalid."""
     state: str = WAITING
     why: str = ""
-    """The reason where it has failed."""
+    """Why the job failed. Empty unless it did."""
 
     def fail(self, why: str) -> None:
+        """Mark the job as failed."""
         self.state, self.why = FAILED, why.splitlines()[0]
 
-    def take_over(self) -> None:
-        """Note what became of the run."""
-        if self.job:
-            self.state, self.why = self.job.state, self.job.why
+    def copy_run_state(self) -> None:
+        """Set the job's state to that of its run."""
+        if self.run:
+            self.state, self.why = self.run.state, self.run.why
 
 
 class Sweep:
-    """Takes the jobs as they are composed, and sums them up when there are no more.
+    """Receives jobs one by one, executes them, and writes the summary.
 
-    `begin` plans a run and has it launched; it raises RequestError, and SystemExit if it was told to stop. `swept` are
-    the keys in which jobs differ.
+    Args:
+        begin: Plans and launches a run, and returns its exit code. May raise RequestError, or SystemExit if the
+            process received a stop signal.
+        swept: The keys whose values differ between jobs.
     """
 
     def __init__(self, begin: Callable[[Config, Launch | None], int], swept: Sequence[str] = ()) -> None:
@@ -60,90 +63,102 @@ class Sweep:
         self._queue: list[SweepJob] = []
         self.jobs: list[SweepJob] = []
 
-    def take(self, overrides: Sequence[str], config: Config) -> int:
-        """Run a job, or put it into the queue where several run at once. Returns its exit code, 0 if that is open."""
-        taken = self._add(overrides, config)
+    def add(self, overrides: Sequence[str], config: Config) -> int:
+        """Execute a job, or queue it if jobs run several at a time.
+
+        Returns the exit code: 0 for a queued job, and 2 if the run cannot be planned or started.
+        """
+        job = self._new_job(overrides, config)
         folder = RunFolder(run_dir(config))
         was_done = folder.finished and not config.stage.always_runs
         try:
             code = self._begin(config, self._enqueue if config.launch.jobs_at_once() > 1 else None)
-        except SystemExit as told:  # by a signal; the run may have been done already, the sweep was not
-            raise SystemExit(told.code or STOPPED) from None
+        except SystemExit as stop:
+            # If the signal came when the run had just finished, the code is 0. The sweep must still end as stopped.
+            raise SystemExit(stop.code or STOPPED) from None
         except RequestError as error:
-            return self._refused(taken, str(error))
-        if taken not in self._queue and taken.job:
+            return self._record_error(job, str(error))
+        if job not in self._queue and job.run:
+            # Exit code 0 without a result: the run was only submitted to Slurm.
             if config.mode != "dry" and not folder.finished:
-                taken.job.success = SUBMITTED
-            taken.job.end(code, was_done)
-            taken.take_over()
+                job.run.success = SUBMITTED
+            job.run.end(code, was_done)
+            job.copy_run_state()
         return code
 
-    def refuse(self, overrides: Sequence[str], error: RequestError) -> None:
-        """A job that cannot be composed is one that failed."""
-        self._refused(self._add(overrides, None), str(error))
+    def add_invalid(self, overrides: Sequence[str], error: RequestError) -> None:
+        """Record a job whose configuration is invalid as failed."""
+        self._record_error(self._new_job(overrides, None), str(error))
 
     def finish(self, folder: Path) -> int:
-        """Run the queue, and write and print the summary. Returns 1 if any job failed, else 0.
+        """Execute the queue, then print and write the summary. Returns 1 if any job failed, otherwise 0.
 
-        Raises SystemExit if the queue was told to stop.
+        Raises:
+            SystemExit: If the process received a stop signal.
         """
         self._run_queue()
-        say(f"\n{self._outcome()}")
-        for line in _lines(self.jobs):
-            say("  ".join(line))
+        print_line(f"\n{self._counts()}")
+        for row in _job_rows(self.jobs):
+            print_line("  ".join(row))
+        # After a dry run, or if all jobs wait in Slurm's queue, there is nothing to report.
         if any(job.state in (DONE, ALREADY_DONE, FAILED) for job in self.jobs):
             self._summarize(folder)
         return int(any(job.state == FAILED for job in self.jobs))
 
-    def _add(self, overrides: Sequence[str], config: Config | None) -> SweepJob:
-        label = " ".join(_differing(overrides, self._swept))
+    def _new_job(self, overrides: Sequence[str], config: Config | None) -> SweepJob:
+        """Add a job to the list and print its header. `config` is None if it is invalid."""
+        label = " ".join(_swept_overrides(overrides, self._swept))
         added = SweepJob(overrides, label, config)
         self.jobs.append(added)
         where = ""
         if config is not None:
-            added.job = _run_of(label, config)
-            where = f": {added.job.folder.path}"
-        say(f"== job {len(self.jobs)} ({label}){where}")
+            added.run = _make_run(label, config)
+            where = f": {added.run.folder.path}"
+        print_line(f"== job {len(self.jobs)} ({label}){where}")
         return added
 
     def _enqueue(self, config: Config, folder: RunFolder) -> int:
+        """Queue the newest job instead of launching it. `begin` has already written its run folder."""
         self._queue.append(self.jobs[-1])
         return 0
 
     def _run_queue(self) -> None:
-        """Each job of the queue in a process, as many at a time as the first one's `launch.at_once`."""
+        """Execute the queued jobs, each in a process of its own."""
         first = self._queue[0].config if self._queue else None
         if first is None:
             return
+        # `launch` is not a useful key to sweep: the first job's settings count for all.
         scheduler = Scheduler(first.launch.jobs_at_once(), first.launch.ranks_per_machine())
         try:
-            scheduler.run([queued.job for queued in self._queue if queued.job])
+            scheduler.run([job.run for job in self._queue if job.run])
         finally:
-            for queued in self._queue:
-                queued.take_over()
+            for job in self._queue:
+                job.copy_run_state()
 
-    def _refused(self, job: SweepJob, why: str) -> int:
-        if job.job and queued_job(job.job.folder):
+    def _record_error(self, job: SweepJob, why: str) -> int:
+        """Mark a job as failed, print why, and return exit code 2. A job that Slurm already has is not an error."""
+        if job.run and queued_job(job.run.folder):
             job.state = QUEUED
             return 0
         sys.stderr.write(f"budgetrl: {why}\n")
         job.fail(why)
         return 2
 
-    def _outcome(self) -> str:
-        """
+    def _counts(self) -> str:
+        """Return the number of jobs in each state.
+
         >>> sweep = Sweep(lambda config, launch: 0)
         >>> sweep.jobs = [SweepJob([], "", state=state) for state in ("done", "failed", "done")]
-        >>> sweep._outcome()
+        >>> sweep._counts()
         '3 jobs: 2 done, 1 failed'
         """
-        counts = Counter(job.state for job in self.jobs)  # in the order in which states came up
-        each = [f"{count} {state}" for state, count in counts.items()]
-        return f"{len(self.jobs)} jobs: {', '.join(each)}"
+        counts = Counter(job.state for job in self.jobs)  # keeps the order in which states first appear
+        parts = [f"{count} {state}" for state, count in counts.items()]
+        return f"{len(self.jobs)} jobs: {', '.join(parts)}"
 
     def _summarize(self, folder: Path) -> None:
-        """`sweep.md`, `.tex`, `.csv` and figures, and where numbers have changed, the sweep's own W&B run."""
-        from budgetrl.report import tables  # draws, which takes a second to import
+        """Write `sweep.md`, `.tex`, `.csv` and figures. If the results have changed, log them to W&B as well."""
+        from budgetrl.report import tables  # imports matplotlib, which takes a second
         from budgetrl.report.comparison import write_comparison
         from budgetrl.report.sections import Section
 
@@ -151,75 +166,85 @@ class Sweep:
         before = numbers.read_text() if numbers.exists() else None
         finished: list[Path] = []
         for job in self.jobs:
-            if job.job and job.job.folder.finished:
-                finished.append(job.job.folder.path)
-        jobs = Section("Jobs", tables.markdown(["state", "job", "folder", "why"], _lines(self.jobs), numbers=False))
-        title = f"{folder.resolve().name}: {self._outcome()}"
+            if job.run and job.run.folder.finished:
+                finished.append(job.run.folder.path)
+        columns = ["state", "job", "folder", "why"]
+        jobs = Section("Jobs", tables.markdown(columns, _job_rows(self.jobs), numbers=False))
+        title = f"{folder.resolve().name}: {self._counts()}"
         report = write_comparison(finished, folder, name=NAME, title=title, before=[jobs])
-        say(f"report: {report}")
+        print_line(f"report: {report}")
         if numbers.read_text() != before:
-            self._track(folder, _numbers(numbers))
+            self._track(folder, _read_csv(numbers))
 
     def _tracking(self) -> TrackingSettings | None:
-        """The settings of the first job that is tracked; None where no job runs a model."""
+        """Return the tracking settings of the first job that runs a model, or None if no job does."""
         for job in self.jobs:
             if job.config and job.config.stage.workload(job.config).uses_model:
                 return job.config.tracking
         return None
 
     def _track(self, folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
-        """A run in the W&B group of the jobs that holds the table and the curves."""
+        """Log the table and the figures of the sweep as a W&B run of its own, in the W&B group of its jobs."""
         tracking = self._tracking()
         if tracking is None:
             return
         failed = sum(job.state == FAILED for job in self.jobs)
-        with Tracker.start(tracking, folder, {"jobs": [" ".join(job.overrides) for job in self.jobs]}) as tracker:
+        config = {"jobs": [" ".join(job.overrides) for job in self.jobs]}
+        figures = sorted((folder / "figures").glob("*.png"))
+        with Tracker.start(tracking, folder, config) as tracker:
             tracker.log_table(NAME, rows, step=0)
-            tracker.log_figures({path.stem: path for path in sorted((folder / "figures").glob("*.png"))})
+            tracker.log_figures({path.stem: path for path in figures})
             tracker.log_result({"jobs": len(self.jobs), "failed": failed})
 
 
-def _run_of(label: str, config: Config) -> Job:
-    """The run of a configuration, as a process that goes on with what lies in its folder."""
+def _make_run(label: str, config: Config) -> Job:
+    """Return the run of a configuration. Its command reads everything from the run folder."""
     folder = RunFolder(run_dir(config))
     command = [sys.executable, "-m", "budgetrl.launch", str(folder.path.absolute())]
     success = PLANNED if config.mode == "dry" else DONE
     return Job(label, folder, command, folder.logs / "output.log", success=success)
 
 
-def _differing(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
-    """The overrides of swept keys, or all of them if none is swept.
+def _swept_overrides(overrides: Sequence[str], swept: Sequence[str]) -> list[str]:
+    """Return the overrides of swept keys, or all overrides if none is swept.
 
-    >>> _differing(["stage=grpo", "+reward.r_b=-0.2"], ["reward.r_b"])
+    >>> _swept_overrides(["stage=grpo", "+reward.r_b=-0.2"], ["reward.r_b"])
     ['+reward.r_b=-0.2']
     """
-    chosen = [override for override in overrides if override.lstrip("+~").partition("=")[0] in swept]
+    chosen: list[str] = []
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key in swept:
+            chosen.append(override)
     return chosen or list(overrides)
 
 
-def _lines(jobs: Sequence[SweepJob]) -> list[list[str]]:
-    """State, overrides that not all jobs have, folder, and why."""
+def _job_rows(jobs: Sequence[SweepJob]) -> list[list[str]]:
+    """Return a table row per job: its state, the overrides that not all jobs have, its folder, and why it failed."""
     common: set[str] = set()
-    if len(jobs) > 1:
-        common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
-    lines = []
+    if len(jobs) > 1:  # a single job shows all its overrides
+        common = set(jobs[0].overrides)
+        for job in jobs:
+            common &= set(job.overrides)
+    rows: list[list[str]] = []
     for job in jobs:
         own = [override for override in job.overrides if override not in common]
-        lines.append([job.state, " ".join(own), job.job.folder.path.name if job.job else "", job.why])
-    return lines
+        folder = job.run.folder.path.name if job.run else ""
+        rows.append([job.state, " ".join(own), folder, job.why])
+    return rows
 
 
-def _numbers(path: Path) -> list[dict[str, object]]:
-    """The rows of a CSV, with numbers as numbers."""
-
-    def value(text: str) -> object:
-        try:
-            return float(text) if text else None
-        except ValueError:
-            return text
-
-    rows = []
+def _read_csv(path: Path) -> list[dict[str, object]]:
+    """Return the rows of a CSV file. Numbers become floats, and empty cells None."""
+    rows: list[dict[str, object]] = []
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
-            rows.append({key: value(text) for key, text in row.items()})
+            rows.append({key: _cell_value(text) for key, text in row.items()})
     return rows
+
+
+def _cell_value(text: str) -> object:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
