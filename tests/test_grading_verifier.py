@@ -182,7 +182,7 @@ def test_an_interrupted_call_leaves_no_answer_to_the_next(monkeypatch: pytest.Mo
     with Verifier() as verifier:
         verifier.grade(pairs("right"))
         with monkeypatch.context() as patch:
-            patch.setattr(Verifier, "_collect", interrupt)
+            patch.setattr(Verifier, "_wait_for_event", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 verifier.grade(pairs("nap right"))
         assert verifier.grade(pairs("wrong")) == [WRONG]

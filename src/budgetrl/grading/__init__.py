@@ -1,1 +1,1 @@
-"""From a response's text to an outcome, in one place with one version: parsed, verified, judged."""
+"""Grading: extract the answer from a response, compare it with the gold answer, and produce an outcome."""

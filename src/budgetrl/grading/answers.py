@@ -1,33 +1,45 @@
-r"""Finding the answer in a response, and settling plain integers and choices. Pure text, no math-verify.
+r"""Extract the answer from a response, and compare integers and choices without math-verify.
 
-An answer counts as marked if it stands in `\boxed{...}` or, as in GSM8K, ends the text as `#### 72`. A choice
-is one of the letters A to J. math-verify reads `\boxed{B) 42}` as 42, and no letter outside of a box.
+A marked answer is in `\boxed{...}` or, as in GSM8K, ends the text as `#### 72`. A choice is one of the letters A to J.
+Choices are handled here because math-verify parses `\boxed{B) 42}` as 42, and finds no letters outside a box.
+
+Changing anything in this module may change verdicts: see `GRADER_VERSION`.
 """
 
 import re
 
+# The tokens that matter for matching braces. Escapes are matched too, so that `\{` is not taken for a brace.
 _BOX_TOKENS = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+# GSM8K's last line, such as "#### -1,234", "#### $5" or "#### 3/4".
 _FINAL_LINE = re.compile(r"####[ \t]*(-?\$?[0-9][0-9,]*(?:[./][0-9]+)?)\s*\Z")
+# At most 18 digits, with commas only between groups of three.
 _INTEGER = re.compile(r"\s*(-?)\s*([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})\s*")
+# Percent signs, LaTeX spaces, whitespace and punctuation at the end of an answer.
 _TRAILING = re.compile(r"(?:\\?%|\\[ ,;:!]|[\s.,;])+\Z")
+# LaTeX's thousands separators, as in `1,\!000` and `1{,}000`.
 _THOUSANDS_MARKS = re.compile(r",\\!\s?|\{,\}")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+# "B", or one of "(B)", "B)", "B." and "B:", optionally followed by the text of the choice. If that contains a comma or
+# begins with "and" or "or", the answer is a list of choices and does not match.
 _CHOICE = re.compile(r"([A-J])|(?:\(([A-J])\)|([A-J])[).:])(?:\s+(?!and\b|or\b|&)[^,;]*)?", re.DOTALL)
+# "the answer is (B)", "Answer: B", "option C", but not "answer Bob".
 _NAMED_CHOICE = re.compile(r"(?i:\b(?:answer|choice|option))(?i:\s+is)?\s*:?[\s*$]*\(?([A-J])\)?(?![\w'])")
-_WRITING = re.compile(r"\s+|\\[ ,;:!]|\\left\b|\\right\b|\$")
+# Notation without meaning: whitespace, LaTeX spaces, `\left`, `\right`, dollar signs.
+_NOTATION = re.compile(r"\s+|\\[ ,;:!]|\\left\b|\\right\b|\$")
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What the last complete `\boxed{...}` holds, or None where there is none.
+    r"""Return the content of the last complete `\boxed{...}`, or None if there is none.
 
-    Braces may nest, `\{` and `\}` do not count, and of two boxes the one that opens later wins, so
-    a box in a box gives the inner one. One pass, linear in the length of the text.
+    Braces may nest; `\{` and `\}` are ignored. The box that opens last wins, so nested boxes give the inner one.
+    Takes time linear in the length of the text.
 
     >>> last_boxed(r"\boxed{1}, no: \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
     """
+    # The open braces: for a box the position where its content starts, for any other brace None.
     opened: list[int | None] = []
-    best: tuple[int, int] | None = None
+    best: tuple[int, int] | None = None  # start and end of the content of the last box so far
     for token in _BOX_TOKENS.finditer(text):
         mark = token.group()
         if mark == "{":
@@ -42,9 +54,9 @@ def last_boxed(text: str) -> str | None:
 
 
 def marked_answer(text: str) -> str | None:
-    r"""The answer a response marks: its last `\boxed{}`, else the number of a final `#### 72`, else None.
+    r"""Return the last `\boxed{}`, else the number of a final `#### 72`, else None.
 
-    Other uses of `####` are headings and mark nothing.
+    Elsewhere in a text, `####` is a Markdown heading and marks no answer.
 
     >>> marked_answer("48 / 2 = 24\n#### 72")
     '72'
@@ -57,10 +69,10 @@ def marked_answer(text: str) -> str | None:
 
 
 def trim(answer: str) -> str:
-    r"""An answer without dollar signs around it and without blanks, stops and percent signs behind it.
+    r"""Remove surrounding dollar signs and trailing whitespace, punctuation and percent signs from an answer.
 
-    math-verify reads none of `50.`, `50\%` and `50\ ` inside a box. That a percent sign does not
-    matter (50 answers 50 %, and 0.5 does not) is the convention of GSM8K and MATH graders.
+    math-verify cannot parse `50.`, `50\%` or `50\ ` in a box. Ignoring the percent sign (50 equals 50 %, but 0.5 does
+    not) is the convention of graders for GSM8K and MATH.
 
     >>> trim(r"$50\%$")
     '50'
@@ -72,9 +84,9 @@ def trim(answer: str) -> str:
 
 
 def as_integer(answer: str) -> int | None:
-    r"""The value of a plain integer of at most 18 digits, or None for anything else.
+    r"""Return the value of an integer with at most 18 digits, or None for anything else.
 
-    Thousands may be set off as `1,234`, `1,\!234` or `1{,}234`.
+    Thousands may be separated as in `1,234`, `1,\!234` or `1{,}234`.
 
     >>> as_integer("-1,234"), as_integer("1,23"), as_integer("1.0")
     (-1234, None, None)
@@ -84,28 +96,31 @@ def as_integer(answer: str) -> int | None:
 
 
 def as_choice(answer: str) -> str | None:
-    r"""The letter of a choice, A to J, alone or before the text of the choice; None for anything else.
+    r"""Return the letter of a choice (A to J), alone or followed by the text of the choice; None for anything else.
 
     >>> as_choice(r"\textbf{(B)}\ 42"), as_choice("B. forty-two"), as_choice("B"), as_choice("A, B"), as_choice("A B")
     ('B', 'B', 'B', None, None)
     """
     bare = _TEXT_COMMAND.sub(r"\1", answer).replace("\\ ", " ").strip(" $")
     match = _CHOICE.fullmatch(bare)
-    return next(letter for letter in match.groups() if letter) if match else None
+    return match[1] or match[2] or match[3] if match else None
 
 
 def named_choice(text: str) -> str | None:
-    """The last choice a text names as its answer, or its last line if that is a choice; None where there is none.
+    """Return the last choice that a text names as its answer, or its last line if that is a choice; else None.
 
     >>> named_choice("(A) is wrong. The answer is (C)."), named_choice("It must be\\n\\nD"), named_choice("A nice one")
     ('C', 'D', None)
     """
     named = _NAMED_CHOICE.findall(text)
-    return named[-1] if named else as_choice(trim(text.strip().rpartition("\n")[2]).strip("*"))
+    if named:
+        return named[-1]
+    last_line = text.strip().rpartition("\n")[2]
+    return as_choice(trim(last_line).strip("*"))  # asterisks are Markdown bold
 
 
 def canonical(answer: str) -> str:
-    r"""One writing for answers that differ in blanks, thousands marks or the kind of fraction alone.
+    r"""Return a normalized form of an answer, the same for answers that differ only in notation. For counting votes.
 
     >>> canonical(r"\left( 1{,}000, \dfrac12 \right)"), canonical("1,000"), canonical("(B) 5")
     ('(1{,}000,\\frac12)', '1000', 'B')
@@ -113,18 +128,17 @@ def canonical(answer: str) -> str:
     integer = as_integer(answer)
     if integer is not None:
         return str(integer)
-    return as_choice(answer) or _WRITING.sub("", answer.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac"))
+    same_fractions = answer.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
+    return as_choice(answer) or _NOTATION.sub("", same_fractions)
 
 
 def compare_simple(gold: str, answer: str) -> bool | None:
-    """Whether two plain integers are equal, or two choices the same; None where math-verify must decide.
-
-    A gold answer with a bare comma is left to math-verify, as it may be a list (`1,234` or `1, 234`).
-    """
-    choice, chosen = as_choice(gold), as_choice(answer)
-    if choice and chosen:
-        return choice == chosen
-    expected, given = as_integer(gold), as_integer(answer)
-    if expected is None or given is None or "," in _THOUSANDS_MARKS.sub("", gold):
+    """Return whether two integers or two choices are equal; None if only math-verify can decide."""
+    gold_choice, answer_choice = as_choice(gold), as_choice(answer)
+    if gold_choice and answer_choice:
+        return gold_choice == answer_choice
+    gold_integer, answer_integer = as_integer(gold), as_integer(answer)
+    # A gold answer with a plain comma may be a list: `1,234` could mean 1234, or 1 and 234.
+    if gold_integer is None or answer_integer is None or "," in _THOUSANDS_MARKS.sub("", gold):
         return None
-    return expected == given
+    return gold_integer == answer_integer

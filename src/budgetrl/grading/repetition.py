@@ -1,12 +1,12 @@
-"""How much a text repeats itself."""
+"""A measure of repetition in a text."""
 
 from collections.abc import Sequence
 
 
 def repetition(ids: Sequence[int], n: int | None) -> float:
-    """The share of n-grams of a text that stood there before: 1 - distinct / all; 0 for fewer than n tokens.
+    """Return the share of repeated n-grams: 1 - (distinct n-grams) / (all n-grams).
 
-    With n = None nothing is measured, and the share is 0.
+    Returns 0 for fewer than n tokens, and if n is None (not measured).
 
     >>> repetition([1, 2, 1, 2, 1], 2)
     0.5

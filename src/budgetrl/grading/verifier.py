@@ -1,7 +1,7 @@
-"""The verifier: sends answers to worker processes, and kills and replaces a worker that hangs.
+"""The verifier compares answers in worker processes, and kills and replaces a worker that hangs or dies.
 
-A worker is a fresh interpreter, not a `multiprocessing` child: the latter imports the main program
-again, which for a training rank is torch and DeepSpeed, only to compare two numbers.
+A worker is a new interpreter rather than a `multiprocessing` child. The latter would import the main program again;
+in a training rank that means torch and DeepSpeed, only to compare two numbers.
 """
 
 import os
@@ -24,43 +24,44 @@ from budgetrl.runs.machine import count_cores
 
 WORKER_MODULE = "budgetrl.grading.worker"
 START_DEADLINE = 120.0
-"""Seconds a worker may take to import math-verify; long, because cluster file systems are slow."""
+"""Seconds a worker may take to start and import math-verify. Generous, because cluster file systems can be slow."""
 START_ATTEMPTS = 3
-"""Workers in a row that may die before they are ready (killed for someone else's memory, say)."""
+"""Workers in a row that may fail to start before grading gives up."""
 LONGEST_ANSWER = 1000
-"""Characters of a marked answer; longer ones are no answers, and only cost time to refuse."""
+"""Maximum characters of a marked answer. Longer ones count as unreadable without asking math-verify."""
 LONGEST_TAIL = 4000
-"""Characters from the end of a response without a marked answer in which math-verify looks for one."""
+"""Characters at the end of a response in which math-verify looks for an answer if none is marked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one answer."""
+    """The result of checking one answer."""
 
     correct: bool
     parsed: bool
-    """Whether an answer could be read from the response."""
+    """Whether an answer could be parsed from the response."""
     timed_out: bool
-    """Whether checking was given up at the deadline."""
+    """Whether checking was stopped at the deadline."""
     answer: str | None = field(default=None, compare=False)
-    """The answer in one writing of many, where one was found and checked."""
+    """The answer in canonical form, for counting votes; None if none was found or checking failed."""
 
 
 UNREADABLE = Verdict(correct=False, parsed=False, timed_out=False)
 TIMED_OUT = Verdict(correct=False, parsed=False, timed_out=True)
 
 Job = tuple[str, str]
-"""Gold answer and response, as math-verify is to read them."""
+"""Gold answer and response, in the form that math-verify parses."""
 
 
 class _Worker:
-    """One verify process and what it is doing."""
+    """One worker process and the job it is working on."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.connection, theirs = Pipe()
-        descriptor = theirs.fileno()
-        # -P and the parent's own path: the worker finds exactly the modules that the parent finds.
+        self.connection, child_end = Pipe()
+        descriptor = child_end.fileno()
+        # -P and the parent's own path: the worker imports exactly the modules that the parent imports. An empty entry
+        # of sys.path means the current directory.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER_MODULE, str(descriptor), str(deadline)],
@@ -69,7 +70,8 @@ class _Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        theirs.close()
+        # The child has its own copy. As long as ours is open, the death of the child would not close the pipe.
+        child_end.close()
         self.job: int | None = None
         self.ready = False
         self.expires = time.monotonic() + START_DEADLINE
@@ -82,8 +84,8 @@ class _Worker:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def take(self, index: int, job: Job) -> bool:
-        """Start on a job; False if the process turns out to be dead, so that another can have the job."""
+    def start_job(self, index: int, job: Job) -> bool:
+        """Send a job to the process. Return False if the process is dead, so that another one can do the job."""
         try:
             self.connection.send(job)
         except (BrokenPipeError, ConnectionResetError):
@@ -93,15 +95,15 @@ class _Worker:
         self.expires = time.monotonic() + self.deadline
         return True
 
-    def read(self) -> tuple[bool, bool, str | None] | None:
-        """The answer to the job, or None if the process died over it."""
+    def receive(self) -> tuple[bool, bool, str | None] | None:
+        """Return the process's answer to the job, or None if the process died."""
         try:
             return self.connection.recv()
         except (EOFError, ConnectionResetError):
             return None
 
     def stop(self) -> None:
-        """Kill the process, whatever it does, and take back its resources."""
+        """Kill the process, whatever it is doing, and release its resources."""
         self.process.kill()
         self.process.wait()
         self.connection.close()
@@ -110,14 +112,15 @@ class _Worker:
 class Verifier:
     r"""Grades responses against gold answers.
 
-    The response's last `\boxed{}` is its answer, else the number of a final `#### 72`, else what
-    math-verify finds in its last 4,000 characters (the last number or formula). Plain integers are
-    compared at once, as are choices (A to J; a gold choice also takes an unmarked `The answer is (B)`);
-    everything else goes to `workers` processes, started when first needed. An answer not
-    checked after `deadline` seconds counts as wrong and timed out; one that crashes two processes, as
-    wrong and not parsed. Either way the process is replaced and no other answer is lost.
+    The answer of a response is its last `\boxed{}`, else the number of a final `#### 72`, else what math-verify finds
+    in its last 4,000 characters (the last number or formula). If the gold answer is a choice (A to J), an unmarked
+    `The answer is (B)` counts too. Integers and choices are compared directly. Everything else is sent to `workers`
+    processes, which are started when first needed.
 
-    Safe to use from several threads (one grades at a time). Use as a context manager, or `close()`.
+    An answer that is not checked within `deadline` seconds counts as wrong and timed out. An answer that crashes two
+    processes counts as wrong and not parsed. In both cases the process is replaced, and no other answer is lost.
+
+    Thread-safe; one thread grades at a time. Use it as a context manager, or call `close()`.
 
     >>> with Verifier() as verifier:
     ...     verifier.grade([("72", r"So it is \boxed{72}.")])
@@ -125,12 +128,12 @@ class Verifier:
     """
 
     def __init__(self, workers: int = 1, deadline: float = 5.0) -> None:
-        """Raises ValueError if there is no worker or no time."""
+        """Start no processes yet. Raises ValueError if `workers` or `deadline` is not positive."""
         if workers < 1:
             raise ValueError(f"workers: must be at least 1, got {workers}")
         if deadline <= 0:
             raise ValueError(f"deadline: must be a positive number of seconds, got {deadline}")
-        self._most_workers = workers
+        self._max_workers = workers
         self._deadline = deadline
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -143,85 +146,94 @@ class Verifier:
         self.close()
 
     def close(self) -> None:
-        """Stop all workers. Grading again starts new ones."""
+        """Stop all workers. A later call to `grade` starts new ones."""
         with self._lock:
             while self._workers:
                 self._workers.pop().stop()
 
     def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        r"""A verdict for each pair of a gold answer (without `\boxed`) and a response text, in order.
+        r"""Return a verdict for each pair of a gold answer (without `\boxed`) and a response text, in order.
 
-        Raises RuntimeError if workers cannot be started at all.
+        Raises:
+            RuntimeError: if workers cannot be started.
         """
-        settled: list[Verdict | Job] = [_settle_or_prepare(gold, text) for gold, text in pairs]
-        jobs = list(dict.fromkeys(item for item in settled if not isinstance(item, Verdict)))
-        verdicts = dict(zip(jobs, self._check_all(jobs), strict=True))
-        graded = [item if isinstance(item, Verdict) else verdicts[item] for item in settled]
-        assert len(graded) == len(pairs)
-        return graded
+        checked = [_check_directly(gold, text) for gold, text in pairs]
+        verdicts: dict[Job, Verdict] = {}
+        jobs: dict[Job, None] = {}  # an ordered set: equal pairs are checked only once
+        for item in checked:
+            if not isinstance(item, Verdict):
+                jobs[item] = None
+        for job, verdict in zip(jobs, self._run_jobs(list(jobs)), strict=True):
+            verdicts[job] = verdict
+        return [item if isinstance(item, Verdict) else verdicts[item] for item in checked]
 
     def can_parse(self, golds: Sequence[str]) -> list[bool]:
-        """For each gold answer, whether math-verify reads it as a value and finds it equal to itself."""
+        """Return for each gold answer whether math-verify can parse it and finds it equal to itself."""
         verdicts = self.grade([(gold, rf"\boxed{{{gold}}}") for gold in golds])
         return [verdict.parsed and verdict.correct for verdict in verdicts]
 
-    def _check_all(self, jobs: Sequence[Job]) -> list[Verdict]:
-        """A verdict for each job: all workers at once, in whatever order they finish."""
-        done: dict[int, Verdict] = {}
-        died: set[int] = set()
+    def _run_jobs(self, jobs: Sequence[Job]) -> list[Verdict]:
+        """Return a verdict for each job. All workers run at once; jobs may finish in any order."""
+        done: dict[int, Verdict] = {}  # job index -> verdict
+        crashed: set[int] = set()  # jobs during which a worker died
         waiting = deque(range(len(jobs)))
         with self._lock:
             try:
                 while len(done) < len(jobs):
-                    self._staff(len(waiting))
-                    self._hand_out(waiting, jobs)
-                    for index, verdict in self._collect().items():
-                        if verdict is None and index not in died:
-                            # Once may be somebody else's doing (such as the out-of-memory killer's).
-                            died.add(index)
+                    self._start_workers(len(waiting))
+                    self._assign_jobs(waiting, jobs)
+                    for index, verdict in self._wait_for_event().items():
+                        if verdict is None and index not in crashed:
+                            # A first crash may have another cause, such as the out-of-memory killer. Try once more.
+                            crashed.add(index)
                             waiting.append(index)
                         else:
                             done[index] = verdict or UNREADABLE
             finally:
-                # Only after an error or Ctrl-C: a late answer must not be taken for the next call's.
-                for worker in [w for w in self._workers if w.job is not None]:
-                    self._dismiss(worker)
+                # Workers are busy here only after an exception or Ctrl-C. They are killed, so that their late answers
+                # are not mistaken for answers to the next call.
+                for worker in list(self._workers):
+                    if worker.job is not None:
+                        self._remove(worker)
         return [done[index] for index in range(len(jobs))]
 
-    def _hand_out(self, waiting: deque[int], jobs: Sequence[Job]) -> None:
-        """Give a waiting job to each worker that is free."""
+    def _assign_jobs(self, waiting: deque[int], jobs: Sequence[Job]) -> None:
+        """Give a waiting job to each idle worker."""
         for worker in self._workers:
-            if waiting and not worker.busy and worker.take(waiting[0], jobs[waiting[0]]):
+            if waiting and not worker.busy and worker.start_job(waiting[0], jobs[waiting[0]]):
                 waiting.popleft()
 
-    def _staff(self, waiting: int) -> None:
-        """Replace idle workers that died, and start as many as the waiting jobs can use."""
-        for worker in [w for w in self._workers if not w.busy and not w.alive]:
-            self._dismiss(worker)
+    def _start_workers(self, waiting: int) -> None:
+        """Remove idle workers that died, and start as many workers as the waiting jobs can use."""
+        for worker in list(self._workers):
+            if not worker.busy and not worker.alive:
+                self._remove(worker)
+        # Workers that are still starting count as idle: they will take a job as soon as they are ready.
         idle = sum(worker.job is None for worker in self._workers)
-        for _ in range(min(self._most_workers - len(self._workers), waiting - idle)):
+        for _ in range(min(self._max_workers - len(self._workers), waiting - idle)):
             self._workers.append(_Worker(self._deadline))
 
-    def _collect(self) -> dict[int, Verdict | None]:
-        """Wait for the next event (an answer, a death, a deadline); the jobs it ended, None if by a death."""
+    def _wait_for_event(self) -> dict[int, Verdict | None]:
+        """Wait for an answer, a death or a deadline. Return the verdicts of the jobs that ended; None after a death."""
         busy = [worker for worker in self._workers if worker.busy]
-        patience = min((worker.expires for worker in busy), default=0.0) - time.monotonic()
-        spoke = wait([worker.connection for worker in busy], max(patience, 0.0))
+        seconds_left = min((worker.expires for worker in busy), default=0.0) - time.monotonic()
+        # A pipe is ready if its worker has sent something or died.
+        ready = wait([worker.connection for worker in busy], max(seconds_left, 0.0))
         now = time.monotonic()
         ended: dict[int, Verdict | None] = {}
         for worker in busy:
-            if worker.connection in spoke:
-                ended |= self._hear(worker)
+            if worker.connection in ready:
+                ended |= self._receive(worker)
             elif now >= worker.expires:
-                ended |= self._give_up(worker, TIMED_OUT)
+                ended |= self._discard(worker, TIMED_OUT)
         return ended
 
-    def _hear(self, worker: _Worker) -> dict[int, Verdict | None]:
-        """Take what a worker says: that it is ready, its answer, or (by its pipe's end) that it died."""
-        answer = worker.read()
+    def _receive(self, worker: _Worker) -> dict[int, Verdict | None]:
+        """Handle a message from a worker (it is ready, or an answer) or its death."""
+        answer = worker.receive()
         if answer is None:
-            return self._give_up(worker, None)
-        if not worker.ready:
+            return self._discard(worker, None)
+        if not worker.ready:  # the first message only says that the worker has started
             worker.ready = True
             self._failed_starts = 0
             return {}
@@ -230,36 +242,40 @@ class Verifier:
         parsed, correct, found = answer
         return {index: Verdict(correct, parsed, timed_out=False, answer=None if found is None else canonical(found))}
 
-    def _give_up(self, worker: _Worker, verdict: Verdict | None) -> dict[int, Verdict | None]:
-        """Drop a worker that hangs or died; the job it was at, if it was at one, ends with `verdict`."""
-        self._dismiss(worker)
+    def _discard(self, worker: _Worker, verdict: Verdict | None) -> dict[int, Verdict | None]:
+        """Remove a worker that hangs or died. Its job, if any, ends with `verdict`."""
+        self._remove(worker)
         if worker.job is not None:
             return {worker.job: verdict}
+        # It had no job, so it failed to start.
         self._failed_starts += 1
         if self._failed_starts >= START_ATTEMPTS:
             self._failed_starts = 0
             raise RuntimeError(
-                f"{START_ATTEMPTS} verify workers did not start (exit code {worker.process.returncode});"
-                f" their own error is on stderr. Does `{sys.executable} -c 'import math_verify'` work?"
+                f"{START_ATTEMPTS} verifier processes in a row did not start (exit code {worker.process.returncode});"
+                f" see their error on stderr, and try `{sys.executable} -c 'import math_verify'`"
             )
         return {}
 
-    def _dismiss(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
         worker.stop()
 
 
-def _settle_or_prepare(gold: str, text: str) -> Verdict | Job:
-    """The verdict where it is plain, else the two texts that math-verify is to compare."""
+def _check_directly(gold: str, text: str) -> Verdict | Job:
+    """The verdict if no math-verify is needed, else the job for a worker."""
     gold, answer = trim(gold), marked_answer(text)
     if answer is None and as_choice(gold):
         answer = named_choice(text[-LONGEST_TAIL:])
     if answer is None:
+        # No marked answer: math-verify searches the end of the text.
         return (_boxed(gold), text[-LONGEST_TAIL:]) if text.strip() else UNREADABLE
     if not answer or len(answer) > LONGEST_ANSWER:
         return UNREADABLE
     correct = compare_simple(gold, answer)
-    return (_boxed(gold), _boxed(answer)) if correct is None else Verdict(correct, True, False, canonical(answer))
+    if correct is None:
+        return _boxed(gold), _boxed(answer)
+    return Verdict(correct, True, False, canonical(answer))
 
 
 def _boxed(answer: str) -> str:
@@ -268,6 +284,6 @@ def _boxed(answer: str) -> str:
 
 @contextmanager
 def open_verifier(ctx: Context) -> Iterator[Verifier]:
-    """A verifier with this rank's share of the cores."""
+    """Open a verifier with one worker per core, divided among the ranks."""
     with Verifier(workers=max(1, count_cores() // ctx.world.size)) as verifier:
         yield verifier

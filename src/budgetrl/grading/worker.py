@@ -1,8 +1,8 @@
-"""What runs in a verify process: math-verify in a loop over a pipe, nothing else of budgetrl.
+"""The program of a verifier process: it answers requests from a pipe with math-verify.
 
-Started by `verifier.py` as `python -m budgetrl.grading.worker <pipe fd> <deadline>`. math-verify's own
-timeouts are off: they are signals that work in a main thread only and cannot stop native code.
-The parent keeps the deadline instead, by killing this process.
+Started by `verifier.py` as `python -m budgetrl.grading.worker <pipe fd> <deadline>`. math-verify's own timeouts are
+disabled: they use signals, which work only in a main thread and cannot interrupt native code. Instead, the parent
+enforces the deadline by killing this process.
 """
 
 import logging
@@ -15,34 +15,37 @@ from multiprocessing.connection import Connection
 
 READY = "ready"
 Check = Callable[[str, str], tuple[bool, bool, str | None]]
-"""Gold answer and response -> whether an answer could be read, whether it is right, and its text."""
+"""(gold answer, response) -> (whether an answer was parsed, whether it is correct, its text)."""
 
 MEMORY_LIMIT = 4 << 30
-"""Bytes of address space; an answer such as a huge factorial fails here, not on the whole machine."""
+"""Maximum bytes of address space, so that an answer such as a huge factorial cannot exhaust the machine."""
 ORPHAN_GRACE = 10.0
-"""Seconds past the deadline after which the process ends itself: its parent can no longer do so."""
+"""Seconds after the deadline at which the process ends itself, in case its parent died and cannot kill it."""
 PARENT_POLL = 5.0
-"""Seconds between two looks at whether the parent lives, while there is nothing to do."""
+"""Seconds between checks that the parent is still alive, while idle."""
 
 
 def load_check() -> Check:
-    """math-verify as a check. The import takes half a second."""
+    """Return a check that uses math-verify."""
+    # Imported here, so that tests can replace the check without loading math-verify (half a second).
     from math_verify import parse, verify
 
     def check(gold: str, target: str) -> tuple[bool, bool, str | None]:
         given = parse(target, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
         expected = parse(gold, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
-        # A text that math-verify finds but cannot read as a value comes back as a string alone.
+        # `parse` returns the values it found followed by their text. Text that it found but could not parse comes back as
+        # a string without a value.
         parsed = any(not isinstance(value, str) for value in given)
-        found = next((value for value in reversed(given) if isinstance(value, str)), None)
-        return parsed, bool(verify(expected, given, timeout_seconds=None)), found
+        texts = [value for value in given if isinstance(value, str)]
+        correct = bool(verify(expected, given, timeout_seconds=None))
+        return parsed, correct, texts[-1] if texts else None
 
     return check
 
 
 def serve(connection: Connection, check: Check, deadline: float) -> None:
-    """Answer (gold, target) pairs until the pipe closes or the parent is gone."""
-    parent = os.getppid()
+    """Answer (gold, target) pairs until the pipe closes or the parent dies."""
+    parent = os.getppid()  # changes when the parent dies
     connection.send(READY)
     while os.getppid() == parent:
         if not connection.poll(PARENT_POLL):
@@ -51,6 +54,7 @@ def serve(connection: Connection, check: Check, deadline: float) -> None:
             gold, target = connection.recv()
         except EOFError:
             return
+        # SIGALRM kills the process at the latest here, even if its parent is gone.
         signal.setitimer(signal.ITIMER_REAL, deadline + ORPHAN_GRACE)
         verdict = check(gold, target)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -58,12 +62,13 @@ def serve(connection: Connection, check: Check, deadline: float) -> None:
 
 
 def main() -> None:
-    """Read the command line and serve."""
+    """Entry point: read the command line and serve."""
     descriptor, deadline = int(sys.argv[1]), float(sys.argv[2])
-    for signum in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the parent ends its workers
+    # Ctrl-C and Slurm signal the whole process group. The parent decides when its workers end.
+    for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    logging.disable(logging.CRITICAL)  # math-verify warns at every call that its timeouts are off
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the default action: terminate
+    logging.disable(logging.CRITICAL)  # math-verify warns on every call that its timeouts are off
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     serve(Connection(descriptor), load_check(), deadline)

@@ -35,8 +35,8 @@ class Solutions:
 
     def batch(self, step: int) -> list[Datum]:
         """Return the solutions for a step."""
-        # Batches are drawn in blocks for about BATCHES_PER_SHUFFLE steps, with one seed per block, so that a resumed run
-        # gets the same ones. The number of batches in a block varies, hence the second modulo.
+        # Batches are drawn in blocks for about BATCHES_PER_SHUFFLE steps, with one seed per block. A resumed run gets
+        # the same batches. The number of batches in a block varies, hence the second modulo.
         seed = derive_seed(self.seed, step // BATCHES_PER_SHUFFLE)
         batches = _batches(self.task, self.tokenizer, seed, self.tokens_per_step, self.hinted_share)
         return batches[step % BATCHES_PER_SHUFFLE % len(batches)]
