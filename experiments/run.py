@@ -1,11 +1,11 @@
 """Run the rows of an experiment: `run.py experiments/mini --rows budget_cosine budget_gauss --seeds 0 1 2`.
 
-An experiment is a folder with `rows.yaml`: overrides that all rows have in `common`, and under `rows` those of
-each row. `like: 1_5b` takes the rows of the experiment beside it that has that name. Each row and seed is one run,
-`runs/<experiment>/<row>-s<seed>`. A row may start from another one, whose folder it names in braces:
-`model.path={cold_short}/checkpoints/last` is the run of the same seed, which is made first.
+An experiment is a folder with `rows.yaml`. `common` holds the overrides of all rows, and `rows` those of
+each row. `like: 1_5b` includes the rows of the experiment `1_5b` beside it. One row with one seed is one run,
+`runs/<experiment>/<row>-s<seed>`. A row may start from another row, whose folder it names in braces:
+`model.path={cold_short}/checkpoints/last` is the run with the same seed, which is made first.
 
-Finished runs are skipped, broken ones go on where they were, and a failed one does not stop the others.
+Finished runs are skipped, interrupted runs are resumed, and a failed run does not stop the others.
 """
 
 import argparse
@@ -26,18 +26,19 @@ DRY = "mode=dry"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What `rows.yaml` says."""
+    """The contents of `rows.yaml`."""
 
     name: str
     common: Sequence[str]
     rows: Mapping[str, Sequence[str]]
 
     def folder(self, row: str, seed: int) -> Path:
-        """The run folder of a row."""
+        """Return the run folder of a row."""
         return Path("runs") / self.name / f"{row}-s{seed}"
 
     def command(self, row: str, seed: int) -> list[str]:
-        """The overrides of one run. A row of another stage than the common one does not take that one's keys."""
+        """Return the overrides of one run."""
+        # A row with its own stage, such as `initial: [stage=evaluate]`, cannot take the `stage.` keys of the common one.
         own_stage = any(override.startswith(("stage=", "experiment=")) for override in self.rows[row])
         common = [o for o in self.common if not (own_stage and o.startswith("stage."))]
         start = {needed: self.folder(needed, seed) for needed in self.needs(row)}
@@ -45,13 +46,13 @@ class Experiment:
         return [*common, *own, f"seed={seed}"]
 
     def needs(self, row: str) -> list[str]:
-        """The rows that a row starts from."""
+        """Return the rows that a row starts from."""
         if row not in self.rows:
             raise RequestError(f"experiments/{self.name}: there is no row {row}; there are {', '.join(self.rows)}")
         return [needed for override in self.rows[row] for needed in _BRACES.findall(override)]
 
     def with_needs(self, rows: Iterable[str]) -> list[str]:
-        """The rows and what they start from, each after those that it needs.
+        """Return the rows and the rows they start from, each after those that it needs.
 
         >>> Experiment("x", [], {"base": [], "a": [], "b": ["model.path={base}/last"]}).with_needs(["b", "a"])
         ['base', 'b', 'a']
@@ -68,21 +69,25 @@ _BRACES = re.compile(r"\{(\w+)\}")
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """Raises RequestError where there is no such experiment."""
+    """Read the experiment in a folder.
+
+    Raises:
+        RequestError: the folder has no `rows.yaml`.
+    """
     path = folder / "rows.yaml"
     if not path.is_file():
         others = ", ".join(sorted(found.parent.name for found in folder.parent.glob("*/rows.yaml")))
         raise RequestError(f"{folder}: there is no {path}; experiments with rows are {others or 'none'}")
-    spec = OmegaConf.load(path)
-    rows = read_experiment(folder.with_name(spec.like)).rows if "like" in spec else {}
-    own = OmegaConf.to_container(spec.get("rows", OmegaConf.create({})))
-    return Experiment(folder.resolve().name, list(spec.common), {**rows, **own})
+    settings = OmegaConf.load(path)
+    rows = read_experiment(folder.with_name(settings.like)).rows if "like" in settings else {}
+    own = OmegaConf.to_container(settings.get("rows", OmegaConf.create({})))
+    return Experiment(folder.resolve().name, list(settings.common), {**rows, **own})
 
 
 def run_rows(
     experiment: Experiment, rows: Iterable[str], seeds: Sequence[int], further: Sequence[str] = (), at_once: int = 1
 ) -> int:
-    """Make the runs of some rows with `further` overrides, and what they start from. Returns how many failed."""
+    """Run some rows, and the rows they start from, with `further` overrides. Return the number of failed runs."""
     is_dry = DRY in further
     jobs = make_jobs(experiment, rows, seeds, further)
     slots = 1 if is_dry else at_once
@@ -93,7 +98,10 @@ def run_rows(
 def make_jobs(
     experiment: Experiment, rows: Iterable[str], seeds: Sequence[int], further: Sequence[str] = ()
 ) -> list[Job]:
-    """A job for each row and seed, with its output in `output.log` of its folder; a plan is for the terminal."""
+    """Return a job for each row and seed.
+
+    Its output goes to `output.log` in its folder, or to the terminal if `further` contains `mode=dry`.
+    """
     is_dry = DRY in further
     jobs: list[Job] = []
     ordered = experiment.with_needs(rows)
@@ -109,7 +117,7 @@ def make_jobs(
                 log=None if is_dry else folder / "output.log",
                 success=PLANNED if is_dry else DONE,
                 needs=[of_row[needed] for needed in experiment.needs(row)],
-                # What is finished needs no plan, and keeps the record of how it was made.
+                # A finished run needs no plan, and a new plan.json would replace the record of how it was made.
                 state=ALREADY_DONE if is_dry and is_finished(folder) else WAITING,
             )
         jobs += of_row.values()
@@ -117,17 +125,17 @@ def make_jobs(
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run in a folder came to its end."""
+    """Return whether the run in a folder is finished."""
     return RunFolder(folder).finished
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--rows", nargs="+", help="some of the rows; all if left out")
+    parser.add_argument("--rows", nargs="+", help="the rows to run; the default is all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument("--overrides", nargs="*", default=[], help="further ones for all runs, such as mode=dry")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at the same time")
+    parser.add_argument("--overrides", nargs="*", default=[], help="further overrides for all runs, such as mode=dry")
     given = parser.parse_args()
     try:
         experiment = read_experiment(given.experiment)

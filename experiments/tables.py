@@ -1,12 +1,12 @@
-"""The paper's tables and figures: `tables.py table-main figure-control --scale 1_5b`; all of them if none is named.
+"""Make the paper's tables and figures: `tables.py table-main figure-control --scale 1_5b`. The default is all of them.
 
-Each is a folder here (`table_main`) with `table.yaml`: its `title`, its `rows` in order, perhaps a `figure`, and
+Each table is a folder here (`table_main`) with `table.yaml`: its `title`, its `rows` in order, an optional `figure`, and
 under a scale's name further rows of that scale. A scale is an experiment with these rows (`experiments/mini`). Runs
-that several tables share are made once, finished ones not again. What comes out is a folder
+that several tables share are made once, and finished runs are not repeated. The output is a folder
 `runs/tables/<scale>/<table>`: `report.md`, `.tex`, `.csv` and figures, with the numbers of the folder's `paper.csv`
 below ours.
 
-`--overrides mode=dry` prints the plan of each run that is not finished, and what they cost together.
+`--overrides mode=dry` prints the plan of each run that is not finished, and their total cost.
 """
 
 import argparse
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 EXPERIMENTS = Path("experiments")
 H100, UTILIZATION = 989e12, 0.2
-"""Dense bfloat16 FLOP a second as its maker states them, and the share of them that we assume are used."""
+"""Dense bfloat16 FLOP per second, as NVIDIA states them, and the share of them that we assume is used."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What `table.yaml` says of one scale."""
+    """The contents of `table.yaml` for one scale."""
 
     name: str
     title: str
@@ -49,27 +49,32 @@ class Table:
 
     @property
     def paper(self) -> Path:
-        """The paper's numbers; only the header where none is known."""
+        """The file with the paper's numbers; it has only a header if none are known."""
         return EXPERIMENTS / self.name / "paper.csv"
 
 
 def read_table(target: str, scale: str) -> Table:
-    """The table of a target such as `table-main`. Raises RequestError where there is none."""
+    """Read the table of a target such as `table-main`.
+
+    Raises:
+        RequestError: there is no table of that name.
+    """
     name = target.replace("-", "_")
     path = EXPERIMENTS / name / "table.yaml"
     if not path.is_file():
         raise RequestError(f"there is no table or figure {target}; there are {', '.join(all_targets())}")
-    spec = OmegaConf.load(path)
-    return Table(name, spec.title, [*spec.rows, *spec.get(scale, [])], spec.get("figure"))
+    settings = OmegaConf.load(path)
+    rows = [*settings.rows, *settings.get(scale, [])]
+    return Table(name, settings.title, rows, settings.get("figure"))
 
 
 def all_targets() -> list[str]:
-    """The names of all tables and figures."""
+    """Return the names of all tables and figures."""
     return sorted(path.parent.name.replace("_", "-") for path in EXPERIMENTS.glob("*/table.yaml"))
 
 
 def write_table(table: Table, experiment: Experiment, seeds: Sequence[int]) -> Path:
-    """The report of a table from the runs that are finished; it names the others."""
+    """Write the report of a table from the finished runs; it names the unfinished ones. Return its path."""
     left = {row: [seed for seed in seeds if not is_finished(experiment.folder(row, seed))] for row in table.rows}
     finished = [experiment.folder(row, seed) for row in table.rows for seed in seeds if seed not in left[row]]
     missing: list[MissingSection] = []
@@ -84,7 +89,7 @@ def write_table(table: Table, experiment: Experiment, seeds: Sequence[int]) -> P
 
 
 def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
-    """The table's figure of each data set that has one."""
+    """Draw the table's figure for each data set that has one."""
     groups = group_runs([read_run(folder) for folder in folders], (FOLDER,)) if folders else []
     draw, caption = FIGURES[table.figure or ""]
     sections = []
@@ -123,22 +128,26 @@ FIGURES: dict[str, tuple[Callable[[Sequence[RunGroup], str], "Figure | None"], s
 
 
 def _evaluated(groups: Sequence[RunGroup]) -> list[Run]:
-    """The evaluations that runs are judged by."""
+    """Return the evaluations of the trained models; for a pipeline this is one of its parts."""
     runs = [run for group in groups for run in group.runs]
     return [read_run(run.path / run.evaluation) if run.evaluation else run for run in runs]
 
 
 def _training(group: RunGroup) -> list[Row]:
-    """The steps of all runs."""
+    """Return the metrics rows of all training steps of a group's runs."""
     return [row for run in group.runs for row in read_run(run.path / parts.GRPO).metrics]
 
 
 def print_cost(folders: Iterable[Path]) -> None:
-    """What the planned runs come to, from above: 2 N FLOP to write a token and 6 N to learn from it."""
+    """Print an upper bound of the total cost of the planned runs.
+
+    A model with N parameters needs 2 N FLOP to generate a token (forward pass) and 6 N to train on it (forward and
+    backward pass).
+    """
     plans = [json.loads((folder / "plan.json").read_text()) for folder in folders]
     sizes = [size for plan in plans if (size := _parameters(plan))]
     largest = max(sizes, default=0)
-    print(f"\ntogether\n  runs to make                {len(plans)}")
+    print(f"\ntotal\n  runs to make                {len(plans)}")
     flop, unknown = 0.0, set[int]()
     for name, flop_per_parameter in ((GENERATED, 2), (TRAINED, 6)):
         total = 0
@@ -146,35 +155,35 @@ def print_cost(folders: Iterable[Path]) -> None:
             tokens = plan.get("tokens", {}).get(name, 0)
             if isinstance(tokens, int):
                 total += tokens
-                # A model that is still to be made is no larger than those that are here.
+                # A model that does not exist yet is trained from one that does, so it is no larger.
                 flop += flop_per_parameter * tokens * (_parameters(plan) or largest)
             else:
                 unknown.add(number)
         print(f"  {f'tokens {name}':<26}  {total:,}")
     if sizes:
         hours = flop / (H100 * UTILIZATION) / 3600
-        print(f"  FLOP, at most               {flop:.3g}: 2 a parameter and token written, 6 learned")
+        print(f"  FLOP, at most               {flop:.3g}: 2 per parameter and token generated, 6 trained")
         print(f"  hours of one H100, at most  {hours:,.1f}, if {UTILIZATION:.0%} of its 989 TFLOP/s are used (assumed)")
     left_out = ["prompts"]
     if unknown:
-        left_out.append(f"tokens that only the problems can tell, of {len(unknown)} of the runs")
+        left_out.append(f"tokens that depend on the problems, in {len(unknown)} of the runs")
     if not sizes:
-        left_out.append("FLOP: no model is here")
+        left_out.append("FLOP, because no model is on this machine")
     print(f"not counted: {', '.join(left_out)}")
 
 
 def _parameters(plan: Plan) -> int | None:
-    size = plan.get("memory on each rank", {}).get("parameters")  # a server's model is not known here
+    size = plan.get("memory on each rank", {}).get("parameters")  # None for a model on a server
     return size if isinstance(size, int) else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", help="tables and figures")
+    parser.add_argument("targets", nargs="*", help="tables and figures to make; the default is all")
     parser.add_argument("--scale", default="mini")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--at-once", type=int, default=1, help="runs at the same time")
-    parser.add_argument("--overrides", nargs="*", default=[], help="further ones for all runs, such as mode=dry")
+    parser.add_argument("--overrides", nargs="*", default=[], help="further overrides for all runs, such as mode=dry")
     given = parser.parse_args()
     try:
         experiment = read_experiment(EXPERIMENTS / given.scale)

@@ -177,8 +177,8 @@ def test_the_cost_of_runs_behind_a_server_counts_tokens_but_no_flop(
     scripts[1].print_cost([here])
     said = capsys.readouterr().out
     assert "tokens generated, at most   420\n" in said
-    assert "tokens that only the problems can tell, of 1 of the runs" in said
-    assert "FLOP: no model is here" in said
+    assert "tokens that depend on the problems, in 1 of the runs" in said
+    assert "FLOP, because no model is on this machine" in said
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Tokens per second of the native engine against transformers' `generate`, side by side in one run.
+"""Compare the tokens per second of the native engine with those of transformers' `generate`, in one run.
 
-Both generate the very same completions (same seeds), so the ratio is of equal work. The model is random and
-never stops by itself: `--stops` of the vocabulary's tokens end a completion, which makes lengths geometric.
+Both generate the same completions (same seeds), so they do the same work. The model has random weights and does not
+learn to stop: `--stops` of the vocabulary's tokens end a completion, so lengths are geometrically distributed.
 
     OMP_NUM_THREADS=1 python experiments/bench/rollout.py --batch 128 --repeats 3
 """
@@ -55,15 +55,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vocabulary", type=int, default=156)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--prompts", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=8, help="completions a prompt")
-    parser.add_argument("--prompt-length", type=int, default=34, help="of the longest prompt")
+    parser.add_argument("--samples", type=int, default=8, help="completions per prompt")
+    parser.add_argument("--prompt-length", type=int, default=34, help="tokens of the longest prompt")
     parser.add_argument("--max-new", type=int, default=420)
     parser.add_argument("--stops", type=int, default=1, help="mean length is about vocabulary / stops")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--reference-repeats", type=int, default=1, help="of the slow side")
+    parser.add_argument("--reference-repeats", type=int, default=1, help="repeats of transformers, which is slower")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds: for a busy machine")
+    parser.add_argument("--cpu-time", action="store_true", help="measure CPU seconds, for a busy machine")
     return parser.parse_args()
 
 
@@ -82,7 +82,7 @@ def random_model(args: argparse.Namespace) -> Qwen2ForCausalLM:
 
 
 def make_requests(args: argparse.Namespace) -> list[Request]:
-    """Some samples of each prompt; the prompts' lengths are spread evenly up to the longest."""
+    """Return several requests for each prompt; the prompts' lengths are spread evenly up to the longest."""
     sampling = Sampling(args.max_new, stop_ids=tuple(range(args.stops)))
     lengths = torch.linspace(args.prompt_length / 4, args.prompt_length, args.prompts).ceil().int().tolist()
     requests: list[Request] = []
@@ -93,7 +93,7 @@ def make_requests(args: argparse.Namespace) -> list[Request]:
 
 
 def measure(engine: Engine, requests: list[Request], clock: Callable[[], float]) -> float:
-    """New tokens per second of one call."""
+    """Return the generated tokens per second of one call."""
     start = clock()
     completions = engine.generate(requests)
     seconds = clock() - start

@@ -1,4 +1,4 @@
-"""Put a run's model into the package in float16: `ship.py <run> <family> <base|cold_start|trained>`."""
+"""Copy a run's model into the package in float16: `ship.py <run> <family> <base|cold_start|trained>`."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ from budgetrl.formats.learned import LEARNED_FILE
 
 
 def ship(run: Path, family: str, name: str) -> None:
-    """Copy `checkpoints/last` of a run to the package's checkpoint `name` of a family."""
+    """Copy `checkpoints/last` of a run to the package, as checkpoint `name` of a family."""
     source, target = run / "checkpoints" / "last", CHECKPOINTS / family / name
     shutil.rmtree(target, ignore_errors=True)
     AutoModelForCausalLM.from_pretrained(source, dtype=torch.float16).save_pretrained(target)

@@ -4,7 +4,7 @@ root=runs/penalty_sweep
 budgetrl() {
     "${PYTHON:-.venv/bin/python}" -m budgetrl launch.ranks=1 launch.threads=1 "$@"
 }
-# Reference lengths are the same for all runs: they are made once.
+# All runs use the same reference lengths, which are made once.
 labels() {
     budgetrl stage=label stage.format=budget run.dir=$root/labels "$@"
 }
@@ -12,7 +12,7 @@ sweep() {
     name=$1
     shift
     budgetrl -m stage=grpo seed=0,1,2 launch.at_once=2 hydra.sweep.dir="$root/$name" \
-        stage.labels=$root/labels/labels.jsonl stage.steps=100 stage.prompts_per_step=8 stage.optimiser.lr=4e-4 \
+        stage.labels=$root/labels/labels.jsonl stage.steps=100 stage.prompts_per_step=8 stage.optimizer.lr=4e-4 \
         algorithm.budget_entropy.start=0.002 algorithm.budget_entropy.end_at=0.65 \
         stage.eval_every=0 stage.eval_problems=630 "$@" || failed=1
 }
