@@ -72,13 +72,19 @@ def request(own: Path, *overrides: str) -> list[str]:
         (["hydra.sweep.dirr=x"], "hydra.sweep.dirr: there is no such key; did you mean hydra.sweep.dir?"),
         (["reward.name=foo"], "reward.name: there is no reward 'foo'; there are aalc, accuracy,"),
         (["stage=pipeline", "stage.datasets=gsm8k"], "stage.datasets: must be a list, such as [gsm8k]"),
-        (["stage=pipeline", "stage.grpo.steps=3"], "stage.grpo.steps: is set through stage.steps; leave it alone"),
+        (
+            ["stage=pipeline", "stage.grpo.steps=3"],
+            "stage.grpo.steps: cannot be set here in a pipeline; set stage.steps",
+        ),
         (
             ["stage=pipeline", "stage.evaluate.datasets=[mini]"],
-            "stage.evaluate.datasets: is set through stage.datasets",
+            "stage.evaluate.datasets: cannot be set here in a pipeline; set stage.datasets",
         ),
-        (["stage=pipeline", "stage.label.format=budget"], "stage.label.format: must be plain here"),
-        (["stage=cold_start", "stage.epochs=0"], "stage.epochs: 0 would teach nothing; give more, or set steps"),
+        (["stage=pipeline", "stage.label.format=budget"], "stage.label.format: must be plain in a pipeline"),
+        (
+            ["stage=cold_start", "stage.epochs=0"],
+            "stage.epochs: 0 would teach nothing; set a higher number, or set steps",
+        ),
         (["stage=grpo", "stage.optimizer.betas=0.9"], "stage.optimizer.betas: must be a list, such as [0.9]"),
         (["stage=evaluate", "stage.budgets=14"], "stage.budgets: must be a list, such as [14]"),
         (["stage=pipeline", "stage.steps=five"], "stage.steps: must be a whole number, got 'five'"),

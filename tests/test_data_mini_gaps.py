@@ -149,7 +149,7 @@ def test_a_base_is_made_for_generated_tasks_alone() -> None:
     parts = {"stage": {"name": "pretrain"}, "reward": {"name": "accuracy"}}
     files = {"source": "jsonl", "path": "train.jsonl"}
     (refusal,) = Pretrain().errors(load_config(parts | {"dataset": files}))
-    expected = "dataset.source: stage=pretrain needs a generated task; take one of mini, mini_tradeoff"
+    expected = "dataset.source: stage=pretrain needs a generated task; use one of mini, mini_tradeoff"
     assert str(refusal) == expected
     assert Pretrain().errors(load_config(parts | {"dataset": {"source": "mini_tradeoff"}})) == []
 

@@ -114,8 +114,8 @@ def checkpoint(folder: Path, learned: LearnedFormat | None) -> Path:
 @pytest.mark.parametrize(
     ("learned", "why"),
     [
-        (LearnedFormat(TAGGED, "body"), "difficulty, which its checkpoint learned"),
-        (None, "plain, since no budgetrl.json says that it learned another"),
+        (LearnedFormat(TAGGED, "body"), "difficulty (learned by the checkpoint)"),
+        (None, "plain (the checkpoint has no budgetrl.json)"),
     ],
 )
 def test_a_model_is_evaluated_in_the_format_that_it_learned(
@@ -133,7 +133,7 @@ def test_a_model_is_evaluated_in_the_format_that_it_learned(
     [
         (
             ["stage=evaluate", "model.path=mini/cold_start", "stage.format=plain"],
-            "stage.format: mini/cold_start learned the budget format and is asked in the plain format",
+            "stage.format: mini/cold_start learned the budget format, but is prompted in the plain format",
         ),
         (
             ["stage=evaluate", "model.path=mini/base", "stage.format=budget"],
@@ -195,8 +195,11 @@ def test_the_parts_of_a_pipeline_agree(plan: Any, reward: str, formats: dict[str
         (["stage.format=bugdet"], "stage.format: there is no response format 'bugdet'; did you mean budget?"),
         (["stage.format=my_missing.formats.Own"], "stage.format: cannot import 'my_missing.formats.Own'"),
         (["stage=cold_start", "stage.format=plain"], "stage.format: the plain format needs no teaching"),
-        (["stage=cold_start", "stage.format=difficulty", "stage.samples=1"], "stage.samples: the difficulty format is"),
-        (["stage=evaluate", "model.path=mini/base", "stage.budgets=[9]"], "stage.budgets: the plain format (since its"),
+        (["stage=cold_start", "stage.format=difficulty", "stage.samples=1"], "stage.samples: the difficulty format compares"),
+        (
+            ["stage=evaluate", "model.path=mini/base", "stage.budgets=[9]"],
+            "stage.budgets: the plain format (the checkpoint",
+        ),
         (["++model.formats.budget.instructions=x"], "model.formats.budget.instructions: there is no such key; did you"),
         (["++model.formats.bugdet.instruction=x"], "model.formats.bugdet: there is no response format 'bugdet'"),
         (

@@ -48,7 +48,7 @@ def test_a_format_of_ones_own_is_taught_and_then_asked_for(repo: Path, tmp_path:
     asked = call(tmp_path, f"{ask} run.dir=evaluation")
     assert asked.returncode == 0, asked.stderr + asked.stdout
     plan = json.loads((tmp_path / "work" / "evaluation" / "plan.json").read_text())
-    assert plan["stage"]["format"] == "my_package.formats.Sized, which its checkpoint learned"
+    assert plan["stage"]["format"] == "my_package.formats.Sized (learned by the checkpoint)"
     rows: list[Row] = read_rows(tmp_path / "work" / "evaluation" / "completions.jsonl")
     tagged = [row for row in rows if row["text"].split()[:1] in (["ok"], ["hmm"])]
     assert len(tagged) > 0.8 * len(rows)

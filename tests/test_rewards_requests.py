@@ -37,7 +37,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc learns from evaluations"),
+        (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc needs evaluations during training"),
         (
             ["reward=aalc"],
             "set algorithm.advantage.std_floor=1e-06, or length_weight to a value comparable to the verdict, such as 0.1",
@@ -52,9 +52,12 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
             "algorithm.advantage.per_component: reward=arora lowers the reward of right answers only",
         ),
         (["reward=overlong", "reward.max_length=null"], "reward.cache: 4096 is not below max_length (420)"),
-        (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max reads the prompt_budget format"),
-        (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl reads the difficulty format"),
-        (["reward=kimi", "stage.format=prompt_budget"], "stage.format: reward=kimi asks for no budget in the prompt"),
+        (["reward=l1_max", "stage.format=plain"], "stage.format: reward=l1_max requires the prompt_budget format"),
+        (["reward=adactrl", "stage.format=budget"], "stage.format: reward=adactrl requires the difficulty format"),
+        (
+            ["reward=kimi", "stage.format=prompt_budget"],
+            "stage.format: the prompt_budget format needs a budget in the prompt, and reward=kimi sets none",
+        ),
         (["reward=l1_max", "reward.form=blog"], "reward.form: 'blog' is not one of paper, code"),
         (["reward=l1_max", "reward.wording=few"], "reward.wording: 'few' does not contain {budget}"),
         (["reward=thinkprune", "reward.limits=[]"], "reward.limits: is empty"),
@@ -62,11 +65,11 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["model.formats.difficulty.easy_tag=hmm"], "model.formats.difficulty.hard_tag: 'hmm' is the same as easy_tag"),
         (
             ["stage=pipeline", "reward=adactrl", "stage.cold_start.format=budget"],
-            "stage.cold_start.format: budget is not stage.grpo.format (difficulty); set both to one, or to auto",
+            "stage.cold_start.format: budget differs from stage.grpo.format (difficulty); set both to the same format",
         ),
         (
             ["stage=pipeline", "reward=accuracy", "stage.grpo.format=budget", "stage.evaluate.format=plain"],
-            "stage.evaluate.format: plain is not stage.grpo.format (budget)",
+            "stage.evaluate.format: plain differs from stage.grpo.format (budget)",
         ),
     ],
 )

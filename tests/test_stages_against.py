@@ -84,7 +84,7 @@ def test_a_finished_evaluation_lacks_nothing(earlier: Path) -> None:
 
 
 def test_a_pipeline_is_compared_with_its_own_initial_model() -> None:
-    with pytest.raises(ValueError, match=r"evaluate\.against: is for stage=evaluate"):
+    with pytest.raises(ValueError, match=r"evaluate\.against: cannot be set in a pipeline"):
         Pipeline(evaluate=Evaluate(against="somewhere"))
 
 

@@ -173,7 +173,7 @@ def test_what_the_options_cannot_be() -> None:
     assert told(TIGHT, input=rows, output="folder") == folder
     itself = [f"stage.output: ./{rows} is the input itself; name another file"]
     assert told(TIGHT, input=rows, output=f"./{rows}") == itself
-    other = "stage.format: reward=budget_cosine reads the budget format; set stage.format=budget, or auto"
+    other = "stage.format: reward=budget_cosine requires the budget format; set stage.format=budget, or auto"
     assert told(TIGHT, input=rows, format="plain") == [other]
     assert told(Accuracy(), input=rows, format="plain") == []
     assert told(Accuracy(), input=rows, format="prompt_budget") == []  # nobody is asked for anything here

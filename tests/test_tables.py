@@ -211,7 +211,7 @@ def test_a_plan_starts_nothing_and_says_what_is_left_to_do(here: Path, make: Mak
     assert f"FLOP, at most               {flop:.3g}: 2 a parameter" in plan.stdout
     assert "not counted: prompts\n" in plan.stdout
     assert re.search(r"grpo: labels +label/labels\.jsonl\n", plan.stdout)
-    assert "asked of the model" not in plan.stdout
+    assert "sampled from the model first" not in plan.stdout
     assert not list((here / "runs").rglob("metrics.jsonl"))
     assert not (here / "runs/tables").exists()
 

@@ -196,8 +196,8 @@ class Algorithm:
         require(bool(self.name.strip()), "name", "must not be empty")
         require_range(self, 1, math.inf, "optimizer_steps_per_rollout")
 
-    # The properties below implement the protocol `rewards.reward.AlgorithmTraits`: rewards use them to check whether they
-    # have any effect with this algorithm.
+    # The properties below implement the protocol `rewards.reward.AlgorithmTraits`: rewards use them to check whether
+    # they have any effect with this algorithm.
 
     @property
     def scaled_by_group(self) -> bool:

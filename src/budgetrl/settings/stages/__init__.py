@@ -1,1 +1,1 @@
-"""The `stage` group: one module a stage, torch-free. `budgetrl.stages` has what executes them."""
+"""The `stage` group: the settings of each stage, one module per stage, torch-free. `budgetrl.stages` executes them."""

@@ -1,4 +1,4 @@
-"""What the settings of every stage are, and what several of them ask of a configuration."""
+"""The base class for the settings of a stage, and checks that several stages share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -17,48 +17,50 @@ if TYPE_CHECKING:
     from budgetrl.settings.config import Config
 
 DatasetSplits = list[tuple[DatasetSettings, Split]]
-"""The problems that a stage loads."""
+"""Data sets and their splits, such as `[(gsm8k, "train"), (gsm8k, "eval")]`."""
 
 
 @dataclass(frozen=True)
 class StageSettings(ABC):
-    """One job. Its fields are its settings; `workload` says what it will do, and `executor` names what does it."""
+    """The settings of one stage. `workload` describes its work in numbers; `executor` names the code that does it."""
 
     name: str = ""
-    """The option under conf/stage/, or the import path of a class of your own."""
+    """An option in conf/stage/, or the import path of your own settings class."""
 
+    # Only the name of the module, because importing it may import torch.
     executor: ClassVar[str]
-    """The module whose `run(stage, config, ctx)` does the job on each rank and returns the numbers of result.json."""
+    """Module whose `run(stage, config, ctx)` executes the stage on each rank and returns the numbers of result.json."""
     reported: ClassVar[bool] = True
-    """Whether report.md and figures are made from the run folder at the end."""
+    """Whether report.md and figures are written to the run folder at the end."""
     always_runs: ClassVar[bool] = False
-    """Whether a finished run is done anew, not called done: for cheap work on files that may have changed."""
-    format_mismatch: ClassVar[Message] = Message("stage.format", "", "auto asks in the one that it learned")
-    """The key to change, and how, where a model learned another format than the one it is asked in."""
+    """Whether the stage runs again in a finished run folder. For cheap stages whose input files may have changed."""
+    format_mismatch: ClassVar[Message] = Message("stage.format", "", "auto selects the format that it learned")
+    """The key and hint of the warning shown if the model learned one format and is prompted in another. The text is
+    filled in by `format_warnings`."""
 
     @abstractmethod
     def workload(self, config: "Config") -> Workload:
-        """What the stage will do, as numbers."""
+        """Return the stage's work in numbers, for plans, memory estimates and checks."""
 
     def dataset_splits(self, config: "Config") -> DatasetSplits:
-        """The problems that it will load. Files that they lie in must be there before anything starts."""
+        """Return the data set splits that the stage loads. Their local files must exist before the run starts."""
         return []
 
     def resolve_format(self, config: "Config") -> ResponseFormat | None:
-        """The format that the configured model is asked in, as it is before the stage; None if it is not asked."""
+        """Return the format that the configured model is first prompted in, or None if the stage prompts no model."""
         return None
 
     def errors(self, config: "Config") -> list[Message]:
-        """What cannot work in this configuration; empty if all is well."""
+        """Return the reasons why the stage cannot run with this configuration; empty if there are none."""
         return []
 
     def warnings(self, config: "Config") -> list[Message]:
-        """What works but looks unintended."""
+        """Return warnings about settings that work but look unintended."""
         return []
 
 
 class Generates(Protocol):
-    """A stage's own settings for what is generated."""
+    """The sampling settings of every stage that generates completions."""
 
     @property
     def max_new_tokens(self) -> int: ...
@@ -67,52 +69,55 @@ class Generates(Protocol):
 
 
 def format_of_reward(config: "Config") -> ResponseFormat:
-    """The format that the reward reads, or plain if it reads none."""
+    """Return the format that the reward requires, or plain if it accepts any."""
     return config.model.response_format(config.reward.needs_format or PLAIN)
 
 
 def reward_format_errors(fmt: ResponseFormat, config: "Config") -> list[Message]:
-    """Why the reward cannot read responses in this format, if it cannot."""
-    needed, reward = config.reward.needs_format, config.reward.name
+    """Return an error if the reward requires another format than `fmt`."""
+    needed = config.reward.needs_format
     if needed in (None, fmt.name):
         return []
-    text = f"reward={reward} reads the {needed} format"
+    text = f"reward={config.reward.name} requires the {needed} format"
     return [Message("stage.format", text, f"set stage.format={needed}, or auto")]
 
 
 def prompt_budget_errors(fmt: ResponseFormat, config: "Config") -> list[Message]:
-    """Why prompts in this format cannot ask for a budget, if they cannot: the reward says for how many tokens."""
+    """Return an error if the format puts a budget in the prompt, but the reward, which draws it, has none."""
     if fmt.budget_in != "prompt" or config.reward.asked_budget(0) is not None:
         return []
-    text = f"reward={config.reward.name} asks for no budget in the prompt, as the {fmt.name} format does"
-    return [Message("stage.format", text, "take reward=l1_exact or l1_max")]
+    text = f"the {fmt.name} format needs a budget in the prompt, and reward={config.reward.name} sets none"
+    return [Message("stage.format", text, "use reward=l1_exact or reward=l1_max, or another format")]
 
 
 def format_warnings(config: "Config") -> list[Message]:
-    """Where a stage asks a model in a format that its checkpoint did not learn."""
-    asked = config.stage.resolve_format(config)
-    if asked is None:
+    """Return a warning if the stage prompts a model in another format than its checkpoint learned."""
+    fmt = config.stage.resolve_format(config)
+    if fmt is None:
         return []
-    found, learned = learned_for_format(config.model, asked), None
-    if found and found.format.taught:
-        learned = found.format.name
-    if asked.taught and learned != asked.name:
-        name = config.model.path
-        text = f"no budgetrl.json says that {name} learned the {asked.name} format"
+    found = learned_for_format(config.model, fmt)
+    # Formats such as plain need no teaching, so a budgetrl.json that names one does not count as learned.
+    learned = found.format.name if found and found.format.taught else None
+    path = config.model.path
+
+    if fmt.taught and learned != fmt.name:
         if found:
-            text = f"{name} learned the {found.format.name} format, not the {asked.name} format"
+            text = f"{path} learned the {found.format.name} format, not the {fmt.name} format"
+        else:
+            text = f"no budgetrl.json says that {path} learned the {fmt.name} format"
         return [Message("model.path", text, "stage=cold_start or stage=pipeline teaches it")]
-    if learned and learned != asked.name:
-        text = f"{config.model.path} learned the {learned} format and is asked in the {asked.name} format"
+    if learned and learned != fmt.name:
+        text = f"{path} learned the {learned} format, but is prompted in the {fmt.name} format"
         return [replace(config.stage.format_mismatch, text=text)]
     if found and learned and found.length != config.model.length:
-        text = f"{config.model.path} learned the {learned} format with length={found.length}"
-        return [Message("model.length", text, "set the same")]
+        # Budgets learned with one way of counting tokens do not match lengths that are counted another way.
+        text = f"{path} learned the {learned} format with length={found.length}"
+        return [Message("model.length", text, f"set model.length={found.length}")]
     return []
 
 
 def length_errors(key: str, longest: int, config: "Config") -> list[Message]:
-    """What the reward has against completions of at most `longest` tokens, which is what `key` says."""
+    """Return an error if the reward cannot score completions of up to `longest` tokens. `key` sets that number."""
     try:
         config.reward.with_max_length(longest)
     except SettingError as error:
@@ -121,16 +126,18 @@ def length_errors(key: str, longest: int, config: "Config") -> list[Message]:
     return []
 
 
-def missing_files(reads: Iterable[tuple[DatasetSettings, Split]], config: "Config") -> list[Message]:
-    """What is wrong with the local files of these problems, a message for each that is not there."""
-    errors: dict[Message, None] = {}  # in order, each once: two splits may come from one file
-    for dataset, split in reads:
+def missing_files(splits: Iterable[tuple[DatasetSettings, Split]], config: "Config") -> list[Message]:
+    """Return one error for each local data file that does not exist."""
+    errors: dict[Message, None] = {}  # a dictionary removes duplicates: two splits may come from the same file
+    for dataset, split in splits:
         for message in dataset.missing(split):
-            is_own = dataset == config.dataset  # the others were named by stage.datasets
-            errors[message.below("dataset") if is_own else replace(message, key="stage.datasets")] = None
+            if dataset == config.dataset:
+                errors[message.below("dataset")] = None
+            else:  # one of `eval_datasets`, which the user set with stage.datasets
+                errors[replace(message, key="stage.datasets")] = None
     return list(errors)
 
 
 def evaluated_datasets(config: "Config") -> dict[str, DatasetSettings]:
-    """The data sets that an evaluation measures, by name."""
+    """Return the data sets to evaluate on, by name: those of stage.datasets, or else the `dataset` group."""
     return dict(config.eval_datasets) or {config.dataset.name: config.dataset}

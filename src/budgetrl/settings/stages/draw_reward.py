@@ -1,4 +1,4 @@
-"""`draw_reward`: a picture of a reward."""
+"""`draw_reward`: draw a figure of a reward function."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DrawReward(StageSettings):
-    """The reward against length, for right, wrong and malformed responses, over training: figures/reward.png."""
+    """Draw the reward as a function of length, for right, wrong and malformed responses, at several points of training.
+
+    The figure is figures/reward.png in the run folder.
+    """
 
     name: str = "draw_reward"
     longest: int = 2000
-    """Lengths are drawn up to this many tokens."""
+    """Largest length in the figure, in tokens."""
 
     executor: ClassVar[str] = "budgetrl.stages.draw_reward"
     reported: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""`evaluate`: how right, how long and how well budgeted a model's answers are."""
+"""`evaluate`: measure a model's accuracy, response length and budget adherence."""
 
 import math
 from dataclasses import dataclass
@@ -21,31 +21,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate(StageSettings):
-    """Free budgets on every data set, then each pre-filled budget on some of the problems."""
+    """Evaluate the model on every data set with its own budgets, then on some problems with each given budget."""
 
     name: str = "evaluate"
     format: str = "auto"
-    """What the model is asked for: auto (what its checkpoint learned, as budgetrl.json says, else plain), plain,
-    budget, or the import path of a format of your own."""
+    """Response format to prompt for: auto (the format that the checkpoint's budgetrl.json names, else plain), plain,
+    budget, or the import path of your own format."""
     datasets: tuple[str, ...] = ()
-    """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
+    """Data sets to evaluate on: options of `dataset`, or JSONL files; empty: the held-out part of `dataset`."""
     problems: int | None = None
-    """Most problems of each data set; null for all."""
+    """Maximum number of problems per data set; null: all."""
     samples: int = 1
-    """Completions of each problem."""
+    """Completions per problem."""
     temperature: float = 1.0
-    """0 is greedy."""
+    """Sampling temperature; 0: greedy."""
     max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
-    """Longest completion, in tokens."""
+    """Maximum tokens per completion."""
     budgets: tuple[int, ...] = ()
-    """Budgets to pre-fill, or to ask for in the prompt, in tokens, to see how well they control the length."""
+    """Budgets in tokens to give the model, pre-filled or in the prompt, to measure how well they control length."""
     budget_problems: int | None = 210
-    """Most problems for each pre-filled budget, and for the cut-offs, so that both are of the same problems."""
+    """Maximum number of problems for each given budget and for the cutoffs, so that both use the same problems."""
     cutoffs: tuple[int, ...] = ()
-    """Lengths at which to stop every answer, in tokens, from the same completions: accuracy is what had ended."""
+    """Lengths in tokens at which to measure accuracy if answers were cut off there. Uses the same completions: an
+    answer counts as right only if it ends by the cutoff."""
     against: str | None = None
-    """A finished evaluation of the same problems, such as the initial model's, or `initial` in a pipeline's folder:
-    compression and change of accuracy are measured against it. Null: against nothing."""
+    """Folder of a finished evaluation of the same problems, such as the initial model's (`initial` in the folder of a
+    pipeline). Compression and change in accuracy are measured against it; null: no comparison."""
 
     executor: ClassVar[str] = "budgetrl.stages.evaluate"
 
@@ -55,17 +56,17 @@ class Evaluate(StageSettings):
         require_range(self, 0, math.inf, "temperature")
         require_count(self, "problems", "budget_problems")
         for key in ("budgets", "cutoffs"):
-            grid = list(getattr(self, key))
-            require(min(grid, default=1) >= 1, key, f"{grid} are not all 1 token or more")
-            require(len({*grid}) == len(grid), key, f"{grid} name one twice")
+            lengths = list(getattr(self, key))
+            require(min(lengths, default=1) >= 1, key, f"every number must be 1 or more, got {lengths}")
+            require(len({*lengths}) == len(lengths), key, f"has duplicates: {lengths}", "remove them")
 
     def workload(self, config: "Config") -> Workload:
         summary: dict[str, object] = {
-            "format": f"{self.resolve_format(config).name}, {self._why(config)}",
+            "format": f"{self.resolve_format(config).name} ({self._format_source(config)})",
             "data sets": ", ".join(evaluated_datasets(config)),
-            "completions a problem": self.samples,
-            "budgets given": ", ".join(map(str, self.budgets)) or "none",
-            "cut-offs": ", ".join(map(str, self.cutoffs)) or "none",
+            "completions per problem": self.samples,
+            "given budgets": ", ".join(map(str, self.budgets)) or "none",
+            "cutoffs": ", ".join(map(str, self.cutoffs)) or "none",
         }
         if self.against:
             summary["compared with"] = self.against
@@ -78,14 +79,15 @@ class Evaluate(StageSettings):
         )
 
     def _tokens_generated(self, config: "Config") -> int | None:
-        """Tokens of all passes, if every completion runs into the limit."""
+        """Return the tokens of all passes if every completion reaches the limit; None if problems cannot be counted."""
         completions = 0
         for dataset in evaluated_datasets(config).values():
-            count = dataset.count("eval", self.problems)
-            if count is None:
+            problems = dataset.count("eval", self.problems)
+            if problems is None:
                 return None
-            given = len(self.budgets) * min(count, self.budget_problems or count)
-            completions += (count + given) * self.samples
+            # One pass over all problems with the model's own budgets, and one pass per given budget.
+            with_given_budget = len(self.budgets) * min(problems, self.budget_problems or problems)
+            completions += (problems + with_given_budget) * self.samples
         return completions * self.max_new_tokens
 
     def dataset_splits(self, config: "Config") -> DatasetSplits:
@@ -94,8 +96,8 @@ class Evaluate(StageSettings):
     def errors(self, config: "Config") -> list[Message]:
         fmt = self.resolve_format(config)
         if self.budgets and fmt.budget_in is None:
-            text = f"the {fmt.name} format ({self._why(config)}) has no budget to give"
-            return [Message("stage.budgets", text, "set stage.budgets=[], or stage.format to one with budgets")]
+            text = f"the {fmt.name} format ({self._format_source(config)}) has no budgets"
+            return [Message("stage.budgets", text, "set stage.budgets=[], or set stage.format to one with budgets")]
         return prompt_budget_errors(fmt, config)
 
     def resolve_format(self, config: "Config") -> ResponseFormat:
@@ -104,14 +106,14 @@ class Evaluate(StageSettings):
         learned = learned_by(config.model)
         return learned.format if learned else config.model.response_format(PLAIN)
 
-    def _why(self, config: "Config") -> str:
-        """Why the model is asked in that format."""
+    def _format_source(self, config: "Config") -> str:
+        """Return where the format comes from, for the plan and for messages."""
         if self.format != AUTO:
-            return "as stage.format says"
+            return "set by stage.format"
         learned = learned_by(config.model)
-        if learned:
-            return "which its checkpoint learned" if learned.format.taught else "since its checkpoint learned no other"
-        return "since no budgetrl.json says that it learned another"
+        if learned is None:
+            return "the checkpoint has no budgetrl.json"
+        return "learned by the checkpoint" if learned.format.taught else "the checkpoint learned no other format"
 
     def warnings(self, config: "Config") -> list[Message]:
         return [] if self.against is None else evaluation_errors("stage.against", Path(self.against))

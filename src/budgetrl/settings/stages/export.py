@@ -1,4 +1,4 @@
-"""`export`: the completions of evaluations, as another harness logs its own."""
+"""`export`: write the completions of evaluations in the log format of lm-evaluation-harness."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Export(StageSettings):
-    """A folder for each model that was evaluated, with a file of lm-evaluation-harness's samples for each pass."""
+    """Write one folder per evaluated model, with one lm-evaluation-harness samples file for each pass."""
 
     name: str = "export"
     runs: str = "runs/*"
-    """Evaluations or pipelines, named as in stage=report."""
+    """Evaluations or pipelines to export, selected as in stage=report."""
 
     executor: ClassVar[str] = "budgetrl.stages.export"
     reported: ClassVar[bool] = False
@@ -33,5 +33,5 @@ class Export(StageSettings):
         return missing_runs(self.runs, self.folders())
 
     def folders(self) -> list[Path]:
-        """The finished runs that `runs` stands for, by name."""
+        """Return the folders of the finished runs that `runs` selects, sorted by name."""
         return finished_runs(self.runs)

@@ -1,4 +1,4 @@
-"""`grpo`: budget-guided group-relative policy optimization."""
+"""`grpo`: train a model with group-relative policy optimization, on any reward."""
 
 import math
 from dataclasses import dataclass, field
@@ -31,38 +31,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Grpo(StageSettings):
-    """Roll out, reward, step: with `algorithm`, on the `reward`, of a model that knows the format."""
+    """Sample completions, score them with `reward`, and train the model with `algorithm`.
+
+    If the format needs teaching, the model should already know it: run stage=cold_start first, or use stage=pipeline.
+    """
 
     name: str = "grpo"
     format: str = "auto"
-    """What the model is asked for: auto (what the reward reads, else what the checkpoint learned, else plain), plain,
-    budget, or the import path of a format of your own."""
+    """Response format to prompt for: auto (the format that the reward requires, else the one that the checkpoint
+    learned, else plain), plain, budget, or the import path of your own format."""
     steps: int = 240
     """Optimizer steps."""
     prompts_per_step: int = 16
-    """Prompts of an optimizer step, over all ranks."""
+    """Prompts per optimizer step, over all ranks."""
     group_size: int = 8
-    """Completions of each prompt."""
+    """Completions per prompt."""
     tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
-    """Most padded tokens in one micro-batch."""
+    """Maximum padded tokens per micro-batch."""
     max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
-    """Longest completion, in tokens; a longer one is cut off and counts as malformed."""
+    """Maximum tokens per completion. Completions that reach it are truncated and count as malformed."""
     temperature: float = 1.0
-    """Temperature of the rollouts."""
+    """Sampling temperature of the rollouts."""
     problems: int | None = 1600
-    """Most training problems; null for all."""
+    """Maximum number of training problems; null: all."""
     labels: str | None = None
-    """A labels.jsonl with b_max of each problem; null: the model is asked itself, before it is trained."""
+    """A labels.jsonl with b_max of each problem; null: the labels are sampled from the model before training."""
     optimizer: Optimizer = field(default_factory=Optimizer)
-    """The learning rate and its schedule."""
+    """Learning rate, schedule and other optimizer settings."""
     eval_every: int = 60
     """Steps between evaluations on held-out problems; 0: only at the end."""
     eval_problems: int = 210
-    """Held-out problems of such an evaluation."""
+    """Held-out problems per evaluation during training."""
     save_every: int = 20
-    """Steps between states to resume from."""
+    """Steps between saved states, from which an interrupted run resumes."""
     log_every: int = 20
-    """Steps between groups written to completions.jsonl."""
+    """Steps between groups of completions written to completions.jsonl."""
 
     executor: ClassVar[str] = "budgetrl.stages.grpo"
 
@@ -70,10 +73,10 @@ class Grpo(StageSettings):
         require_format(self.format, auto=True)
         counts = ("steps", "prompts_per_step", "tokens_per_device", "max_new_tokens", "save_every", "log_every")
         require_range(self, 1, math.inf, *counts, "eval_problems")
-        require_range(self, 2, math.inf, "group_size")
+        require_range(self, 2, math.inf, "group_size")  # advantages compare the completions of a group
         require_range(self, 0, math.inf, "eval_every")
         require_count(self, "problems")
-        require_range(self, 1e-3, math.inf, "temperature")
+        require_range(self, 1e-3, math.inf, "temperature")  # greedy completions of a group would all be equal
 
     def workload(self, config: "Config") -> Workload:
         algorithm = config.algorithm
@@ -84,13 +87,13 @@ class Grpo(StageSettings):
             "optimizer steps": self.steps,
             "rollouts": math.ceil(self.steps / updates),
             "labels": self._labels_from(config),
-            "prompts a step": self.prompts_per_step,
-            "completions a step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
-            "completions a rollout": per_step * updates,
+            "prompts per step": self.prompts_per_step,
+            "completions per step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
+            "completions per rollout": per_step * updates,
         }
         if algorithm.groups.drops_equal:
-            summary["rollouts to fill a batch, at most"] = algorithm.groups.max_rollouts
-        summary["completions in all"] = per_step * self.steps
+            summary["maximum rollouts per batch"] = algorithm.groups.max_rollouts
+        summary["total completions"] = per_step * self.steps
         return Workload(
             summary=summary,
             trains=True,
@@ -106,15 +109,16 @@ class Grpo(StageSettings):
         )
 
     def _tokens_generated(self, config: "Config") -> int | None:
-        """Tokens of rollouts, evaluations and labels, if every completion runs into the limit."""
-        attempts = config.algorithm.groups.max_rollouts if config.algorithm.groups.drops_equal else 1
-        rollouts = attempts * self.steps * self.prompts_per_step * self.group_size
+        """Return the tokens of rollouts, evaluations and labels if every completion reaches the limit."""
+        groups = config.algorithm.groups
+        rollouts_per_batch = groups.max_rollouts if groups.drops_equal else 1
+        sampled = rollouts_per_batch * self.steps * self.prompts_per_step * self.group_size
         evaluations = sum(is_due(step, self.eval_every, self.steps) for step in range(1, self.steps + 1))
-        own = (rollouts + self.eval_problems * evaluations) * self.max_new_tokens
+        tokens = (sampled + self.eval_problems * evaluations) * self.max_new_tokens
         if not config.reward.needs_b_max or self.labels:
-            return own
-        labels = self.label_stage(config).workload(config).tokens_generated
-        return None if labels is None else own + labels
+            return tokens
+        label_tokens = self.label_stage(config).workload(config).tokens_generated
+        return None if label_tokens is None else tokens + label_tokens
 
     def dataset_splits(self, config: "Config") -> DatasetSplits:
         return [(config.dataset, "train"), (config.dataset, "eval")]
@@ -125,8 +129,8 @@ class Grpo(StageSettings):
         errors += length_errors("stage.max_new_tokens", self.max_new_tokens, config)
         errors += config.reward.errors(config.algorithm)
         if config.reward.needs_validation and not self.eval_every:
-            text = f"reward={config.reward.name} learns from evaluations"
-            errors.append(Message("stage.eval_every", text, "set it to 1 or more"))
+            text = f"reward={config.reward.name} needs evaluations during training"
+            errors.append(Message("stage.eval_every", text, "set 1 or more"))
         if self.labels and not Path(self.labels).is_file():
             errors.append(Message("stage.labels", f"there is no file {self.labels}", "stage=label writes one"))
         return errors
@@ -134,10 +138,10 @@ class Grpo(StageSettings):
     def warnings(self, config: "Config") -> list[Message]:
         warnings = config.reward.length_warnings(self.max_new_tokens, "stage.max_new_tokens")
         if self.tokens_per_device < self.max_new_tokens:
-            text = "is below stage.max_new_tokens: long completions train one by one"
+            text = "is below stage.max_new_tokens, so each long completion is a micro-batch of its own"
             warnings.append(Message("stage.tokens_per_device", text))
         if self.steps % config.algorithm.optimizer_steps_per_rollout:
-            text = "is no multiple of algorithm.optimizer_steps_per_rollout: the last rollout is cut"
+            text = "is not a multiple of algorithm.optimizer_steps_per_rollout, so the last rollout is used in part"
             warnings.append(Message("stage.steps", text))
         return warnings + _algorithm_warnings(self.resolve_format(config), config)
 
@@ -146,11 +150,12 @@ class Grpo(StageSettings):
             return config.model.response_format(self.format)
         if config.reward.needs_format:
             return format_of_reward(config)
+        # The name of a family (`mini`) selects a checkpoint by format. Plain selects its base model.
         learned = None if is_family(config.model.path) else learned_by(config.model)
         return learned.format if learned else config.model.response_format(PLAIN)
 
     def label_stage(self, config: "Config") -> Label:
-        """How the model is asked itself for reference lengths, with this stage's own limits."""
+        """Return the stage that labels the training problems with this model, within this stage's limits."""
         return Label(
             format=self.resolve_format(config).name, problems=self.problems, max_new_tokens=self.max_new_tokens
         )
@@ -158,25 +163,17 @@ class Grpo(StageSettings):
     def _labels_from(self, config: "Config") -> str:
         if not config.reward.needs_b_max:
             return "not needed"
-        return self.labels or f"asked of the model first, {Label.samples} completions a problem"
+        return self.labels or f"sampled from the model first, {Label.samples} completions per problem"
 
 
-def _algorithm_warnings(asked: ResponseFormat, config: "Config") -> list[Message]:
+def _algorithm_warnings(fmt: ResponseFormat, config: "Config") -> list[Message]:
+    """Return warnings about the `algorithm` group in combination with this response format."""
     algorithm, warnings = config.algorithm, []
-    if asked.budget_in == "response" and not algorithm.budget_entropy.start:
-        warnings.append(
-            Message(
-                "algorithm.budget_entropy.start",
-                "0 lets budgets lock onto one number",
-                "algorithm=budget_grpo or algorithm.budget_entropy.start=... avoids it",
-            )
-        )
+    if fmt.budget_in == "response" and not algorithm.budget_entropy.start:
+        text = "with 0, the model may write the same budget for every problem"
+        hint = "use algorithm=budget_grpo, or set a small positive number"
+        warnings.append(Message("algorithm.budget_entropy.start", text, hint))
     if algorithm.mismatch.masks and not algorithm.mismatch.floor:
-        warnings.append(
-            Message(
-                "algorithm.mismatch.floor",
-                f"0 makes {algorithm.mismatch.correction} cut above mismatch.cap alone",
-                "IcePop's masks go from 0.5 to 5",
-            )
-        )
+        text = f"with 0, {algorithm.mismatch.correction} masks only ratios above mismatch.cap"
+        warnings.append(Message("algorithm.mismatch.floor", text, "IcePop uses floor=0.5 and cap=5"))
     return warnings

@@ -1,4 +1,4 @@
-"""`label`: the reference length b_max of each training problem, from the initial model."""
+"""`label`: sample the reference length b_max of each training problem from the initial model."""
 
 import math
 from dataclasses import dataclass
@@ -15,26 +15,29 @@ if TYPE_CHECKING:
     from budgetrl.settings.config import Config
 
 LABELS = "labels.jsonl"
-"""The file in the run folder that holds b_max of each problem."""
+"""The file in the run folder that holds the b_max of each problem."""
 
 
 @dataclass(frozen=True)
 class Label(StageSettings):
-    """b_max is the model's own length where it was right, and infinite where it was wrong (the paper,
-    Formula 5, with one sample a problem). Of several samples the shortest right one counts (ours): one
-    sample is often a long one, and then a long budget is not punished."""
+    """Sample the reference length b_max of each training problem.
+
+    b_max is the length of the model's own answer if it is right, and infinite if it is wrong (paper, Formula 5, with
+    one sample per problem). With several samples, the shortest right answer counts (ours): a single sample is often
+    long, and then the reward does not penalize long budgets.
+    """
 
     name: str = "label"
     format: str = "plain"
-    """plain for a model before the cold start, budget for one after it."""
+    """Response format to prompt for: plain for a model before the cold start, budget for a model after it."""
     problems: int | None = 1600
-    """Most training problems; null for all."""
+    """Maximum number of training problems; null: all."""
     samples: int = 4
-    """Completions of each problem, the shortest right one of which counts. The paper: 1."""
+    """Completions per problem; the shortest right one gives b_max. The paper uses 1."""
     temperature: float = 1.0
-    """0 is greedy. The paper does not say."""
+    """Sampling temperature; 0: greedy. The paper does not state it."""
     max_new_tokens: int = may_be_auto(420, Rule.COMPLETION)
-    """Longest completion, in tokens."""
+    """Maximum tokens per completion."""
 
     executor: ClassVar[str] = "budgetrl.stages.label"
 
@@ -46,11 +49,12 @@ class Label(StageSettings):
 
     def workload(self, config: "Config") -> Workload:
         problems = config.dataset.count("train", self.problems)
+        tokens = None if problems is None else problems * self.samples * self.max_new_tokens
         return Workload(
-            summary={"problems": self.problems or "all", "completions a problem": self.samples},
+            summary={"problems": self.problems or "all", "completions per problem": self.samples},
             generates=True,
             temperature=self.temperature,
-            tokens_generated=problems and problems * self.samples * self.max_new_tokens,
+            tokens_generated=tokens,
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
         )
 

@@ -1,4 +1,4 @@
-"""`pipeline`: the whole story, from an initial model to one that budgets, with the report that compares them."""
+"""`pipeline`: train a model from start to finish, and compare it with the initial model in a report."""
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -22,53 +22,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pipeline(StageSettings):
-    """cold_start, label, grpo, evaluation of the initial and of the trained model, report. Each part is a run with
-    a folder of its own in the pipeline's, and is skipped if it is done.
+    """Run cold_start, label, grpo, an evaluation of the initial and of the trained model, and report.
 
-    A reward that reads no format in need of teaching gets no cold start, and one that reads no reference
-    lengths no labels. The initial model is always measured in the plain format.
+    Each part is a run in a subfolder of its own, and is skipped if it is already finished. The cold start is left out
+    if the reward's format needs no teaching, and the labels if the reward does not use b_max. The initial model is
+    always evaluated in the plain format.
     """
 
     name: str = "pipeline"
     steps: int = 240
     """Optimizer steps of GRPO."""
     prompts_per_step: int = 16
-    """Prompts of a GRPO step, over all ranks."""
+    """Prompts per GRPO step, over all ranks."""
     group_size: int = 8
-    """Completions of each prompt in GRPO."""
+    """Completions per prompt in GRPO."""
     tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
-    """Most padded tokens in one micro-batch."""
+    """Maximum padded tokens per micro-batch of GRPO."""
     eval_every: int = 60
     """GRPO steps between evaluations on held-out problems; 0: only at the end."""
     datasets: tuple[str, ...] = ()
-    """Options of `dataset` or JSONL files to evaluate on; empty: the held-out part of `dataset`."""
+    """Data sets to evaluate on: options of `dataset`, or JSONL files; empty: the held-out part of `dataset`."""
     shared: str | None = None
-    """A folder in which runs keep what they have in common: the cold start, the labels and the evaluation of the
-    initial model are made by the first run that needs them. Null: each run makes its own."""
+    """Folder for parts that several runs have in common (cold start, labels and evaluation of the initial model). The
+    first run that needs a part creates it; null: each run has its own."""
     cold_start: ColdStart = field(default_factory=ColdStart)
-    """Teach the format."""
+    """Settings of the cold start, which teaches the format."""
     label: Label = field(default_factory=Label)
-    """Ask the initial model for reference lengths."""
+    """Settings of the labels, which are reference lengths from the initial model."""
     grpo: Grpo = field(default_factory=Grpo)
-    """Teach to budget."""
+    """Settings of GRPO."""
     evaluate: Evaluate = field(default_factory=Evaluate)
-    """Measure before and after; budgets are given only after, and where the format has them."""
+    """Settings of both evaluations. Budgets are given only to the trained model, if its format has them."""
 
     executor: ClassVar[str] = "budgetrl.stages.pipeline"
     format_mismatch: ClassVar[Message] = Message(
-        "model.path", "", "a pipeline begins with a model that learned no format; stage=grpo trains this one on"
+        "model.path", "", "a pipeline needs a model without a learned format; use stage=grpo to train this one"
     )
 
     def __post_init__(self) -> None:
-        require(self.label.format == PLAIN, "label.format", "must be plain here: the initial model knows no budgets")
-        require(not self.evaluate.against, "evaluate.against", "is for stage=evaluate", "leave it alone here")
+        text = "must be plain in a pipeline: the initial model does not know the budget format"
+        require(self.label.format == PLAIN, "label.format", text)
+        text = "cannot be set in a pipeline, which compares its own two evaluations"
+        require(not self.evaluate.against, "evaluate.against", text, "leave it null")
+        # conf/stage/pipeline.yaml copies these keys to the parts, so they differ only if someone set the lower one.
         for part, keys in PASSED_DOWN.items():
             for key in keys:
                 same = getattr(getattr(self, part), key) == getattr(self, key)
-                require(same, f"{part}.{key}", f"is set through stage.{key}", "leave it alone")
+                require(same, f"{part}.{key}", "cannot be set here in a pipeline", f"set stage.{key}")
 
     def parts(self, config: "Config") -> dict[str, StageSettings]:
-        """The parts that this reward and its format need, by the name of their folder, in the order they are run."""
+        """Return the parts to run, in order, by the names of their folders."""
         fmt = self.trained_format(config)
         parts: dict[str, StageSettings] = {}
         if fmt.taught:
@@ -76,65 +79,68 @@ class Pipeline(StageSettings):
         if config.reward.needs_b_max:
             parts[LABEL] = self.label
         parts[GRPO] = replace(self.grpo, format=fmt.name)
-        parts[INITIAL] = replace(self.evaluate, format=PLAIN, budgets=())
+        parts[INITIAL] = replace(self.evaluate, format=PLAIN, budgets=())  # the plain format has no budgets
         evaluated = self.evaluate if self.evaluate.format != AUTO else replace(self.evaluate, format=fmt.name)
         parts[TRAINED] = evaluated if fmt.budget_in else replace(evaluated, budgets=())
         return parts
 
     def trained_format(self, config: "Config") -> ResponseFormat:
-        """The format that the model is trained and then evaluated in: the reward's, unless `grpo.format` is set."""
+        """Return the format of training and of the final evaluation: the reward's, unless `grpo.format` is set."""
         if self.grpo.format == AUTO:
             return format_of_reward(config)
         return config.model.response_format(self.grpo.format)
 
     def resolve_format(self, config: "Config") -> ResponseFormat:
+        # The cold start samples the model in the plain format. Without one, the model is trained as it is.
         trained = self.trained_format(config)
         return config.model.response_format(PLAIN) if trained.taught else trained
 
     def workload(self, config: "Config") -> Workload:
         parts = self.parts(config)
         if LABEL in parts:
-            parts[GRPO] = replace(self.grpo, labels=f"{LABEL}/{LABELS}")  # of the part before it
+            # GRPO reads the labels of the part before it, so it does not generate its own.
+            parts[GRPO] = replace(self.grpo, labels=f"{LABEL}/{LABELS}")
         works: dict[str, Workload] = {}
         for name, part in parts.items():
             work = part.workload(config)
-            works[name] = replace(
-                work,
-                summary=work.summary if name != INITIAL else {},  # but for its format that of the trained model
-                completion_limits={_key_above(name, key): value for key, value in work.completion_limits.items()},
-                micro_batches={_key_above(name, key): value for key, value in work.micro_batches.items()},
-            )
+            limits = {_pipeline_key(name, key): tokens for key, tokens in work.completion_limits.items()}
+            micro_batches = {_pipeline_key(name, key): tokens for key, tokens in work.micro_batches.items()}
+            # The summary of the initial evaluation would repeat that of the final one.
+            summary = {} if name == INITIAL else work.summary
+            works[name] = replace(work, summary=summary, completion_limits=limits, micro_batches=micro_batches)
         return together(works)
 
     def dataset_splits(self, config: "Config") -> DatasetSplits:
-        every = [read for part in self.parts(config).values() for read in part.dataset_splits(config)]
-        return list(dict.fromkeys(every))
+        splits: DatasetSplits = []
+        for part in self.parts(config).values():
+            splits += part.dataset_splits(config)
+        return list(dict.fromkeys(splits))  # without duplicates, in order
 
     def errors(self, config: "Config") -> list[Message]:
-        found: dict[Message, None] = {}  # each once, since two parts are evaluations
+        found: dict[Message, None] = {}  # without duplicates: both evaluations report the same errors
         for name, part in self.parts(config).items():
             for message in part.errors(config):
-                found[_of_pipeline(name, message)] = None
+                found[_pipeline_message(name, message)] = None
         return [*found, *self._format_errors(config)]
 
     def warnings(self, config: "Config") -> list[Message]:
         found: dict[Message, None] = {}
         for name, part in self.parts(config).items():
             for message in part.warnings(config):
-                found[_of_pipeline(name, message)] = None
+                found[_pipeline_message(name, message)] = None
         return list(found)
 
     def _format_errors(self, config: "Config") -> list[Message]:
-        """What is taught, trained and evaluated has to be one format."""
+        """Return errors if the formats that are taught, trained and evaluated are not all the same."""
         trained = self.trained_format(config)
-        others = {"evaluate": trained.name if self.evaluate.format == AUTO else self.evaluate.format}
+        formats = {"evaluate": trained.name if self.evaluate.format == AUTO else self.evaluate.format}
         if trained.taught:
-            others[COLD_START] = self.cold_start.taught_format(config).name
+            formats[COLD_START] = self.cold_start.taught_format(config).name
         found = []
-        for part, name in others.items():
+        for part, name in formats.items():
             if name != trained.name:
-                text = f"{name} is not stage.grpo.format ({trained.name})"
-                found.append(Message(f"stage.{part}.format", text, "set both to one, or to auto"))
+                text = f"{name} differs from stage.grpo.format ({trained.name})"
+                found.append(Message(f"stage.{part}.format", text, "set both to the same format, or to auto"))
         return found
 
 
@@ -142,21 +148,21 @@ PASSED_DOWN = {
     GRPO: ("steps", "prompts_per_step", "group_size", "tokens_per_device", "eval_every"),
     "evaluate": ("datasets",),
 }
-"""Keys that a pipeline has at its top, because scripts and people set them often."""
-SETTINGS_OF = {INITIAL: "evaluate", TRAINED: "evaluate"}
-"""The field that a part's settings come from, where that has another name."""
+"""Keys of parts that are set at the top level of the pipeline (`stage.steps`), because they are set often."""
+FIELD_OF_PART = {INITIAL: "evaluate", TRAINED: "evaluate"}
+"""The field with the settings of a part, for parts whose name differs from the field's."""
 
 
-def _of_pipeline(part: str, message: Message) -> Message:
-    """What a part says of one of its keys, as said of the pipeline's."""
-    return replace(message, key=_key_above(part, message.key))
+def _pipeline_message(part: str, message: Message) -> Message:
+    """Return the message of a part with the pipeline's key in place of the part's."""
+    return replace(message, key=_pipeline_key(part, message.key))
 
 
-def _key_above(part: str, key: str) -> str:
-    """The pipeline's key for a key of one of its parts."""
+def _pipeline_key(part: str, key: str) -> str:
+    """Return the pipeline's key for a key of one of its parts: `stage.samples` of label is `stage.label.samples`."""
     group, _, name = key.partition(".")
     if group != "stage":
         return key
-    field_name = SETTINGS_OF.get(part, part)
+    field_name = FIELD_OF_PART.get(part, part)
     passed_down = name in PASSED_DOWN.get(field_name, ())
     return key if passed_down else f"stage.{field_name}.{name}"

@@ -1,4 +1,4 @@
-"""`pretrain`: make the base model of a generated task from nothing, on solutions that the task writes."""
+"""`pretrain`: train the base model of a generated task from scratch, on solutions that the task generates."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,28 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pretrain(StageSettings):
-    """From scratch on the task that the data set is of. A share of the prompts carries a length hint, and the solution
-    then plans the number of re-checks that comes closest: what later makes budgets controllable."""
+    """Train a model from scratch on the generated task of `dataset`.
+
+    A share of the prompts has a length hint, and the solution then has the number of re-checks that comes closest to
+    it. This makes the length controllable by budgets later.
+    """
 
     name: str = "pretrain"
     budget_style: str = "grid"
-    """How the tokenizer writes budgets: grid (one token each) or digits."""
+    """How the tokenizer encodes budgets: grid (one token per budget) or digits."""
     steps: int = 7000
     """Optimizer steps."""
     tokens_per_step: int = 4096
-    """Padded tokens an optimizer step."""
+    """Padded tokens per optimizer step."""
     tokens_per_device: int = may_be_auto(4096, Rule.MICRO_BATCH)
-    """Most padded tokens in one micro-batch."""
+    """Maximum padded tokens per micro-batch."""
     hinted_share: float = 0.5
     """Share of prompts with a length hint."""
     decision_weight: float = 5.0
-    """Loss weight of the words that decide the length; the others weigh 1."""
+    """Loss weight of the words that decide the length; all other words have weight 1."""
     decision_weight_until: float = 0.8
-    """Share of the steps after which they weigh 1 too."""
+    """Share of the steps after which these words have weight 1 too."""
     optimizer: Optimizer = field(default_factory=lambda: Optimizer(5e-3, 100, "cosine", 0.02, (0.9, 0.95), 0.01))
-    """The learning rate and its schedule."""
+    """Learning rate, schedule and other optimizer settings."""
     save_every: int = 500
-    """Steps between states to resume from."""
+    """Steps between saved states, from which an interrupted run resumes."""
 
     executor: ClassVar[str] = "budgetrl.stages.pretrain"
 
@@ -60,18 +63,18 @@ class Pretrain(StageSettings):
             generates_with_trained_weights=True,
             tokens_generated=self.final_evaluation().workload(config).tokens_generated,
             tokens_trained=tokens,
-            completion_limits={},
+            completion_limits={},  # the final evaluation's limit is not a key that the user can set here
             micro_batches={"stage.tokens_per_device": self.tokens_per_device},
         )
 
     def errors(self, config: "Config") -> list[Message]:
         if isinstance(config.dataset, GeneratedSettings):
             return []
-        return [Message("dataset.source", "stage=pretrain needs a generated task", f"take one of {', '.join(TASKS)}")]
+        return [Message("dataset.source", "stage=pretrain needs a generated task", f"use one of {', '.join(TASKS)}")]
 
     def dataset_splits(self, config: "Config") -> DatasetSplits:
         return self.final_evaluation().dataset_splits(config)
 
     def final_evaluation(self) -> Evaluate:
-        """How the base model is measured at the end: as it is, on held-out problems."""
+        """Return the evaluation of the base model at the end, in the plain format on held-out problems."""
         return Evaluate(format="plain")

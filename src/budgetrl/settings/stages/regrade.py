@@ -1,4 +1,4 @@
-"""`regrade`: grade the completions of a finished evaluation anew, without a model."""
+"""`regrade`: grade the completions of a finished evaluation again, without a model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Regrade(StageSettings):
-    """Verdicts of today's grader on completions that exist; what was measured in tokens stays as it was.
+    """Grade existing completions with the current grader. Numbers measured in tokens are not computed again.
 
-    Its folder then stands for that evaluation: whatever reads one reads the other. The settings of the evaluation are
-    those of its own folder.
+    The run folder can be used wherever an evaluation is expected, such as by stage=report. The settings of the
+    evaluation are read from its own folder.
     """
 
     name: str = "regrade"
     evaluation: str | None = None
-    """The folder of a finished stage=evaluate, or `initial` or `trained` in a pipeline's; must be given."""
+    """Folder of a finished stage=evaluate, or `initial` or `trained` in the folder of a pipeline; required."""
     against: str | None = None
-    """A finished evaluation of the same problems to compare with, as in stage=evaluate; null: none."""
+    """Folder of a finished evaluation of the same problems to compare with, as in stage=evaluate; null: none."""
 
     executor: ClassVar[str] = "budgetrl.stages.regrade"
-    always_runs: ClassVar[bool] = True
+    always_runs: ClassVar[bool] = True  # the grader may have changed since
 
     def workload(self, config: "Config") -> Workload:
         summary: dict[str, object] = {"evaluation": self.evaluation}

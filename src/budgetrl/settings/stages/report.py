@@ -1,4 +1,4 @@
-"""`report`: tables and figures from run folders alone."""
+"""`report`: write tables and figures from run folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report(StageSettings):
-    """Tables and figures from run folders alone; nothing is run again."""
+    """Write tables and figures from existing run folders. Nothing is run again."""
 
     name: str = "report"
     runs: str = "runs/*"
-    """A run folder, a folder of run folders such as a sweep's, a pipeline's `initial` or `trained`, or a glob of these;
-    unfinished runs are left out."""
+    """Run folders to report on: a run folder, a folder of run folders such as a sweep's, `initial` or `trained` in the
+    folder of a pipeline, or a glob of these. Unfinished runs are left out."""
     by: tuple[str, ...] = ()
-    """Keys of the configuration by which several runs are grouped, a row for each choice of values; seeds and what else
-    is not named are averaged. Empty: whatever tells the runs apart, but for the seed. `folder`: the folder's name less
-    -s<seed>."""
+    """Config keys that several runs are grouped by, with one table row per combination of values. Runs that agree in
+    these keys, such as those with different seeds, are averaged. Empty: all keys that differ, except the seed.
+    `folder`: the folder name without -s<seed>."""
     paper: str | None = None
-    """A CSV with a paper's numbers, to stand below ours: model,dataset,metric,value,certainty."""
+    """CSV file with a paper's numbers to show below ours, with columns model,dataset,metric,value,certainty."""
 
     executor: ClassVar[str] = "budgetrl.stages.report"
-    reported: ClassVar[bool] = False
-    always_runs: ClassVar[bool] = True
+    reported: ClassVar[bool] = False  # the stage writes report.md itself
+    always_runs: ClassVar[bool] = True  # more runs may have finished since
 
     def workload(self, config: "Config") -> Workload:
         return Workload({"run folders": len(self.folders())})
@@ -39,14 +39,14 @@ class Report(StageSettings):
         return missing_runs(self.runs, self.folders())
 
     def folders(self) -> list[Path]:
-        """The finished runs that `runs` stands for, by name; reports are not among them."""
+        """Return the folders of the finished runs that `runs` selects, sorted by name and without reports."""
         return finished_runs(self.runs)
 
 
 def missing_runs(runs: str, folders: list[Path]) -> list[Message]:
-    """What is wrong with a `stage.runs` under which no finished run lies."""
+    """Return an error if `stage.runs` selects no finished run."""
     if folders:
         return []
-    text = f"no finished run lies under {runs!r}"
-    hint = "name a run folder, a folder of them, or initial or trained inside that of a pipeline"
+    text = f"there is no finished run in {runs!r}"
+    hint = "give a run folder, a folder of run folders, or initial or trained in the folder of a pipeline"
     return [Message("stage.runs", text, hint)]

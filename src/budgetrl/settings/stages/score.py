@@ -1,4 +1,4 @@
-"""`score`: what a reward makes of responses that exist already, without a model or a GPU."""
+"""`score`: compute rewards for existing responses, without a model or a GPU."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,39 +20,40 @@ SCORES = "scores.jsonl"
 
 @dataclass(frozen=True)
 class Score(StageSettings):
-    """Rewards for the rows of a JSONL file; rows with one `problem_id`, adjacent or not, are a group.
+    """Compute the reward of every row of a JSONL file. Rows with the same `problem_id` form a group.
 
-    A row holds `problem_id`, and either
+    Every row has a `problem_id`, and either
 
-    - `completion` (the whole response, with anything that was given to the model) and the gold `answer`:
-      it is read in `format`, graded, and measured with the tokenizer of `model.path`; or
-    - `well_formed`, `correct`, `length` and, in formats with one, `budget`, and optionally `thinking_length`,
-      `easy` (the difficulty tag), `repetition` (share of repeated n-grams) and `given_answer` (for maj@k): taken
-      as they are.
+    - a completion: `completion` (the whole response, including any pre-filled part) and the gold `answer`. It is
+      parsed in `format`, graded, and measured with the tokenizer of `model.path`. If the prompt contains the budget
+      (L1), the row also needs `budget`; or
+    - an outcome, used as it is: `well_formed`, `correct`, `length` and, in formats that have one, `budget`. Optional:
+      `thinking_length`, `easy` (the difficulty tag), `repetition` (share of repeated n-grams) and `given_answer` (for
+      maj@k).
 
-    Where the budget stands in the prompt (L1), a completion is given its `budget` too. Both may have `b_max`
-    (null or absent: infinite), `level` and `truncated` (what was cut off counts as malformed and wrong). Other keys
-    are handed through. Written are the same rows in the same order, with whatever was found out about them,
-    `reward` and a `reward/<part>` for each part of it.
+    Any row may have `b_max` (null or absent: infinite), `level` and `truncated` (truncated responses count as malformed
+    and wrong). Other keys are kept. The output has the same rows in the same order, with the outcome, `reward` and one
+    `reward/<part>` for each component of the reward.
 
-    `input_format` reads what other harnesses logged instead (`budgetrl.data.samples`): a row of completion and answer
-    for each of a doc's responses. The `dataset` group says in which fields the problem and its answer lie.
+    `input_format` selects the logs of another harness instead (see `budgetrl.data.samples`), with one row for each
+    response. The `dataset` group then says which fields hold the problem and its answer.
 
-    The same command always scores again: the file's content is not part of what names the run.
+    The stage always runs again, even in a finished run folder, because the input file may have changed.
     """
 
     name: str = "score"
     input: str | None = None
-    """JSONL file of completions or outcomes; must be given."""
+    """JSONL file of completions or outcomes; required."""
     input_format: str = BUDGETRL
-    """budgetrl, or the samples that lm_eval (lm-evaluation-harness) or lighteval (Parquet, too) logged."""
+    """Format of the input: budgetrl, or samples logged by lm_eval (lm-evaluation-harness) or lighteval (JSONL or
+    Parquet)."""
     output: str | None = None
     """JSONL file to write; null: scores.jsonl in the run folder."""
     progress: float = 1.0
-    """Where in training the reward's schedules stand: 0 is the first step, 1 the last."""
+    """Point of training at which the reward's schedules are evaluated, from 0 (first step) to 1 (last step)."""
     format: str = "auto"
-    """How the responses are laid out: auto (as the reward reads them, else plain), plain, budget, or the import path of
-    a format of your own."""
+    """Response format of the completions: auto (the format that the reward requires, else plain), plain, budget, or the
+    import path of your own format."""
 
     executor: ClassVar[str] = "budgetrl.stages.score"
     reported: ClassVar[bool] = False
@@ -75,14 +76,16 @@ class Score(StageSettings):
         ]
 
     def response_format(self, config: "Config") -> ResponseFormat:
-        """The format that the responses are read in."""
+        """Return the format in which the responses are parsed."""
         return format_of_reward(config) if self.format == AUTO else config.model.response_format(self.format)
 
     def _file_errors(self) -> list[Message]:
+        """Return an error if `input` or `output` cannot be used."""
         if self.input is None:
             return [Message("stage.input", "must be given, as a JSONL file of completions or outcomes")]
         if not Path(self.input).is_file():
             return [Message("stage.input", f"there is no file {self.input}")]
+        # Compare resolved paths, so that ./rows.jsonl and rows.jsonl count as the same file.
         if self.output and Path(self.output).resolve() == Path(self.input).resolve():
             return [Message("stage.output", f"{self.output} is the input itself", "name another file")]
         if self.output and Path(self.output).is_dir():
