@@ -1,4 +1,4 @@
-"""What reads as a budgeted response and what does not."""
+"""Which texts parse as well-formed responses."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says that it learned, and which format a stage asks in."""
+"""The format recorded in a checkpoint, and the format in which a stage prompts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""AALC: what the validations make of the reward, and that a resumed run goes on as it was."""
+"""AALC: how validations change the reward, and that a resumed run continues unchanged."""
 
 import json
 from dataclasses import replace
@@ -104,7 +104,7 @@ def test_lengths_two_tokens_apart_are_told_apart(longer: int, share: float) -> N
 def test_an_algorithm_that_drowns_the_length_is_refused(
     weight: float, by_group: bool, floor: float, works: bool
 ) -> None:
-    """A weight of 0 asks for no length, and gets none."""
+    """A weight of 0 disables the length term, so it is not an error."""
     how = Algorithm(advantage=AdvantageSettings(scale="group" if by_group else "none", std_floor=floor))
     assert (Aalc(length_weight=weight).errors(how) == []) == works
 

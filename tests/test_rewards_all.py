@@ -1,4 +1,4 @@
-"""What must hold for every reward, found by name so that a new one is tested without a word here."""
+"""Properties that every reward must have. Rewards are found by name, so new ones are tested automatically."""
 
 import json
 import math
@@ -22,7 +22,7 @@ from budgetrl.rewards.self_budgeter import SelfBudgeter
 
 CONF = Path(__file__).parents[1] / "conf" / "reward"
 CAP = 20_000
-"""Longest completion, for the rewards that read it."""
+"""Longest completion in tokens, for rewards that need it."""
 AMID_TRAINING: dict[str, dict[str, Any]] = {
     "aalc": {"validation_accuracy": 1.0},
     "hapo": {"history": {"p": 700}, "memory": "mean"},
@@ -33,7 +33,7 @@ AMID_TRAINING: dict[str, dict[str, Any]] = {
     "overlong": {"max_length": 4500},
     "thinkprune": {"limits": (4000, 700)},
 }
-"""What rewards look like that have learned something, or whose lengths are those of the examples here."""
+"""Field values as they might be in the middle of training, with lengths that suit the groups generated here."""
 DEFAULT = {name: reward_class(name)().with_max_length(CAP) for name in reward_names()}
 CHANGED = {name: replace(DEFAULT[name], **fields) for name, fields in AMID_TRAINING.items()}
 REWARDS = [*DEFAULT.values(), *CHANGED.values()]
@@ -46,7 +46,7 @@ problems = st.sampled_from(["p", "q"])
 
 
 def finished(longest: int) -> st.SearchStrategy[Outcome]:
-    """Well-formed outcomes of up to so many tokens."""
+    """Well-formed outcomes of up to `longest` tokens."""
     length, share = st.integers(0, longest), st.floats(0, 1)
     return st.builds(
         Outcome, st.just(True), st.booleans(), length, budgets, references,
@@ -55,7 +55,7 @@ def finished(longest: int) -> st.SearchStrategy[Outcome]:
 
 
 def malformed(longest: int) -> st.SearchStrategy[Outcome]:
-    """Outcomes without a format, or cut off, which may hold the right answer nevertheless."""
+    """Malformed or truncated outcomes. They may be marked correct."""
     length, share, tag = st.integers(0, longest), st.floats(0, 1), st.none() | st.booleans()
     return st.builds(
         Outcome, st.just(False), st.booleans(), length, budgets, references,
@@ -72,41 +72,41 @@ lengths_to_compare = st.lists(tokens, min_size=2, max_size=6)
 
 
 MALFORMED_LAST = {"accuracy", "budget_cosine", "budget_gauss"}
-"""Shapes with a format of their own to keep: malformed is worse than wrong. To the others it is one way to be wrong."""
+"""Rewards for which malformed is worse than wrong. For all others it is the same as wrong."""
 WRONG_MAY_WIN = {
-    "l1_exact": "the price of missing the length asked for has no bound",
-    "shorterbetter": "the price of missing the shortest right length has no bound",
+    "l1_exact": "the penalty for missing the requested length is unbounded",
+    "shorterbetter": "the penalty for missing the shortest right length is unbounded",
 }
-"""Shapes in which a wrong answer can outscore a correct one, and why."""
+"""Rewards in which a wrong answer can outscore a correct one, and why."""
 LONGER_MAY_WIN = {
     "budget_cosine": "outside the window all lengths earn the same, and b_best is not the shortest length",
     "budget_gauss": "b_best is not the shortest length",
-    "l1_exact": "the length asked for is best, not the shortest",
+    "l1_exact": "the requested length is best, not the shortest",
 }
-"""Shapes in which a longer correct answer can outscore a shorter one of its group, and why."""
+"""Rewards in which a longer correct answer can outscore a shorter one of its group, and why."""
 LONGER_WRONG_MAY_WIN = {
-    "budget_cosine": "b_best of a wrong answer is (1 + alpha) b: it is to try for longer",
-    "budget_gauss": "b_best of a wrong answer is (1 + alpha) b: it is to try for longer",
+    "budget_cosine": "b_best of a wrong answer is (1 + alpha) b, so that it explores longer",
+    "budget_gauss": "b_best of a wrong answer is (1 + alpha) b, so that it explores longer",
     "cosine": "a longer wrong answer is less bad, up to the longest length",
     "dast": "below the problem's budget a longer wrong answer is less bad",
-    "l1_exact": "the length asked for is best, not the shortest",
-    "laser_de": "a wrong answer beyond the target earns the bonus: it is to search on",
-    "shorterbetter": "the shortest right length is best for wrong answers too; where nobody is right, the mean",
+    "l1_exact": "the requested length is best, not the shortest",
+    "laser_de": "a wrong answer beyond the target earns the bonus, so that it keeps exploring",
+    "shorterbetter": "the shortest right length is best for wrong answers too; if nobody is right, the mean",
 }
-"""Shapes in which a longer wrong answer can outscore a shorter one of its group, and why."""
+"""Rewards in which a longer wrong answer can outscore a shorter one of its group, and why."""
 LENGTH_DOES_NOT_COUNT = {
-    "accuracy": "it is the baseline that reads verdict and format alone",
+    "accuracy": "the baseline depends on verdict and format only",
 }
-"""Shapes in which the shorter of two correct answers earns no more, and why."""
+"""Rewards in which the shorter of two correct answers earns no more, and why."""
 
 
 def of_these_lengths(outcome: Outcome, lengths: list[int]) -> list[Outcome]:
-    """The same outcome over and over, the shortest first."""
+    """Copies of one outcome with these lengths, shortest first."""
     return [replace(outcome, length=length) for length in sorted(lengths)]
 
 
-def those(names: Collection[str]) -> pytest.MarkDecorator:
-    """For the rewards of these names."""
+def rewards_named(names: Collection[str]) -> pytest.MarkDecorator:
+    """Parametrize a test with the rewards of these names."""
     chosen = {key: reward for key, reward in zip(IDS, REWARDS, strict=True) if reward.name in names}
     return pytest.mark.parametrize("reward", chosen.values(), ids=chosen)
 
@@ -142,7 +142,7 @@ def test_rewards_do_not_depend_on_the_order_of_the_group(
     assert reward([group[index] for index in order], progress) == [rewards[index] for index in order]
 
 
-@those(MALFORMED_LAST)
+@rewards_named(MALFORMED_LAST)
 @given(outcome=well_formed, other_length=tokens, progress=progresses)
 def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
     reward: Reward, outcome: Outcome, other_length: int, progress: float
@@ -154,7 +154,7 @@ def test_correct_beats_wrong_at_the_same_budget_and_malformed_is_never_better(
     assert reward_correct > reward_wrong > reward_broken
 
 
-@those(set(DEFAULT) - set(WRONG_MAY_WIN))
+@rewards_named(set(DEFAULT) - set(WRONG_MAY_WIN))
 @given(correct=well_formed, wrong=well_formed, others=others, progress=progresses)
 def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
     reward: Reward, correct: Outcome, wrong: Outcome, others: list[Outcome], progress: float
@@ -164,7 +164,7 @@ def test_no_wrong_answer_outscores_a_correct_one_whatever_the_budgets(
     assert reward_correct >= reward_wrong
 
 
-@those(set(DEFAULT) - set(LONGER_MAY_WIN))
+@rewards_named(set(DEFAULT) - set(LONGER_MAY_WIN))
 @given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_correct_answers_the_longer_never_earns_more(
     reward: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
@@ -186,7 +186,7 @@ def test_of_two_correct_answers_the_shorter_earns_more(name: str) -> None:
 PAIR_AND_WRONG = [(True, 500), (True, 1000), (False, 800)]
 
 
-@those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN))
+@rewards_named(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN))
 @given(outcome=well_formed, lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_wrong_answers_the_longer_never_earns_more(
     reward: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
@@ -196,7 +196,7 @@ def test_of_two_wrong_answers_the_longer_never_earns_more(
     assert rewards == sorted(rewards, reverse=True)
 
 
-@those(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN) | MALFORMED_LAST)
+@rewards_named(set(DEFAULT) - set(LONGER_WRONG_MAY_WIN) | MALFORMED_LAST)
 @given(outcome=malformed(CAP), lengths=lengths_to_compare, others=others, progress=progresses)
 def test_of_two_malformed_responses_the_longer_never_earns_more(
     reward: Reward, outcome: Outcome, lengths: list[int], others: list[Outcome], progress: float
@@ -256,7 +256,7 @@ def test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended(
     assert reward([cut, *others], progress)[0] <= reward([ended, *others], progress)[0]
 
 
-@those({name for name, reward in DEFAULT.items() if reward.controller().moves})
+@rewards_named({name for name, reward in DEFAULT.items() if reward.controller().moves})
 @given(rollouts=st.lists(st.lists(groups, min_size=1, max_size=3), min_size=1, max_size=5), data=st.data())
 def test_what_a_reward_remembers_is_saved_and_resumed(
     reward: Reward, rollouts: list[list[list[Outcome]]], data: st.DataObject

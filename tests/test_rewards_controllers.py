@@ -1,4 +1,4 @@
-"""What LASER-D and HAPO remember: targets that cover enough, and each problem's right lengths."""
+"""The controllers of LASER-D and HAPO: target lengths, and each problem's history of right lengths."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,15 +44,15 @@ TENTHS = range(50, 1000, 100)
     ],
 )
 def test_the_target_is_the_smallest_that_covers_enough(name: str, rounding: str, covers: int) -> None:
-    shape = LaserD(max_length=2000, lower_bound=100, grid_step=100, rounding=rounding)
-    assert shape.smallest_target(name, TENTHS, group_size=8) == covers
+    reward = LaserD(max_length=2000, lower_bound=100, grid_step=100, rounding=rounding)
+    assert reward.smallest_target(name, TENTHS, group_size=8) == covers
 
 
 def test_the_target_stands_on_the_grid_and_is_max_length_where_that_covers_too_little() -> None:
-    shape = LaserD(max_length=700, lower_bound=250, grid_step=300)
-    assert shape.smallest_target("easy", TENTHS, group_size=8) == 250
-    assert shape.smallest_target("medium", TENTHS, group_size=8) == 550
-    assert shape.smallest_target("hard", TENTHS, group_size=8) == 700
+    reward = LaserD(max_length=700, lower_bound=250, grid_step=300)
+    assert reward.smallest_target("easy", TENTHS, group_size=8) == 250
+    assert reward.smallest_target("medium", TENTHS, group_size=8) == 550
+    assert reward.smallest_target("hard", TENTHS, group_size=8) == 700
 
 
 def test_targets_move_when_it_is_time_and_an_absent_difficulty_keeps_its_own() -> None:
@@ -99,6 +99,6 @@ def test_an_answer_that_was_cut_off_leaves_no_trace() -> None:
 
 
 def test_the_history_of_the_configuration_is_not_written_to() -> None:
-    shape = Hapo(history={"a": 100})
-    shape.controller().update([group(right=[50], problem="a")])
-    assert shape.history == {"a": 100}
+    reward = Hapo(history={"a": 100})
+    reward.controller().update([group(right=[50], problem="a")])
+    assert reward.history == {"a": 100}

@@ -1,4 +1,4 @@
-"""Rewards with a length in mind: what the prompt asks for (L1), staged limits (ThinkPrune), the longest (DAPO)."""
+"""Rewards with a length limit: from the prompt (L1), in stages (ThinkPrune), at the maximum (DAPO)."""
 
 from dataclasses import dataclass, replace
 
@@ -124,7 +124,7 @@ def test_refused_settings_name_the_field(reward: type, changes: dict[str, object
 
 @dataclass(frozen=True)
 class Stepwise(Overlong):
-    """A user's own, with lengths that it gives names of its own."""
+    """A user's own reward with length fields of its own."""
 
     name: str = "Stepwise"
     steps: tuple[int, ...] = (5000, 10)

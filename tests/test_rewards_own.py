@@ -1,4 +1,4 @@
-"""A reward of the user's own that is wrong is one line, wherever it is called."""
+"""Errors in a user's own reward are reported in one line."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ GROUP = [Outcome(well_formed=True, correct=correct, length=5) for correct in (Tr
 
 @dataclass(frozen=True)
 class Given(Reward):
-    """Earns what it was told."""
+    """Returns the parts that it is constructed with."""
 
     name: str = "mine.Given"
-    told: Parts = field(default_factory=dict)
+    given: Parts = field(default_factory=dict)
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        return self.told
+        return self.given
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("given", "message"),
     [
         ({}, "returned no parts"),
         ({"a": [1.0, 2.0], "b": [1.0]}, "returned 1 numbers in 'b' for a group of 2"),
@@ -34,11 +34,11 @@ class Given(Reward):
         ({"a": [-math.inf, 0.0]}, "returned -inf in 'a'"),
     ],
 )
-def test_parts_that_are_not_a_number_for_each_outcome_are_refused(told: Parts, said: str) -> None:
+def test_parts_that_are_not_a_number_for_each_outcome_are_refused(given: Parts, message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Given(told=told)(GROUP, 0.0)
-    assert str(caught.value).startswith("reward.name: parts() of mine.Given " + said)
+        Given(given=given)(GROUP, 0.0)
+    assert str(caught.value).startswith("reward.name: parts() of mine.Given " + message)
 
 
 def test_parts_that_are_add_up() -> None:
-    assert Given(told={"a": [1.0, 2.0], "b": [0.5, -2.0]})(GROUP, 0.0) == [1.5, 0.0]
+    assert Given(given={"a": [1.0, 2.0], "b": [0.5, -2.0]})(GROUP, 0.0) == [1.5, 0.0]

@@ -1,4 +1,4 @@
-"""What GDPO (`per_component`) makes of the rewards: every part weighs as much as the verdict, however small it is."""
+"""Rewards under GDPO (`per_component`): every part weighs as much as the verdict, regardless of its scale."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,18 +18,18 @@ from budgetrl.rewards.reward import Reward
 from budgetrl.rewards.thinkprune import ThinkPrune
 from budgetrl.settings.algorithm import AdvantageSettings, Algorithm
 from budgetrl.training.advantages import Group, group_advantages
-from test_rewards_all import CHANGED, DEFAULT, finished, those
+from test_rewards_all import CHANGED, DEFAULT, finished, rewards_named
 
 GDPO = Algorithm(advantage=AdvantageSettings(scale="none", std_floor=0.0, per_component=True))
-"""Without the scale of the batch, which is the same for all of a group."""
+"""Without scaling over the batch, which is the same for all members of a group."""
 SLACK = 1e-6
 
-AS_MUCH = "length counts as much as the verdict, and for all answers or for right ones alone"
+AS_MUCH = "length counts as much as the verdict, for all answers or for right ones only"
 RIGHT_MAY_LOSE = {
     "aalc": AS_MUCH,
     "adactrl": "length, tag and overlong penalty each count as much as the verdict",
     "alp": AS_MUCH,
-    "arora": "only right answers lose by their length: refused",
+    "arora": "only right answers are penalized for length; rejected",
     "budget_cosine": "the budget penalty counts as much as adherence, which holds the verdict",
     "budget_gauss": "the budget penalty counts as much as adherence, which holds the verdict",
     "hapo": AS_MUCH,
@@ -39,7 +39,7 @@ RIGHT_MAY_LOSE = {
     "lead": AS_MUCH,
     "overlong": AS_MUCH,
     "shorterbetter": AS_MUCH,
-    "thinkprune": "only right answers lose, beyond the limit: refused",
+    "thinkprune": "only right answers are penalized beyond the limit; rejected",
 }
 """Rewards in which a right answer's advantage can fall below a wrong one's of its group, and why."""
 
@@ -55,12 +55,12 @@ def advantages(reward: Reward, group: Sequence[Outcome]) -> list[float]:
 
 
 def gap(reward: Reward, group: Sequence[Outcome]) -> float:
-    """How far the worst right answer is above the best wrong one."""
+    """Lowest advantage of a right answer minus highest advantage of a wrong one."""
     verdicts = list(zip(advantages(reward, group), group, strict=True))
     return min(a for a, o in verdicts if o.correct) - max(a for a, o in verdicts if not o.correct)
 
 
-@those(set(DEFAULT) - set(RIGHT_MAY_LOSE))
+@rewards_named(set(DEFAULT) - set(RIGHT_MAY_LOSE))
 @given(group=mixed)
 def test_no_right_answer_falls_below_a_wrong_one(reward: Reward, group: list[Outcome]) -> None:
     assert gap(reward, group) >= -SLACK
@@ -86,7 +86,7 @@ def some_group(random: Random) -> list[Outcome]:
 
 @pytest.mark.parametrize("reward", [Arora(), Laser(variant="penalty"), Laser(variant="hybrid"), ThinkPrune()])
 def test_parts_that_undo_the_verdict_are_refused(reward: Reward) -> None:
-    """One right answer, which loses by its length: nobody learns that it was right."""
+    """With one right answer that is penalized for its length, all advantages are 0."""
     group = [Outcome(True, correct, 9000) for correct in (True, False, False, False)]
     assert advantages(reward, group) == pytest.approx([0.0] * 4, abs=SLACK)
     (error,) = reward.errors(GDPO)

@@ -1,4 +1,4 @@
-"""Rewards in a training request: what cannot work is refused, what looks odd is noted, before anything starts."""
+"""Rewards in a training request: errors and warnings appear before anything starts."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from budgetrl.settings.strict import ConfigError
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Plans a GRPO run in an empty folder; gives back the exit code."""
+    """Plan a GRPO run in an empty folder and return the exit code."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> int:
@@ -40,7 +40,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (["reward=aalc", "stage.eval_every=0"], "stage.eval_every: reward=aalc needs evaluations during training"),
         (
             ["reward=aalc"],
-            "set algorithm.advantage.std_floor=1e-06, or length_weight to a value comparable to the verdict, such as 0.1",
+            "std_floor=1e-06, or length_weight to a value comparable to the verdict, such as 0.1",
         ),
         (["stage=pipeline", "reward=aalc"], "reward.length_weight: 1e-06 is too small for length to count with this"),
         (
@@ -165,7 +165,7 @@ def test_the_readmes_reward_in_a_package_of_its_own(
 PAGE = Path(__file__).parents[1] / "docs" / "rewards.md"
 ABLATIONS = re.findall(r"\| `budgetrl (.*)` \|$", PAGE.read_text(), re.M)
 FILES = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), re.S))
-"""Of the worked example, by path."""
+"""Files of the worked example, by path."""
 CHECKS = [
     every_reward.test_rewards_are_finite_and_the_sum_of_their_parts,
     every_reward.test_rewards_do_not_depend_on_the_order_of_the_group,
@@ -176,7 +176,7 @@ CHECKS = [
     every_reward.test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended,
     per_component.test_no_right_answer_falls_below_a_wrong_one,
 ]
-"""What a new reward meets unless its name is in a list of exceptions."""
+"""Checks that a new reward must pass unless its name is in a list of exceptions."""
 
 
 @pytest.mark.parametrize("command", ABLATIONS)
@@ -197,7 +197,7 @@ def test_every_reward_has_its_rows_on_the_page() -> None:
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The page's reward, as if its file were there."""
+    """The reward in the documentation, as if its file existed."""
     brief = ModuleType("budgetrl.rewards.brief")
     monkeypatch.setitem(sys.modules, brief.__name__, brief)
     exec(FILES["src/budgetrl/rewards/brief.py"], brief.__dict__)

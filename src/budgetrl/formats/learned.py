@@ -63,8 +63,11 @@ def read_learned_format(folder: Path) -> LearnedFormat | None:
     except SettingError as error:
         # The error is about a key of the file, such as `close`; to the user it is about model.path.
         wrong = error.message
-        why = wrong.text if wrong.key == "name" else f"{wrong.key}: {wrong.text}"
-        hint = wrong.hint or "set another format with stage.format"
+        if wrong.key == "name":
+            # Setting stage.format alone does not help: the file is read in any case.
+            why, hint = wrong.text, wrong.hint or "or delete the file and set stage.format"
+        else:
+            why, hint = f"{wrong.key}: {wrong.text}", wrong.hint or "correct it"
         raise _error(f"{path} names the response format {name}: {why}", hint) from None
 
 

@@ -15,7 +15,7 @@ class Cosine(Reward):
     """Reward right answers more the shorter they are, and wrong answers more the longer they are (cosine reward).
 
     Formula:
-        R = CosFn(L, r_0^c, r_L^c)                              if right
+        R = CosFn(L, r_0^c, r_L^c)                               if right
             CosFn(L, r_0^w, r_L^w) + repetition_penalty * rep    if wrong
             r_e                                                  if it did not end within L_max
 

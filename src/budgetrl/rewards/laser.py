@@ -11,6 +11,7 @@ from budgetrl.rewards.group import is_right, verdicts
 from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
 
 VARIANTS = ("bonus", "penalty", "hybrid")
+"""A reward within the target, a penalty beyond it, or both."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Laser(Reward):
     target: int = 4096
     """Longest length that earns the bonus or avoids the penalty, in tokens."""
     variant: str = "bonus"
-    """bonus (within the target), penalty (beyond it) or hybrid (both)."""
+    """bonus (within the target), penalty (beyond it), or hybrid (both)."""
 
     length_fields = ("target",)
 
