@@ -195,7 +195,10 @@ def test_the_parts_of_a_pipeline_agree(plan: Any, reward: str, formats: dict[str
         (["stage.format=bugdet"], "stage.format: there is no response format 'bugdet'; did you mean budget?"),
         (["stage.format=my_missing.formats.Own"], "stage.format: cannot import 'my_missing.formats.Own'"),
         (["stage=cold_start", "stage.format=plain"], "stage.format: the plain format needs no teaching"),
-        (["stage=cold_start", "stage.format=difficulty", "stage.samples=1"], "stage.samples: the difficulty format compares"),
+        (
+            ["stage=cold_start", "stage.format=difficulty", "stage.samples=1"],
+            "stage.samples: the difficulty format compares",
+        ),
         (
             ["stage=evaluate", "model.path=mini/base", "stage.budgets=[9]"],
             "stage.budgets: the plain format (the checkpoint",
