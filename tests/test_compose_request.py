@@ -1,4 +1,4 @@
-"""What a command line comes to: everything wrong is one line before anything is created."""
+"""Tests of command lines: any mistake gives a one-line error before any file is created."""
 
 import re
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Short(Reward):
 
 @pytest.fixture(autouse=True)
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and beside it a folder of the user's own options."""
+    """An empty working directory, and next to it a folder with the user's own options."""
     here, own = tmp_path / "here", tmp_path / "own"
     for folder in (here, own / "stage", own / "reward"):
         folder.mkdir(parents=True)
@@ -45,7 +45,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def composed(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Collects the configurations that are checked."""
+    """The configurations that were checked."""
     seen: list[Config] = []
     monkeypatch.setattr(request_module, "errors", lambda config: seen.append(config))
     return seen

@@ -1,4 +1,4 @@
-"""The whole way of the parent, from a command line to a frozen run folder, with the ranks left out."""
+"""Tests of the parent process, from the command line to the written run folder, without starting ranks."""
 
 import json
 import math
@@ -23,7 +23,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Instead of starting ranks, finishes each run, or fails where the seed is 13."""
+    """Replaces the launch: each run finishes at once, or fails with seed 13. Collects the configurations."""
     seen: list[Config] = []
 
     def launch(config: Config, folder: RunFolder) -> int:
@@ -44,7 +44,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: list[Config]) -> Run:
-    """Calls the entrypoint with a stage of the user's own, in an empty folder; gives back the exit code."""
+    """Returns a function that calls the entry point with a user-defined stage, and returns the exit code."""
     (tmp_path / "own" / "stage").mkdir(parents=True)
     (tmp_path / "own" / "stage" / "fake.yaml").write_text(fake_stage.YAML)
     (tmp_path / "here").mkdir()
@@ -61,7 +61,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launched: list[Config])
     return call
 
 
-def test_a_run_is_frozen_before_it_is_launched(
+def test_run_files_are_written_before_the_launch(
     run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("run.dir=there", "seed=3") == 0
@@ -77,7 +77,7 @@ def test_a_run_is_frozen_before_it_is_launched(
     assert {path.name for path in Path.cwd().iterdir()} == {"there"}
 
 
-def test_done_is_done_unfinished_is_resumed_and_another_config_is_refused(
+def test_finished_runs_are_skipped_unfinished_ones_resumed_and_other_settings_rejected(
     run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("run.dir=there", "seed=13") == 1
@@ -226,11 +226,11 @@ def test_help_fits_a_screen_and_explains_the_groups(run: Run, repo: Path, capsys
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 35
     assert max(map(len, text.splitlines())) <= 120
-    assert "reward      what a response is worth: aalc, accuracy, adactrl" in text
+    assert "reward      the reward of a completion: aalc, accuracy, adactrl" in text
     assert (
-        "stage       what is done: cold_start, draw_reward, evaluate, export, fake, grpo" in text
+        "stage       what to run: cold_start, draw_reward, evaluate, export, fake, grpo" in text
     )  # the user's own among them
-    assert "mode        run, or dry: print and write the plan, then stop" in text
+    assert "mode        run, or dry: only print and write the plan" in text
     for group in filter(Path.is_dir, (repo / "conf").iterdir()):
         assert f"\n  {group.name:<11} " in text
     assert run("--cfg", "job") == 0

@@ -1,4 +1,4 @@
-"""The package as a user gets it, and the house rules that a machine can check."""
+"""Tests of the installed package, and of the project rules that can be checked automatically."""
 
 import importlib.metadata
 import os
@@ -48,7 +48,7 @@ def test_shipped_checkpoints_are_small_and_complete(repo: Path) -> None:
 
 
 def test_wheel_runs_from_another_directory(wheel: Path, tmp_path: Path) -> None:
-    """Unpacked away from the checkout, it finds its own configuration and plans the default story."""
+    """Unpacked outside the checkout, it finds its own configuration and plans the default pipeline."""
     site, cwd = tmp_path / "site", tmp_path / "cwd"
     zipfile.ZipFile(wheel).extractall(site)
     cwd.mkdir()
@@ -68,7 +68,7 @@ def test_installed_metadata_match_the_code() -> None:
 
 
 def test_imports_point_down(repo: Path) -> None:
-    """In a process of its own: import-linter turns off all loggers that are there."""
+    """In a separate process, because import-linter disables all existing loggers."""
     code = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, text=True, capture_output=True)
     assert done.returncode == 0, done.stdout
@@ -103,7 +103,7 @@ OUTCOMES = '{"problem_id": "a", "well_formed": true, "correct": true, "length": 
     ],
 )
 def test_what_needs_no_model_never_imports_torch(tmp_path: Path, repo: Path, overrides: list[str], code: int) -> None:
-    """Neither the parent nor the process that does the work: `sitecustomize` is what every Python reads first."""
+    """Checks the parent and its child processes: every Python process imports `sitecustomize` first."""
     (tmp_path / "sitecustomize.py").write_text(REFUSES)
     (tmp_path / "outcomes.jsonl").write_text(OUTCOMES)
     synthetic_run.evaluate_run(tmp_path / "done")
@@ -124,7 +124,7 @@ def test_the_test_above_can_fail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["budgetrl.cli.main", "budgetrl.worker"])
 def test_what_every_run_imports_is_light(module: str) -> None:
-    """Data sets, tracking, statistics and figures are imported where they are used."""
+    """Heavy packages for data, tracking, statistics and figures are imported only where they are used."""
     heavy = ["datasets", "matplotlib", "pandas", "pyarrow", "scipy", "numpy", "wandb", "huggingface_hub"]
     code = f"import sys, {module}, budgetrl.settings.stages.pipeline; print(*(sys.modules.keys() & {heavy!r}))"
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The run folder stays readable whatever happens while it is written."""
+"""Tests of the run folder: it stays readable after a crash during any write."""
 
 import json
 from pathlib import Path

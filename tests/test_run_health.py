@@ -1,4 +1,4 @@
-"""Health: each symptom is told once, with what was seen and what to do, and healthy runs are left alone."""
+"""Tests of health warnings: each appears once with numbers and advice, and healthy runs get none."""
 
 import json
 import math
@@ -52,7 +52,7 @@ def _warnings(rows: Iterable[dict[str, Any]]) -> dict[int, list[str]]:
 
 
 @pytest.mark.parametrize("name", SYMPTOMS)
-def test_a_symptom_is_told_once_each_time_it_begins(name: str) -> None:
+def test_a_symptom_is_reported_once_each_time_it_begins(name: str) -> None:
     change, expected = SICK[name]
     patience = SYMPTOMS[name].patience
     said = _warnings(_rows((START_ROWS, {}), (20, change), (1, {}), (20, change)))
@@ -65,7 +65,7 @@ def test_a_symptom_is_told_once_each_time_it_begins(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SYMPTOMS if SYMPTOMS[name].patience > 1])
-def test_a_passing_symptom_is_not_told(name: str) -> None:
+def test_a_short_symptom_is_not_reported(name: str) -> None:
     assert _warnings(_rows((START_ROWS, {}), (SYMPTOMS[name].patience - 1, SICK[name][0]), (20, {}))) == {}
 
 
@@ -98,8 +98,8 @@ _ROW = st.fixed_dictionaries({}, optional={key: st.none() | st.floats(0, 200) | 
 
 
 @given(st.lists(_ROW, max_size=40), st.integers(0, 40))
-def test_after_a_resume_the_rest_is_told_as_in_one_go(metrics: list[dict[str, Any]], cut: int) -> None:
-    """The rows seen again come from metrics.jsonl, where what is not finite is null."""
+def test_warnings_after_a_resume_equal_those_of_an_uninterrupted_run(metrics: list[dict[str, Any]], cut: int) -> None:
+    """After a resume, rows come from metrics.jsonl, where NaN and infinities are null."""
     rows = [{"step": step, **row} for step, row in enumerate(metrics)]
     monitor, first, resumed = HealthMonitor(), HealthMonitor(), HealthMonitor()
     whole = [warning for row in rows for warning in monitor.observe(row)]

@@ -1,4 +1,4 @@
-"""Progress: plain lines where there is no terminal, a bar where there is one, nothing on other ranks."""
+"""Tests of progress: a bar on a terminal, plain lines elsewhere, and nothing on other ranks."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Tracking: what W&B's offline record holds is what was logged."""
+"""Tests of tracking: W&B's offline record contains exactly what was logged."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ COMPLETIONS = [
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run of two processes, the second of which continues the first and fails."""
+    """The records of a run of two processes. The second continues the first and fails."""
 
     first: list[Any]
     second: list[Any]
@@ -71,7 +71,7 @@ def _second_process(run_dir: Path) -> None:
 
 
 class _listening(logging.Handler):  # noqa: N801
-    """Collects what the package says."""
+    """Collects the log messages of the package."""
 
     def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.INFO)

@@ -1,4 +1,4 @@
-"""Work over many problems: made in chunks, kept in a file, and taken up where a killed run left it."""
+"""Tests of resumable work: rows are made in chunks, saved to a file, and not made again after a restart."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def row(problem: Problem, sample: int) -> dict[str, Any]:
 
 
 def worked(folder: Path, rows_at_once: int = 1, samples: int = 2) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of all problems, and the problems of each chunk that were asked for, as one word."""
+    """Return the rows of all problems, and the ids of the problems in each processed chunk as one string."""
     asked: list[str] = []
 
     def make_rows(share: Sequence[Problem]) -> list[list[dict[str, Any]]]:

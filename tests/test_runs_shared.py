@@ -1,4 +1,4 @@
-"""Parts that runs have in common: made once, by one run at a time, for those that agree on what they depend on."""
+"""Tests of shared parts: runs with equal content use one folder, and only one run works on it at a time."""
 
 import fcntl
 import threading

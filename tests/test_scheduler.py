@@ -1,4 +1,4 @@
-"""The scheduler of runs: order, needs, failures, what is done already, and where output goes."""
+"""Tests of the scheduler of runs: order, dependencies, failures, finished runs, and output files."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sweeps: in sequence, several at once, through Slurm; what is done again, and what is said at the end."""
+"""Tests of sweeps: in sequence, several at a time, through Slurm; what a restart repeats, and the summary."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ Run = Callable[..., int]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, beside a folder with the option stage=fake."""
+    """An empty working directory, next to a folder with the option stage=fake."""
     (tmp_path / "own" / "stage").mkdir(parents=True)
     (tmp_path / "own" / "stage" / "fake.yaml").write_text(fake_stage.YAML)
     (tmp_path / "here").mkdir()
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Calls the entrypoint for a sweep in the folder `curve`; gives back the exit code."""
+    """Returns a function that starts a sweep in the folder `curve`, and returns the exit code."""
 
     def call(*argv: str) -> int:
         words = ["budgetrl", "--config-dir", "../own", "-m", "stage=fake", "hydra.sweep.dir=curve", *argv]
@@ -50,7 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Instead of starting ranks, ends each run at once: a length that follows from r_b, or a crash with seed 13."""
+    """Replaces the launch: each run ends at once with a length that depends on r_b, or crashes with seed 13."""
     seen: list[float] = []
 
     def launch(config: Config, folder: RunFolder) -> int:
@@ -338,7 +338,7 @@ def test_two_at_once_killed_halfway_end_complete_and_nothing_is_done_twice(repo:
 
 
 def test_a_search_proposes_the_same_runs_again_and_makes_none_twice(run: Run, launched: list[float]) -> None:
-    """Each result is a length that follows from r_b; the search is told to make it short."""
+    """Each result is a length that depends on r_b. The search minimizes it."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs budgetrl[search]")
     search = [
         *("reward.r_b=interval(-0.5,0)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=1"),

@@ -20,6 +20,7 @@ from budgetrl.settings.config import Config, run_dir
 
 NAME = "sweep"
 """Name of the summary files in the sweep folder, without extension."""
+# States of jobs that Slurm executes: submitted by this command, or by an earlier one and not finished yet.
 SUBMITTED, QUEUED = "submitted to Slurm", "in Slurm's queue"
 Launch = Callable[[Config, RunFolder], int]
 
@@ -100,7 +101,7 @@ class Sweep:
         print_line(f"\n{self._counts()}")
         for row in _job_rows(self.jobs):
             print_line("  ".join(row))
-        # After a dry run, or if all jobs wait in Slurm's queue, there is nothing to report.
+        # After a dry run, or if Slurm has all jobs, there is nothing to report yet.
         if any(job.state in (DONE, ALREADY_DONE, FAILED) for job in self.jobs):
             self._summarize(folder)
         return int(any(job.state == FAILED for job in self.jobs))
@@ -127,7 +128,7 @@ class Sweep:
         first = self._queue[0].config if self._queue else None
         if first is None:
             return
-        # `launch` is not a useful key to sweep: the first job's settings count for all.
+        # The number of slots and of GPUs per slot come from the first job: all jobs are expected to agree on them.
         scheduler = Scheduler(first.launch.jobs_at_once(), first.launch.ranks_per_machine())
         try:
             scheduler.run([job.run for job in self._queue if job.run])
