@@ -9,10 +9,13 @@ import pytest
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.budget_gauss import BudgetGauss
 from budgetrl.rewards.registry import reward_class
+from budgetrl.settings.config import load_config
+from budgetrl.settings.strict import ConfigError
 
 OWN_REWARDS = """
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.reward import Parts, Reward
@@ -28,6 +31,29 @@ class Short(Reward):
 
 class NotOne:
     pass
+
+
+@dataclass(frozen=True)
+class Typo(Reward):
+    def part(self, group: Sequence[Outcome], progress: float) -> Parts:
+        return {}
+
+
+class Undecorated(Short):
+    bonus: float = 0.5
+
+
+class OfUndecorated(Undecorated):
+    pass
+
+
+class Derived(Short):
+    needs_b_max: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Unannotated(Short):
+    bonus = 0.5
 """
 
 
@@ -64,6 +90,12 @@ def test_the_users_own_reward() -> None:
         (".short", r"^name: there is no reward '.short'"),
         ("own_package.rewards.Shart", r"^name: own_package.rewards has no class 'Shart'; did you mean Short"),
         ("own_package.rewards.NotOne", r"^name: own_package.rewards.NotOne is not a reward"),
+        ("own_package.rewards.Typo", r"^name: own_package.rewards.Typo lacks parts\(\); define what is missing$"),
+        (
+            "own_package.rewards.Undecorated",
+            r"Undecorated is not a dataclass, so bonus is not a field; put @dataclass\(frozen=True\) above the class",
+        ),
+        ("own_package.rewards.OfUndecorated", r"rewards.Undecorated is not a dataclass"),
         ("budgetrl.rewards.reward.Reward", r"^name: .* is not a reward"),
         ("own_package.reward.Short", r"^name: cannot import .*no module 'own_package.reward'"),
         ("no_such_package.rewards.Short", r"^name: cannot import .*no module 'no_such_package'"),
@@ -79,3 +111,18 @@ def test_what_is_no_reward_is_refused_with_the_nearest_name(name: str, message: 
 def test_a_library_the_users_module_lacks_is_named_as_it_is() -> None:
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):
         reward_class("own_package.needy.Short")
+
+
+@pytest.mark.usefixtures("own_package")
+def test_a_class_without_fields_of_its_own_needs_no_decorator() -> None:
+    assert reward_class("own_package.rewards.Derived").needs_b_max
+
+
+@pytest.mark.usefixtures("own_package")
+def test_a_field_without_a_type_is_named() -> None:
+    reward = {"name": "own_package.rewards.Unannotated", "bonus": 1.0}
+    with pytest.raises(ConfigError, match=r"^reward\.bonus: Unannotated gives bonus no type, so it is not a field"):
+        load_config({"stage": {"name": "grpo"}, "reward": reward})
+    for key in ("parts", "needs_b_max", "bones"):
+        with pytest.raises(ConfigError, match=rf"^reward\.{key}: there is no such key"):
+            load_config({"stage": {"name": "grpo"}, "reward": {"name": reward["name"], key: 1}})

@@ -20,15 +20,29 @@ def class_names(package: ModuleType, base: type[T]) -> list[str]:
 def find_class(name: str, package: ModuleType, base: type[T], kind: str, key: str = "name") -> type[T]:
     """The class that a module of `package` defines, or that an import path of the user's own leads to.
 
-    SettingError about `key` if there is none or it is not derived from `base`; `kind` is what the message
-    calls such a class. An import error inside the user's own module comes through as it is.
+    SettingError about `key` if there is none, if it is not derived from `base`, or if it is not a dataclass; `kind` is
+    what the message calls such a class. An import error inside the user's own module comes through as it is.
     """
     if "." in name and all(part.isidentifier() for part in name.split(".")):
-        return _imported(name, base, kind, key)
-    found = _defined(name, package, base) if name in _modules(package) else []
-    if not found:
-        raise SettingError(key, f"there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
-    return found[0]
+        found = _imported(name, base, kind, key)
+    else:
+        defined = _defined(name, package, base) if name in _modules(package) else []
+        if not defined:
+            raise SettingError(key, f"there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
+        found = defined[0]
+    _require_dataclass(found, base, key)
+    return found
+
+
+def is_unannotated(cls: type, name: str) -> bool:
+    """Whether a class has a value `name` that looks like a field, but is none because it has no type annotation.
+
+    >>> is_unannotated(type("Short", (), {"weight": 0.1}), "weight")
+    True
+    """
+    value = getattr(cls, name, None)
+    is_value = value is not None and not callable(value) and not isinstance(value, property)
+    return is_value and not any(name in inspect.get_annotations(owner) for owner in cls.__mro__)
 
 
 def _modules(package: ModuleType) -> list[str]:
@@ -46,10 +60,36 @@ def _imported(path: str, base: type[T], kind: str, key: str) -> type[T]:
     classes = _classes(module, base)
     if class_name in classes:
         return classes[class_name]
-    if hasattr(module, class_name):
+    there = getattr(module, class_name, None)
+    if inspect.isclass(there) and issubclass(there, base) and there is not base:
+        raise SettingError(key, f"{path} lacks {_abstract_members(there)}", "define what is missing")
+    if there is not None:
         article = "an" if kind[0] in "aeiou" else "a"
         raise SettingError(key, f"{path} is not {article} {kind}: derive it from {base.__module__}.{base.__name__}")
     raise SettingError(key, f"{module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
+
+
+def _abstract_members(cls: type) -> str:
+    """What a class leaves to its subclasses, such as `parse(), target()`."""
+    names: list[str] = []
+    for name in sorted(getattr(cls, "__abstractmethods__", ())):
+        names.append(name if isinstance(getattr(cls, name), property) else f"{name}()")
+    return ", ".join(names)
+
+
+def _require_dataclass(cls: type, base: type, key: str) -> None:
+    """SettingError for a class that declares fields without the decorator that makes them fields.
+
+    `dataclasses.is_dataclass` does not tell: a class inherits that from its base.
+    """
+    for owner in cls.__mro__:
+        if not issubclass(owner, base) or "__dataclass_fields__" in vars(owner):
+            continue
+        annotations = inspect.get_annotations(owner)
+        fields = [name for name, annotation in annotations.items() if "ClassVar" not in str(annotation)]
+        if fields:
+            text = f"{owner.__module__}.{owner.__name__} is not a dataclass, so {fields[0]} is not a field"
+            raise SettingError(key, text, "put @dataclass(frozen=True) above the class")
 
 
 def _module(module_name: str, path: str, key: str) -> ModuleType:

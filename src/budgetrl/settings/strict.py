@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from budgetrl.core.checks import nearest
+from budgetrl.core.classes import is_unannotated
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.typed import read_value
@@ -37,6 +38,9 @@ def build(cls: type[T], node: Any, at: str, auto_keys: dict[str, Rule] | None = 
         raise ConfigError(Message(at, f"must be a group of keys, got {node!r}"))
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in node:
+        if is_unannotated(cls, str(key)) and key not in fields:
+            text = f"{cls.__name__} gives {key} no type, so it is not a field"
+            raise ConfigError(Message(_join(at, str(key)), text, f"write `{key}: <type> = ...` in the class"))
         if key not in fields:
             raise unknown_key(_join(at, str(key)), [_join(at, name) for name in fields])
     for name, field in fields.items():
