@@ -108,7 +108,7 @@ def _run(folder: Path, end: End | None, report: bool) -> int:
         worker._report = lambda *_: None
     stop = Stop()
     stop.listen()
-    return worker._guarded(folder, stop)
+    return worker._exit_code(folder, stop)
 
 
 def _arm(end: End) -> None:

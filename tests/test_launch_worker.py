@@ -29,7 +29,7 @@ def run_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., t
         stage = {"name": "fake_stage.FakeStage", "ends": ends}
         config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "tracking": {"name": tracking}})
         (tmp_path / "config.yaml").write_text(to_yaml(config))
-        return worker._guarded(tmp_path, Stop()), RunFolder(tmp_path)
+        return worker._exit_code(tmp_path, Stop()), RunFolder(tmp_path)
 
     return run
 

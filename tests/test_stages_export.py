@@ -52,5 +52,5 @@ def test_only_evaluations_have_samples_to_write() -> None:
     write_lines(Path("grpo/completions.jsonl"), [outcome()])
     Path("grpo/config.yaml").write_text("stage: {name: grpo}")
     Path("grpo/result.json").write_text("{}")
-    with pytest.raises(RequestError, match="stage.runs: .*/grpo is no evaluation; name those of stage=evaluate"):
+    with pytest.raises(RequestError, match="stage.runs: .*/grpo is not an evaluation; name runs of stage=evaluate"):
         export("grpo")

@@ -122,7 +122,7 @@ def root(models: Path, problems: list[dict[str, Any]], tmp_path_factory: pytest.
 
 def test_a_model_that_is_never_right_is_told_so(root: Path) -> None:
     said = log_of(root / "random")
-    assert "budgetrl: the model answered none of 3 problems right: nothing to learn from" in said
+    assert "budgetrl: the model gave no correct answer in 3 samples, so there is nothing to train on" in said
     assert "Traceback" not in said
 
 

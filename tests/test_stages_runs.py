@@ -130,7 +130,7 @@ def test_cold_start_learns_from_its_own_right_answers(runs: Path) -> None:
     assert result["sampled"] == 56
     assert result["kept"] == len(kept) / 56
     assert result.keys() >= EVALUATION - {"budget"}
-    told = f"{100 * result['format']:.0f} % of the answers to held-out problems keep the budget format"
+    told = f"{100 * result['format']:.0f} % of the answers to held-out problems follow the budget format"
     assert f"{told}. GRPO learns little" in log_of(folder)  # three steps teach no format
     assert [row["step"] for row in metrics_of(folder)] == [1, 2, 3]
 

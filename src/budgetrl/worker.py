@@ -1,7 +1,9 @@
-"""One rank: read the frozen config of a run folder and run its stage. `python -m budgetrl.worker <run folder>`.
+"""The program of one rank: `python -m budgetrl.worker <run folder>` runs the stage configured in the folder.
 
-Ranks never compose a configuration. Exit codes: 0 done, 1 failed, 2 wrong input found late, 130 interrupted,
-143 stopped as told after saving.
+The configuration was composed and validated by the parent process; ranks only read the frozen config.yaml.
+
+Exit codes: 0 done, 1 failed, 2 wrong input that only showed during the run, 130 interrupted, 143 stopped on request
+after saving (the run can be resumed).
 """
 
 import logging
@@ -25,23 +27,23 @@ from budgetrl.stages import execute
 
 
 def main() -> None:
-    """Run a rank and leave the process."""
+    """Run the rank and exit the process."""
     lifeline.die_with_parent()
     _adopt_slurm_rank()
     stop = Stop()
     stop.listen()
-    code = _guarded(Path(sys.argv[1]), stop)
+    code = _exit_code(Path(sys.argv[1]), stop)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: after a failure, closing down the communication would wait for ranks that are gone.
+    # Not sys.exit: after a failure, shutting down torch.distributed would wait for ranks that are already dead.
     os._exit(code)
 
 
 def run_rank(path: Path, config: Config, stop: Stop) -> None:
-    """Run the stage on this rank; the leading one writes result.json at the end.
+    """Run the stage on this rank. The main rank writes result.json at the end.
 
-    A stage that runs no model is the work of one process, which joins nobody: ranks but the first have nothing to do.
+    A stage that runs no model runs on rank 0 only, without torch; other ranks return at once.
     """
     uses_model = config.stage.workload(config).uses_model
     if not uses_model and int(os.environ.get("RANK", "0")) > 0:
@@ -55,7 +57,8 @@ def run_rank(path: Path, config: Config, stop: Stop) -> None:
 
 
 def _join_ranks(seed: int) -> World:
-    """Join the other ranks, with torch seeded; only stages that run a model need it, and wait for its import."""
+    """Join the other ranks and seed the random generators."""
+    # Imported here, because torch takes seconds and stages without a model do not need it.
     from budgetrl.training.distributed import TorchWorld, disable_progress_bars
 
     disable_progress_bars()
@@ -65,18 +68,22 @@ def _join_ranks(seed: int) -> World:
 
 
 def _report(config: Config, result: dict[str, float], ctx: Context) -> None:
-    """Write report.md and the figures, where the stage has them."""
+    """Write report.md and the figures, if the stage has a report."""
     if not (ctx.world.is_main and config.stage.reported):
         return
     from budgetrl.report.report import write_report
 
     report = write_report(ctx.folder.path, result)
-    ctx.tracker.log_figures({figure.stem: figure for figure in sorted(ctx.folder.figures.glob("*.png"))})
+    figures = {path.stem: path for path in sorted(ctx.folder.figures.glob("*.png"))}
+    ctx.tracker.log_figures(figures)
     ctx.print(f"report: {report}")
 
 
 def seed_everything(seed: int, rank: int) -> None:
-    """Seed the global generators, different on each rank. What must not depend on ranks has seeds of its own."""
+    """Seed the global random generators, differently on each rank.
+
+    Sampling does not use them: it has its own seeds, so that results do not depend on the number of ranks.
+    """
     import numpy as np
     import torch
 
@@ -86,15 +93,16 @@ def seed_everything(seed: int, rank: int) -> None:
     torch.manual_seed(value)
 
 
-def _guarded(path: Path, stop: Stop) -> int:
-    """Run the rank; any end becomes an exit code."""
-    # DeepSpeed's own calls, at every step of ZeRO 3.
+def _exit_code(path: Path, stop: Stop) -> int:
+    """Run the rank and return its exit code. Catches every exception."""
+    # DeepSpeed's own calls raise this warning at every step of ZeRO 3.
     warnings.filterwarnings("ignore", r"`torch\.distributed\..*is deprecated", FutureWarning)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("budgetrl").setLevel(logging.INFO)  # not of libraries, which report each request to the Hub
+    # INFO only for us: libraries log every request to the Hugging Face Hub at that level.
+    logging.getLogger("budgetrl").setLevel(logging.INFO)
     try:
         config = read_config(path / "config.yaml")
-        _keep_own_log(config, path)
+        _redirect_output(config, path)
         run_rank(path, config, stop)
     except Stopped:
         return 143
@@ -112,22 +120,24 @@ def _guarded(path: Path, stop: Stop) -> int:
     return 0
 
 
-def _keep_own_log(config: Config, path: Path) -> None:
-    """DeepSpeed's launcher mixes the ranks' output: all but the first write to their own file."""
+def _redirect_output(config: Config, path: Path) -> None:
+    """Send the output of ranks other than 0 to their log files, if the launcher would mix it (DeepSpeed's does)."""
     rank = int(os.environ.get("RANK", "0"))
     if config.launch.mixes_output and rank > 0:
         log = RunFolder(path).log(rank)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
+            # Redirect the file descriptors, not just sys.stdout: NCCL and other C libraries print directly.
             os.dup2(file.fileno(), sys.stdout.fileno())
             os.dup2(file.fileno(), sys.stderr.fileno())
 
 
 def _adopt_slurm_rank() -> None:
-    """Below srun, SLURM says which rank this is."""
+    """Set torch's rank variables from SLURM's, if srun started this process."""
+    # MASTER_ADDR is set by our batch script. Without it, this is a single process inside someone's SLURM allocation.
     if "RANK" not in os.environ and "SLURM_PROCID" in os.environ and "MASTER_ADDR" in os.environ:
-        for ours, theirs in _SLURM_VARIABLES.items():
-            os.environ[ours] = os.environ[theirs]
+        for torch_name, slurm_name in _SLURM_VARIABLES.items():
+            os.environ[torch_name] = os.environ[slurm_name]
 
 
 _SLURM_VARIABLES = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}

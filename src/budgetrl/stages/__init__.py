@@ -1,4 +1,4 @@
-"""What the stages do: one module each, whose `run` reads top to bottom. Their settings are in `settings.stages`."""
+"""The stages, one module each: `run` executes the stage and returns its metrics. Settings are in `settings.stages`."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -10,16 +10,24 @@ from budgetrl.settings.config import Config
 def execute(
     config: Config, ctx: Context, before_result: Callable[[dict[str, float]], None] | None = None
 ) -> dict[str, float]:
-    """Bring a run to its end in the folder of its context: execute its stage, write result.json. Call on every rank.
+    """Execute the stage of `config` in the run folder of `ctx`, and write result.json. Call on every rank.
 
-    `before_result` is called with the numbers before they are written, which is what makes the run a finished one.
+    Args:
+        config: the configuration of the run.
+        ctx: the run's ranks, folder, and output.
+        before_result: called with the result before result.json is written. A run with a result.json counts as
+            finished and is never repeated, so anything that must not be missing from it belongs in here.
+
+    Returns:
+        The content of result.json.
     """
     result = import_module(config.stage.executor).run(config.stage, config, ctx)
     ctx.tracker.log_result(result)
     if before_result:
         before_result(result)
-    ctx.world.barrier()  # no rank works on it any more
+    ctx.world.barrier()  # all ranks are done with the folder
+    # In this order: if killed in between, the finished run keeps a state that it no longer needs, which is harmless.
     ctx.folder.write_result(result)
     ctx.folder.clear_states()
-    ctx.world.barrier()
+    ctx.world.barrier()  # no rank returns before result.json is there
     return result

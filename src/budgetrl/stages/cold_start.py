@@ -1,4 +1,4 @@
-"""`cold_start`: teach a response format on the model's own right answers."""
+"""`cold_start`: fine-tune a model on its own correct answers, rewritten in a response format, to teach that format."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from functools import partial
 from random import Random
 
 from budgetrl.core.errors import RequestError
-from budgetrl.core.records import Datum, Problem
+from budgetrl.core.records import Datum, Outcome, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import load_problems
 from budgetrl.formats.base import ResponseFormat
@@ -30,16 +30,29 @@ from budgetrl.training.train import Schedule
 
 
 def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
-    """Sample, keep, fine-tune, check; returns the share kept and, of the check, the metrics of an evaluation."""
+    """Sample answers, select the good ones, fine-tune on them, and check the result on held-out problems.
+
+    Returns:
+        The number of samples, the fraction kept, and the evaluation metrics of the check.
+
+    Raises:
+        RequestError: no answer was correct, so there is nothing to train on.
+    """
     taught = stage.taught_format(config)
+    # The initial model does not know the taught format, so it is prompted plainly.
     policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
-        data = [_datum(row) for row in rows if row["kept"]]
+        data: list[Datum] = []
+        for row in rows:
+            if row["kept"]:
+                data.append(Datum(tuple(row["prompt_ids"]), tuple(row["response_ids"])))
         kept = {"sampled": float(len(rows)), "kept": len(data) / len(rows)}
         if not data:
-            raise RequestError(f"the model answered none of {len(rows)} problems right: nothing to learn from")
-        ctx.print(f"kept {len(data)} of {len(rows)} completions, all of them right and finished in time")
+            text = f"the model gave no correct answer in {len(rows)} samples, so there is nothing to train on"
+            raise RequestError(f"{text}; use more or easier problems, or a stronger model")
+        ctx.print(f"kept {len(data)} of {len(rows)} completions: correct and not truncated")
+
         steps, batch_at = _batches(stage, data, config.seed)
         schedule = Schedule(steps, stage.optimizer, stage.tokens_per_device, stage.save_every)
         checkpoint = train_supervised(policy, batch_at, taught, schedule, config, ctx)
@@ -47,79 +60,89 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
 
 
 def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config, ctx: Context) -> list[Row]:
-    """The model's own completions of the training problems, a row each in samples.jsonl."""
+    """Sample completions of the training problems; return one row each, also written to samples.jsonl."""
     problems = load_problems(config.dataset, "train", stage.problems, verifier, ctx)
-    taught, samples = stage.taught_format(config), stage.samples_per_problem(config)
-
-    path, at_once = ctx.folder.path / "samples.jsonl", config.rollout.completions_at_once
-    # The policy is the configuration's model still, so an engine that has no access to it asks that instead.
+    taught = stage.taught_format(config)
+    samples = stage.samples_per_problem(config)
+    path = ctx.folder.path / "samples.jsonl"
+    at_once = config.rollout.completions_at_once
+    # The policy still has its initial weights. An engine that cannot use them directly, such as a server, loads the
+    # same model itself.
     source = policy if config.rollout.capabilities.follows_training else None
     with open_collector(config.model.response_format(PLAIN), stage, verifier, config, ctx, source) as collector:
 
         def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
-            groups = collector.collect(share, sampling_seeds(config, stage.name, share, samples))
+            seeds = sampling_seeds(config, stage.name, share, samples)
+            groups = collector.collect(share, seeds)
             return [_rows(group, taught, policy.codec) for group in groups]
 
         return work_through(problems, make_rows, path, samples, at_once, "sampling the initial model", ctx)
 
 
 def _batches(stage: ColdStart, data: Sequence[Datum], seed: int) -> tuple[int, partial]:
-    """The number of steps, and the data of each: shuffled every epoch, like lengths together."""
+    """Return the number of steps, and a function from a step to its data.
+
+    An epoch is a list of batches of similar sequence lengths, in an order shuffled anew for each epoch.
+    """
     per_epoch = plan_micro_batches([datum.size for datum in data], stage.tokens_per_step)
     steps = stage.steps or math.ceil(stage.epochs * len(per_epoch))
     return steps, partial(_batch_at, data, per_epoch, seed)
 
 
 def _check(stage: ColdStart, config: Config, verifier: Verifier, ctx: Context) -> dict[str, float]:
-    """Format and match of the cold-started model on held-out problems."""
+    """Evaluate the fine-tuned model on held-out problems. Returns {} if `check_problems` is 0."""
     if not stage.check_problems:
         return {}
     taught = stage.taught_format(config)
     policy = load_policy(config.model, taught, ctx.world.device)
     problems = load_problems(config.dataset, "eval", stage.check_problems, verifier, ctx)
-    asked, seeds = asked_budgets(config, taught, "check", problems), sampling_seeds(config, "check", problems, 1)
+    asked = asked_budgets(config, taught, "check", problems)
+    seeds = sampling_seeds(config, "check", problems, 1)
     with open_collector(taught, stage, verifier, config, ctx, policy) as collector:
         groups = collect_on_all_ranks(collector, problems, seeds, asked, ctx.world)
-    metrics = summarize([[sample.outcome for sample in group] for group in groups]).without_parts().flat()
-    ctx.print(_format_kept(metrics["format"], taught))
+    outcomes: list[list[Outcome]] = []
+    for group in groups:
+        outcomes.append([sample.outcome for sample in group])
+    metrics = summarize(outcomes).without_parts().flat()
+    ctx.print(_format_message(metrics["format"], taught))
     return metrics
 
 
-def _format_kept(share: float, taught: ResponseFormat) -> str:
-    told = f"{100 * share:.0f} % of the answers to held-out problems keep the {taught.name} format"
-    advice = "" if share >= FORMAT else ". GRPO learns little from the others: take more problems, or more epochs"
-    return told + advice
+def _format_message(fraction: float, taught: ResponseFormat) -> str:
+    """Return a log line about how many answers follow the taught format."""
+    text = f"{100 * fraction:.0f} % of the answers to held-out problems follow the {taught.name} format"
+    if fraction >= FORMAT:
+        return text
+    return f"{text}. GRPO learns little from the others: use more problems or more epochs"
 
 
 def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> list[Row]:
-    """A row for each completion of a problem. The format says which are kept, and what is taught around a body."""
+    """Return a row for each completion of a problem.
+
+    The taught format selects the completions to train on, and decides what the target has around the solution body.
+    """
     outcomes = [sample.outcome for sample in group]
     kept = taught.select_for_teaching(outcomes)
     prompt = codec.prompt(group[0].problem.problem, taught).all_ids
     rows = []
     for n, sample in enumerate(group):
         budget = codec.writable(sample.outcome.length)
+        # The body keeps its token ids: text that is encoded again may be split into other tokens.
         target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.response.body_ids)
-        rows.append(_row(sample, n in kept, prompt, target))
+        row: Row = {
+            "problem_id": sample.problem.id,
+            "kept": n in kept,
+            "correct": sample.outcome.correct,
+            "length": sample.outcome.length,
+            "prompt_ids": prompt,
+            "response_ids": target,
+        }
+        rows.append(row)
     return rows
 
 
-def _row(sample: Sample, kept: bool, prompt: Sequence[int], target: Sequence[int]) -> Row:
-    return {
-        "problem_id": sample.problem.id,
-        "kept": kept,
-        "correct": sample.outcome.correct,
-        "length": sample.outcome.length,
-        "prompt_ids": prompt,
-        "response_ids": target,
-    }
-
-
-def _datum(row: Row) -> Datum:
-    return Datum(tuple(row["prompt_ids"]), tuple(row["response_ids"]))
-
-
 def _batch_at(data: Sequence[Datum], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Datum]:
+    """Return the data of a step. A function of the step alone, so a resumed run sees the same batches."""
     epoch, position = divmod(step, len(batches))
     order = Random(derive_seed(seed, "cold start", epoch)).sample(range(len(batches)), len(batches))
     return [data[i] for i in batches[order[position]]]

@@ -1,4 +1,4 @@
-"""`draw_reward`: a picture of a reward."""
+"""`draw_reward`: plot a reward."""
 
 from budgetrl.report import figures
 from budgetrl.runs.context import Context
@@ -7,7 +7,7 @@ from budgetrl.settings.stages.draw_reward import DrawReward
 
 
 def run(stage: DrawReward, config: Config, ctx: Context) -> dict[str, float]:
-    """Draw the configured reward; there are no numbers to return."""
+    """Plot the configured reward. Returns no metrics."""
     figure = figures.reward_shape(config.reward, stage.longest)
     ctx.print(f"figure: {figures.save(figure, ctx.folder.figures / 'reward.png')}")
     return {}

@@ -1,4 +1,4 @@
-"""`evaluate`: how right, how long and how well budgeted a model's answers are."""
+"""`evaluate`: measure accuracy, length, and how well a model keeps to its budgets."""
 
 import shutil
 from collections.abc import Sequence
@@ -22,21 +22,24 @@ from budgetrl.settings.stages.base import evaluated_datasets
 from budgetrl.settings.stages.evaluate import Evaluate
 
 PARTIAL = "partial"
-"""A folder of rows by pass, to resume from; completions.jsonl has them all once the evaluation is done."""
+"""Folder with one file of rows per pass, to resume from. completions.jsonl replaces it at the end."""
 
 
 def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
-    """Measure the model on every data set; returns its numbers, and what changed if there is an earlier evaluation."""
+    """Evaluate the model on every data set.
+
+    Returns:
+        The metrics, and the changes against the evaluation in `stage.against`, if there is one.
+    """
     fmt = stage.resolve_format(config)
     earlier = EarlierEvaluation.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier, open_collector(fmt, stage, verifier, config, ctx) as collector:
         rows, hashes = _generate_all(stage, collector, earlier, config, ctx)
     result = write_evaluation(stage, rows, hashes, earlier, list(evaluated_datasets(config)), ctx)
-    ctx.world.barrier()  # no rank reads it any more
+    ctx.world.barrier()  # no rank still reads the partial files
     if ctx.world.is_main:
-        write_learned_format(
-            ctx.folder.path, LearnedFormat(fmt, config.model.length)
-        )  # what its completions are read with again
+        # `stage=regrade` needs the format to parse the completions again.
+        write_learned_format(ctx.folder.path, LearnedFormat(fmt, config.model.length))
         shutil.rmtree(ctx.folder.path / PARTIAL)
     return result
 
@@ -44,19 +47,22 @@ def run(stage: Evaluate, config: Config, ctx: Context) -> dict[str, float]:
 def _generate_all(
     stage: Evaluate, collector: Collector, earlier: EarlierEvaluation | None, config: Config, ctx: Context
 ) -> tuple[list[Row], dict[str, Hashes]]:
-    """A row per completion, and for each data set the hashes of what they depend on."""
-    sets = {
-        name: load_problems(dataset, "eval", stage.problems, collector.verifier, ctx)
-        for name, dataset in evaluated_datasets(config).items()
-    }
-    hashes = {name: collector.hashes(problems, stage.samples) for name, problems in sets.items()}
+    """Return a row per completion, and for each data set the hashes of everything that its numbers depend on."""
+    problems_by_name: dict[str, Sequence[Problem]] = {}
+    hashes: dict[str, Hashes] = {}
+    for name, dataset in evaluated_datasets(config).items():
+        problems_by_name[name] = load_problems(dataset, "eval", stage.problems, collector.verifier, ctx)
+        hashes[name] = collector.hashes(problems_by_name[name], stage.samples)
+    # Before hours of generation, not after.
     if earlier:
         earlier.require_comparable(hashes)
+
     rows: list[Row] = []
-    for name, problems in sets.items():
-        for budget in (None, *stage.budgets):
-            some = problems if budget is None else problems[: stage.budget_problems]
-            rows += _generate(stage, name, budget, some, collector, config, ctx)
+    for name, problems in problems_by_name.items():
+        # First the model's own budgets, then a pass for each budget that is pre-filled.
+        rows += _generate(stage, name, None, problems, collector, config, ctx)
+        for budget in stage.budgets:
+            rows += _generate(stage, name, budget, problems[: stage.budget_problems], collector, config, ctx)
     return rows, hashes
 
 
@@ -69,21 +75,30 @@ def _generate(
     config: Config,
     ctx: Context,
 ) -> list[Row]:
-    """A row per completion; kept in a file of its own until all of the evaluation is there."""
+    """Run one pass over a data set and return a row per completion.
+
+    Args:
+        stage: settings.
+        name: name of the data set.
+        budget: the budget to pre-fill; None: the model sets its own, or the prompt asks for one.
+        problems: problems of the data set.
+        collector: generates and grades.
+        config: the configuration of the run.
+        ctx: the run's ranks, folder, and output.
+    """
 
     def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
-        given = _given(budget, share, collector, config)
-        groups = collector.collect(share, sampling_seeds(config, "evaluate", share, stage.samples), given)
-        return [[{"dataset": name, "prefilled": budget, **sample.row} for sample in group] for group in groups]
+        seeds = sampling_seeds(config, "evaluate", share, stage.samples)
+        if budget is None:
+            budgets = asked_budgets(config, collector.fmt, "evaluate", share)
+        else:
+            budgets = [budget] * len(share)
+        rows: list[list[Row]] = []
+        for group in collector.collect(share, seeds, budgets):
+            rows.append([{"dataset": name, "prefilled": budget, **sample.row} for sample in group])
+        return rows
 
     pass_name = "own budgets" if budget is None else f"budget {budget}"
     path = ctx.folder.path / PARTIAL / f"{name}, {pass_name}.jsonl"
     at_once = config.rollout.completions_at_once
     return work_through(problems, make_rows, path, stage.samples, at_once, f"{name}, {pass_name}", ctx)
-
-
-def _given(
-    budget: int | None, problems: Sequence[Problem], collector: Collector, config: Config
-) -> Sequence[int | None]:
-    """What each problem's prompt holds: the pass's budget, or where it has none, one that the reward asks for."""
-    return asked_budgets(config, collector.fmt, "evaluate", problems) if budget is None else [budget] * len(problems)

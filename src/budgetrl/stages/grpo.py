@@ -1,4 +1,8 @@
-"""`grpo`: budget-guided group-relative policy optimization."""
+"""`grpo`: group-relative policy optimization of a reward.
+
+One rollout goes problems -> completions -> outcomes -> rewards -> advantages -> data, then feeds one or more optimizer
+steps. Names ending in _PG are lists [P][G], indexed by prompt, then by completion in its group.
+"""
 
 import copy
 import math
@@ -42,11 +46,11 @@ if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
 
 COMPLETIONS_LOGGED = 16
-"""Completions written to completions.jsonl every `log_every` steps: two groups of eight."""
+"""Number of completions written to completions.jsonl every `log_every` steps: two groups of eight."""
 
 
 def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
-    """Train the model on the reward; returns the numbers of the last evaluation during training."""
+    """Train the model on the configured reward. Returns the metrics of the last evaluation during training."""
     fmt = stage.resolve_format(config)
     policy = load_policy(config.model, fmt, ctx.world.device)
     with open_verifier(ctx) as verifier:
@@ -54,15 +58,18 @@ def run(stage: Grpo, config: Config, ctx: Context) -> dict[str, float]:
         held_out = load_problems(config.dataset, "eval", stage.eval_problems, verifier, ctx)
         warn_about_overlap(pool, held_out, ctx)
         with open_collector(fmt, stage, verifier, config, ctx, policy) as collector:
+            # What the evaluation numbers depend on, such as the problems and the grader.
             ctx.folder.write_json(HASHES, {config.dataset.name: collector.hashes(held_out, samples=1)})
             if config.reward.needs_b_max:
+                # Before training, because b_max is measured with the initial model.
                 collector = replace(collector, b_max=_b_max(stage, pool, collector, config, ctx))
-            return _train(stage, policy, Sampler(pool, collector, stage, config, ctx), held_out, config, ctx)
+            sampler = Sampler(pool, collector, stage, config, ctx)
+            return _train(stage, policy, sampler, held_out, config, ctx)
 
 
 @dataclass(frozen=True)
 class RolloutSource:
-    """The data source of GRPO: each rollout serves the next `optimizer_steps_per_rollout` steps."""
+    """The data source of GRPO: each call makes a rollout for the next `optimizer_steps_per_rollout` steps."""
 
     stage: Grpo
     algorithm: Algorithm
@@ -71,30 +78,43 @@ class RolloutSource:
     controller: Controller
 
     def __call__(self, step: int) -> TrainingData[PolicyDatum]:
-        """problems -> completions -> outcomes -> rewards -> advantages -> data."""
+        """Make a rollout with the weights after `step` steps."""
         reward, progress = self.controller.reward, progress_at(step, self.stage.steps)
         updates, collector = self.algorithm.optimizer_steps_per_rollout, self.sample.collector
+
+        # Problems [P] -> completions, outcomes and rewards [P][G].
         started = time.perf_counter()
-        with self.engine.gathered_weights():  # problems [P] -> completions [P, G] -> outcomes [P, G] -> rewards [P, G]
-            collector.engine.sync(step)
+        with self.engine.gathered_weights():
+            collector.engine.sync(step)  # generate with the current weights
             sampled = self.sample(step, reward, progress)
         seconds = time.perf_counter() - started
+
+        # Rewards -> advantages [P][G] -> data [P][G].
         advantages_PG = rollout_advantages(sampled, self.algorithm.advantage)
-        pairs = zip(sampled.groups, advantages_PG, strict=True)
-        data_PG = [policy_data(group, advantages, collector) for group, advantages in pairs]
-        if updates > 1:  # the policy moves on while the rollout is learned from
+        data_PG: list[list[PolicyDatum]] = []
+        tokens = 0
+        for group, advantages in zip(sampled.groups, advantages_PG, strict=True):
+            data = policy_data(group, advantages, collector)
+            data_PG.append(data)
+            tokens += sum(len(datum.response_ids) for datum in data)
+
+        # With several updates per rollout the policy drifts from the one that generated it. The ratio in the loss then
+        # needs log-probabilities from before the first update, computed by the same engine.
+        if updates > 1:
             data_PG = self._with_old_logprobs(data_PG)
+
+        # Only now, so that all groups of this rollout got the same reward. It takes effect in the next rollout.
         self.controller.update(sampled.outcomes)
         return TrainingData(
             split_minibatches(data_PG, updates),
-            tokens=sum(len(datum.response_ids) for datum in chain.from_iterable(data_PG)),
+            tokens=tokens,
             metrics=rollout_metrics(sampled) | reward.schedule(progress),
             generation_seconds=seconds,
             completions=completion_rows(sampled.groups, COMPLETIONS_LOGGED),
         )
 
     def _with_old_logprobs(self, data_PG: Sequence[Sequence[PolicyDatum]]) -> list[list[PolicyDatum]]:
-        """The same with the log-probabilities of the policy as it is now."""
+        """Return the data with the current policy's log-probabilities as `old_logprobs`."""
         flat = list(chain.from_iterable(data_PG))
         logprobs = iter(policy_logprobs(self.engine, flat, self.stage.tokens_per_device))
         completed_PG: list[list[PolicyDatum]] = []
@@ -106,8 +126,9 @@ class RolloutSource:
 def _train(
     stage: Grpo, policy: Policy, sample: Sampler, held_out: Sequence[Problem], config: Config, ctx: Context
 ) -> dict[str, float]:
-    """Rollouts -> micro-batches -> log-probabilities -> loss -> optimizer steps, with evaluations on the way."""
+    """Set up the objective, data source and evaluation, and train. Returns the metrics of the last evaluation."""
     algorithm, collector = config.algorithm, sample.collector
+    # Copy the reference before `Learner.of`: ZeRO 3 shards the model's weights in place.
     reference = frozen_copy(policy.model, stage.temperature) if algorithm.kl.coefficient else None
     reward = config.reward.with_max_length(stage.max_new_tokens)
     state = GrpoState(reward.controller())
@@ -139,13 +160,17 @@ def _schedule(stage: Grpo) -> Schedule:
 def _b_max(
     stage: Grpo, pool: Sequence[Problem], collector: Collector, config: Config, ctx: Context
 ) -> Mapping[str, float]:
-    """Reference lengths from the labels file, or asked of the model that is about to be trained."""
+    """Return b_max by problem id, from the labels file or else measured with the initial model."""
     if stage.labels:
         return read_labels(Path(stage.labels), pool)
     rows = make_labels(stage.label_stage(config), pool, collector, config, ctx)
-    return {row["problem_id"]: math.inf if row["b_max"] is None else row["b_max"] for row in rows}
+    b_max: dict[str, float] = {}
+    for row in rows:
+        # null in the labels file stands for infinity: the model never solved the problem.
+        b_max[row["problem_id"]] = math.inf if row["b_max"] is None else row["b_max"]
+    return b_max
 
 
 def frozen_copy(model: "PreTrainedModel", temperature: float) -> PolicyModule:
-    """The policy as it is now, to measure the KL divergence from."""
+    """Return a frozen copy of the policy: the reference of the KL penalty."""
     return PolicyModule(copy.deepcopy(model), temperature).requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""`label`: the reference length b_max of each training problem, from the initial model."""
+"""`label`: compute the reference length b_max of each training problem with the initial model."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -14,7 +14,7 @@ from budgetrl.settings.stages.label import Label
 
 
 def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
-    """Label the training problems; returns `label_metrics`."""
+    """Label the training problems and return `label_metrics`."""
     fmt = stage.resolve_format(config)
     with open_verifier(ctx) as verifier:
         problems = load_problems(config.dataset, "train", stage.problems, verifier, ctx)
@@ -24,7 +24,10 @@ def run(stage: Label, config: Config, ctx: Context) -> dict[str, float]:
 
 
 def label_metrics(rows: Sequence[Row]) -> dict[str, float]:
-    """How many problems have a finite b_max, and its mean over them in tokens."""
+    """Return the number of problems, the fraction with a finite b_max, and the mean of those b_max in tokens."""
+    # JSON has no infinity: null stands for it. b_max is infinite if the model never solved the problem.
     finite = [row["b_max"] for row in rows if row["b_max"] is not None]
-    result = {"problems": float(len(rows)), "finite": len(finite) / len(rows)}
-    return result | ({"b_max": fmean(finite)} if finite else {})
+    metrics = {"problems": float(len(rows)), "finite": len(finite) / len(rows)}
+    if finite:
+        metrics["b_max"] = fmean(finite)
+    return metrics

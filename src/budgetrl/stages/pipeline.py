@@ -1,4 +1,4 @@
-"""`pipeline`: the whole story, from an initial model to one that budgets, with the report that compares them."""
+"""`pipeline`: all stages of a method in one run, from evaluating the initial model to evaluating the trained one."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from budgetrl.grading.rows import unprefilled_rows
 from budgetrl.grading.verifier import open_verifier
 from budgetrl.metrics.results import Results
 from budgetrl.planning.plan import make_plan
-from budgetrl.report.against import changes
+from budgetrl.report.against import RowsBySet, changes
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, RunFolder, read_rows
 from budgetrl.runs.parts import COLD_START, EVALUATIONS, GRPO, INITIAL, LABEL, TRAINED
@@ -25,37 +25,47 @@ from budgetrl.stages import execute
 from budgetrl.training.checkpoints import LAST
 
 SHAREABLE = (COLD_START, LABEL, INITIAL)
-"""Parts that depend on neither the reward's numbers nor the algorithm, so that runs can share them."""
+"""Parts that runs can share, because they do not depend on the reward's coefficients or on the algorithm."""
 
 
 def run(stage: Pipeline, config: Config, ctx: Context) -> dict[str, float]:
-    """Run the parts in their order; returns the numbers of both evaluations, and what changed between them."""
+    """Run the parts in order.
+
+    Returns:
+        The metrics of both evaluations, and the changes between them.
+    """
     _load_all_problems(stage, config, ctx)
+
+    # 1. Run each part in a folder of its own. Parts that are already finished only return their result.
     results: dict[str, dict[str, float]] = {}
     for name, part in stage.parts(config).items():
-        part_config = _config_of(name, part, stage, config, ctx.folder)
-        with _folder_of(name, part_config, stage, ctx) as inner:
-            results[name] = _run_part(name, part_config, inner)
-    _keep_hashes(ctx)
-    numbers = Results()
+        part_config = _part_config(name, part, stage, config, ctx.folder)
+        with _part_context(name, part_config, stage, ctx) as part_ctx:
+            results[name] = _run_part(name, part_config, part_ctx)
+
+    # 2. Combine the two evaluations.
+    _write_hashes(ctx)
+    metrics = Results()
+    rows: dict[str, RowsBySet] = {}
     for name in EVALUATIONS:
-        numbers |= Results.parse(results[name]).labeled(evaluation=name)
-    rows = {name: unprefilled_rows(read_rows(ctx.folder.part(name).completions)) for name in EVALUATIONS}
-    return (numbers | changes(rows[INITIAL], rows[TRAINED])).flat()
+        metrics |= Results.parse(results[name]).labeled(evaluation=name)
+        rows[name] = unprefilled_rows(read_rows(ctx.folder.part(name).completions))
+    return (metrics | changes(rows[INITIAL], rows[TRAINED])).flat()
 
 
 def _load_all_problems(stage: Pipeline, config: Config, ctx: Context) -> None:
-    """Load what any part will read: a bad row of an exam is to end the run before days of training, not after.
+    """Load the problems of all parts once, so that a bad row ends the run before days of training, not after.
 
-    Raises RequestError for problems that cannot be had, or that are not those that the run began with.
+    Raises:
+        RequestError: problems cannot be loaded, or differ from those that the run started with.
     """
     with open_verifier(ctx) as verifier:
         for dataset, split in stage.dataset_splits(config):
             load_problems(dataset, split, None, verifier, ctx)
 
 
-def _config_of(name: str, part: StageSettings, stage: Pipeline, config: Config, folder: RunFolder) -> Config:
-    """The configuration of a part as a run of its own: with the model and the labels that the parts before it made."""
+def _part_config(name: str, part: StageSettings, stage: Pipeline, config: Config, folder: RunFolder) -> Config:
+    """Return the configuration of a part, with the checkpoint and the labels that earlier parts produce."""
     parts = stage.parts(config)
     if name == GRPO:
         if LABEL in parts:
@@ -67,21 +77,24 @@ def _config_of(name: str, part: StageSettings, stage: Pipeline, config: Config, 
     return config.for_part(part, folder.part(name).path)
 
 
-def _folder_of(name: str, config: Config, stage: Pipeline, ctx: Context) -> AbstractContextManager[Context]:
-    """Where a part is run: in its own folder, or in one that several runs share."""
+def _part_context(name: str, config: Config, stage: Pipeline, ctx: Context) -> AbstractContextManager[Context]:
+    """Return the context of a part: its subfolder, or a folder that several runs share (`stage.shared`)."""
     if stage.shared is None or name not in SHAREABLE:
         return nullcontext(ctx.child(name))
-    held_out = [dataset.load("eval") for dataset in (config.dataset, *config.eval_datasets.values())]
-    problems = [config.dataset.load("train"), *held_out]
-    how = (config.rollout, config.zero, config.reward.repetition_ngram, grader_hash())
-    content = (config.stage, config.seed, config.model, problems, how)
+    problems = [config.dataset.load("train")]
+    for dataset in (config.dataset, *config.eval_datasets.values()):
+        problems.append(dataset.load("eval"))
+    # Everything that the part's result depends on. Runs share a folder only if all of it is the same.
+    execution = (config.rollout, config.zero, config.reward.repetition_ngram, grader_hash())
+    content = (config.stage, config.seed, config.model, problems, execution)
     return shared_part(Path(stage.shared), name, content, ctx)
 
 
 def _run_part(name: str, config: Config, ctx: Context) -> dict[str, float]:
-    """Run one part in its folder, unless that is done; its numbers."""
-    ctx.world.barrier()
+    """Run a part in its folder, unless it is already finished, and return its result."""
+    ctx.world.barrier()  # all ranks must agree on whether the part is finished
     if ctx.folder.finished:
+        # An offline tracker may have lost the rows of a finished part.
         ctx.tracker.replay(read_rows(ctx.folder.metrics) if ctx.folder.metrics.exists() else [])
     else:
         ctx.print(f"== {name}")
@@ -91,10 +104,11 @@ def _run_part(name: str, config: Config, ctx: Context) -> dict[str, float]:
     return ctx.folder.read_result()
 
 
-def _keep_hashes(ctx: Context) -> None:
-    """Keep the hashes of both evaluations beside the run's own result, under the names that the numbers have there."""
+def _write_hashes(ctx: Context) -> None:
+    """Write the hashes of both evaluations next to the run's result, such as those of mini as `trained/mini`."""
     named: dict[str, Mapping[str, str]] = {}
     for name in EVALUATIONS:
         hashes = json.loads(ctx.folder.part(name).hashes.read_text())
-        named |= {f"{name}/{dataset}": one for dataset, one in hashes.items()}
+        for dataset, dataset_hashes in hashes.items():
+            named[f"{name}/{dataset}"] = dataset_hashes
     ctx.folder.write_json(HASHES, named)

@@ -1,4 +1,4 @@
-"""`pretrain`: make the base model of a generated task from nothing, on solutions that the task writes."""
+"""`pretrain`: train the base model of a generated task from random weights, on solutions that the task generates."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ from budgetrl.training.train import Schedule
 
 
 def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
-    """Train from nothing, then measure how right and how long the base model is on held-out problems."""
+    """Train a new model, then evaluate its accuracy and length on held-out problems; return those metrics."""
     dataset = config.dataset
-    assert isinstance(dataset, GeneratedSettings)  # the stage refuses any other
+    assert isinstance(dataset, GeneratedSettings)  # Pretrain.errors() rejects other data sets
     tokenizer = make_tokenizer(stage.budget_style)
     model = make_model(len(tokenizer), config.seed)
     model.to(ctx.world.device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
@@ -36,7 +36,7 @@ def run(stage: Pretrain, config: Config, ctx: Context) -> dict[str, float]:
 
 
 def examples(stage: Pretrain, solutions: Solutions, step: int) -> Sequence[Datum]:
-    """The examples of a step. Words that decide the length weigh more in the first part of the training."""
+    """Return the data of a step. Early in training, words that decide a solution's length have a larger loss weight."""
     if step < stage.decision_weight_until * stage.steps:
         return solutions.weighted_batch(step, stage.decision_weight)
     return solutions.batch(step)

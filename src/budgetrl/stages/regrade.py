@@ -1,4 +1,4 @@
-"""`regrade`: grade the completions of a finished evaluation anew, without a model."""
+"""`regrade`: grade the completions of a finished evaluation again with the current grader, without a model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.learned import LearnedFormat, read_learned_format, write_learned_format
 from budgetrl.grading.grader import grade
@@ -23,14 +24,17 @@ from budgetrl.settings.stages.regrade import Regrade
 
 
 def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
-    """Grade anew; returns the numbers that the evaluation would have had with today's grader."""
+    """Grade the completions again and return the metrics that the evaluation would have with the current grader.
+
+    Raises:
+        RequestError: `stage.evaluation` is not an evaluation, or is not comparable with `stage.against`.
+    """
     source = RunFolder(str(stage.evaluation), writes=False)
-    # An evaluation that was graded anew before has the configuration of the first beside its own.
+    # The folder may itself come from stage=regrade; it then has a copy of the original evaluation's configuration.
     then = read_config(source.evaluation if source.evaluation.exists() else source.config)
     if not isinstance(then.stage, Evaluate):
-        raise RequestError(
-            f"stage.evaluation: {source.path} holds a run of stage={then.stage.name}; name one of stage=evaluate"
-        )
+        text = f"{source.path} holds a run of stage={then.stage.name}"
+        raise RequestError(Message("stage.evaluation", text, "name the folder of a finished stage=evaluate"))
     earlier = EarlierEvaluation.read(Path(stage.against)) if stage.against else None
     with open_verifier(ctx) as verifier:
         asked = read_learned_format(source.path) or LearnedFormat(then.stage.resolve_format(then), then.model.length)
@@ -45,11 +49,14 @@ def run(stage: Regrade, config: Config, ctx: Context) -> dict[str, float]:
 
 
 def regraded(rows: Sequence[Row], fmt: ResponseFormat, verifier: Verifier) -> list[Row]:
-    """The rows of an evaluation as today's grader sees them. A row's gold answer is its own."""
+    """Return the rows with all grades replaced by the current grader's. Gold answers come from the rows themselves."""
     graded = grade([grading_input_from_row(row, fmt) for row in rows], verifier)
-    return [{**row, **graded_columns(one)} for row, one in zip(rows, graded, strict=True)]
+    new_rows: list[Row] = []
+    for row, row_graded in zip(rows, graded, strict=True):
+        new_rows.append({**row, **graded_columns(row_graded)})
+    return new_rows
 
 
 def _with_this_grader(hashes: Mapping[str, Hashes]) -> dict[str, Hashes]:
-    """What the numbers of each data set depend on now: everything as it was, but for the grader."""
+    """Return the hashes of each data set with the current grader's in place of the old one."""
     return {dataset: {**before, "grader": grader_hash()} for dataset, before in hashes.items()}

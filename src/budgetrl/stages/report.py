@@ -1,4 +1,4 @@
-"""`report`: tables and figures from run folders alone."""
+"""`report`: write tables and figures from finished runs."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from budgetrl.settings.stages.report import Report
 
 
 def run(stage: Report, config: Config, ctx: Context) -> dict[str, float]:
-    """Write the report of one run, or of several side by side; returns how many."""
+    """Write the report of one run, or a comparison of several. Returns the number of runs."""
     folders, out = stage.folders(), ctx.folder.path
     if len(folders) == 1 and not stage.by and stage.paper is None:
         path = write_report(folders[0], out=out)

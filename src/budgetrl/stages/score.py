@@ -1,4 +1,4 @@
-"""`score`: what a reward makes of responses that exist already, without a model or a GPU."""
+"""`score`: compute the rewards of existing responses, without a model or a GPU."""
 
 import unicodedata
 from collections import defaultdict
@@ -30,18 +30,19 @@ from budgetrl.runs.stop import Stopped
 from budgetrl.settings.config import Config
 from budgetrl.settings.stages.score import SCORES, Score
 
-if TYPE_CHECKING:  # outcomes are scored without it, and it takes seconds to import
+if TYPE_CHECKING:  # takes seconds to import, and scoring outcomes does not need it
     from budgetrl.policy.codec import TextCodec
 
 ROWS_PER_CHUNK = 256
-"""Completions graded between two looks at the progress bar and at the stop flag."""
+"""Number of completions graded between two updates of the progress bar and checks for a stop request."""
 
 
 def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
-    """Score the rows of the input, write them, and return their `summary`."""
+    """Score the rows of the input file, write the scored rows, and return their `summary`."""
     fmt = stage.response_format(config)
     lines = read_input_rows(Path(str(stage.input)), fmt, stage.input_format, config.dataset)
-    rows = with_rewards(with_outcomes(lines, fmt, config, ctx), config.reward, stage.progress)
+    rows = with_outcomes(lines, fmt, config, ctx)
+    rows = with_rewards(rows, config.reward, stage.progress)
     output = Path(stage.output) if stage.output else ctx.folder.path / SCORES
     write_lines(output, rows)
     ctx.print(f"scores: {output}")
@@ -49,67 +50,80 @@ def run(stage: Score, config: Config, ctx: Context) -> dict[str, float]:
 
 
 def with_outcomes(lines: Sequence[InputRow], fmt: ResponseFormat, config: Config, ctx: Context) -> list[Row]:
-    """The rows with all fields of an outcome; those of completions are read and graded for it.
+    """Return the rows with all fields of an outcome. Rows that hold a completion are parsed and graded.
 
     Raises:
-        RequestError: naming file and line, for an answer or a completion that cannot be read.
+        RequestError: an answer or a completion cannot be parsed. The message names file and line.
     """
-    waiting = [line for line in lines if line.needs_grading]
-    graded = iter(_grade_all(waiting, fmt, config, ctx) if waiting else [])
-    return [next(graded) if line.needs_grading else line.row for line in lines]
+    ungraded = [line for line in lines if line.needs_grading]
+    # Loading a tokenizer imports transformers, so do not start grading without need.
+    graded = iter(_grade_all(ungraded, fmt, config, ctx) if ungraded else [])
+    rows: list[Row] = []
+    for line in lines:
+        rows.append(next(graded) if line.needs_grading else line.row)
+    return rows
 
 
 def with_rewards(rows: Sequence[Row], reward: Reward, progress: float) -> list[Row]:
-    """The rows, in their order, with the reward of each in its group, and its parts."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows):
-        groups[row["problem_id"]].append(place)
+    """Return the rows, in the same order, with their reward and its parts.
+
+    Rows with the same `problem_id` form a group, wherever they are in the file.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)  # problem id -> indices of its rows
+    for index, row in enumerate(rows):
+        groups[row["problem_id"]].append(index)
     rewarded = list(rows)
-    for places in groups.values():
-        group = [outcome_from_row(rows[place]) for place in places]
+    for indices in groups.values():
+        group = [outcome_from_row(rows[index]) for index in indices]
         parts = reward.checked_parts(group, progress)
-        columns = {REWARD: total(parts)}
-        for name, values in parts.items():
-            columns[reward_part(name)] = values
-        for n, place in enumerate(places):
-            rewarded[place] = {**rows[place], **{key: values[n] for key, values in columns.items()}}
+        rewards = total(parts)
+        for n, index in enumerate(indices):
+            row = {**rows[index], REWARD: rewards[n]}
+            for name, values in parts.items():
+                row[reward_part(name)] = values[n]
+            rewarded[index] = row
     return rewarded
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
-    """The mean reward and its parts, the metrics of an evaluation, and how much there was to score."""
+    """Return the mean reward and its parts, the metrics of an evaluation, and the numbers of rows and groups."""
     groups = outcomes_by_problem(rows)
-    rewards = {key: fmean(row[key] for row in rows) for key in rows[0] if is_reward(key)}
+    rewards: dict[str, float] = {}
+    for key in rows[0]:
+        if is_reward(key):
+            rewards[key] = fmean(row[key] for row in rows)
     verdicts = [verdict_from_row(row) for row in rows if "completion" in row]
     verification = verification_rates(verdicts) if verdicts else {}
     counts = {"rows": float(len(rows)), "groups": float(len(groups))}
     return {**rewards, **summarize(groups).flat(), **verification, **counts}
 
 
-# Completions
+# Below: grading of completions.
 
 
 def _grade_all(lines: Sequence[InputRow], fmt: ResponseFormat, config: Config, ctx: Context) -> list[Row]:
+    """Tokenize, parse and grade the completions; return their rows with the fields of an outcome."""
+    # Imported here: this takes seconds, and rows that are outcomes already do not need it.
     from budgetrl.policy.loading import load_tokenizer, make_codec, resolve_path
 
     path = resolve_path(config.model, fmt)
     codec = make_codec(load_tokenizer(path, config.model.revision), config.model)
     rows: list[Row] = []
     with open_verifier(ctx) as verifier, ctx.progress.track(len(lines), "grading") as bar:
-        _refuse_unreadable_answers(lines, verifier)
+        _check_gold_answers(lines, verifier)
         for start in range(0, len(lines), ROWS_PER_CHUNK):
             if ctx.stop.requested:
                 raise Stopped
             chunk = lines[start : start + ROWS_PER_CHUNK]
-            responses = [_grading_input(line, fmt, codec, config.reward.repetition_ngram) for line in chunk]
-            for line, graded in zip(chunk, grade(responses, verifier), strict=True):
+            inputs = [_grading_input(line, fmt, codec, config.reward.repetition_ngram) for line in chunk]
+            for line, graded in zip(chunk, grade(inputs, verifier), strict=True):
                 rows.append({**line.row, **graded_columns(graded)})
             bar.update(len(chunk))
     return rows
 
 
 def _grading_input(line: InputRow, fmt: ResponseFormat, codec: "TextCodec", ngram: int | None) -> GradingInput:
-    """A row's completion, read as training would read it."""
+    """Return a row's completion, parsed exactly as training would parse it."""
     row, response = line.row, _read_completion(line, fmt, codec)
     return GradingInput(
         problem=Problem(row["problem_id"], str(row.get("problem", "")), _gold(line), row["level"]),
@@ -122,29 +136,34 @@ def _grading_input(line: InputRow, fmt: ResponseFormat, codec: "TextCodec", ngra
 
 
 def _read_completion(line: InputRow, fmt: ResponseFormat, codec: "TextCodec") -> ParsedResponse:
-    """Tokenize and read a completion. A tokenizer that cannot write a text cannot measure it either."""
+    """Tokenize and parse a completion.
+
+    Raises:
+        RequestError: the tokenizer cannot represent the text, so token counts would be meaningless.
+    """
     text = line.row["completion"]
     ids = codec.tokenizer.encode(text, add_special_tokens=False)
-    if _bare(codec.decode(ids)) != _bare(text):
-        path = codec.spec.path
-        raise line.error("completion", f"model.path={path} cannot write this text; name the model that wrote it")
+    if _normalized(codec.decode(ids)) != _normalized(text):
+        problem = f"the tokenizer of model.path={codec.spec.path} cannot represent this text"
+        raise line.error("completion", problem, "set model.path to the model that wrote it")
     return codec.read(ids, fmt)
 
 
-def _bare(text: str) -> str:
-    """A text without what tokenizers may change in it: blanks, and which Unicode form a character has."""
+def _normalized(text: str) -> str:
+    """Return the text without what tokenizers may legitimately change: whitespace and Unicode normalization."""
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
-def _refuse_unreadable_answers(lines: Sequence[InputRow], verifier: Verifier) -> None:
-    """Refuse gold answers that math-verify cannot parse: no response could be right by them."""
-    first: dict[str, InputRow] = {}
+def _check_gold_answers(lines: Sequence[InputRow], verifier: Verifier) -> None:
+    """Raise RequestError for a gold answer that math-verify cannot parse: no response could match it."""
+    first_row: dict[str, InputRow] = {}  # gold answer -> the first row that has it, to check each answer once
     for line in lines:
-        first.setdefault(_gold(line), line)
-    for gold, readable in zip(first, verifier.can_parse(list(first)), strict=True):
-        if not readable:
-            raise first[gold].error("answer", f"{abbreviated(gold)} cannot be parsed; fix or remove the row")
+        first_row.setdefault(_gold(line), line)
+    for gold, parsed in zip(first_row, verifier.can_parse(list(first_row)), strict=True):
+        if not parsed:
+            raise first_row[gold].error("answer", f"{abbreviated(gold)} cannot be parsed", "fix or remove the row")
 
 
 def _gold(line: InputRow) -> str:
+    """Return the gold answer of a row, which may be a number in the JSON."""
     return str(line.row["answer"]).strip()

@@ -160,7 +160,7 @@ class _Recorder:
         if self.extra_state:
             self.extra_state.load_state_dict(state)
         if self.ctx.world.is_main:
-            # The tracker and the health monitor start empty; replay what they saw before.
+            # The health monitor starts empty, and an offline tracker may have lost rows: replay them.
             rows = read_rows(self.ctx.folder.metrics)
             self.ctx.tracker.replay(rows)
             for row in rows:
