@@ -89,10 +89,9 @@ def _generate(
 
     def make_rows(share: Sequence[Problem]) -> list[list[Row]]:
         seeds = sampling_seeds(config, "evaluate", share, stage.samples)
-        if budget is None:
+        budgets: Sequence[int | None] = [budget] * len(share)
+        if budget is None:  # the reward may still ask for a length in the prompt
             budgets = asked_budgets(config, collector.fmt, "evaluate", share)
-        else:
-            budgets = [budget] * len(share)
         rows: list[list[Row]] = []
         for group in collector.collect(share, seeds, budgets):
             rows.append([{"dataset": name, "prefilled": budget, **sample.row} for sample in group])
