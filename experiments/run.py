@@ -38,18 +38,24 @@ class Experiment:
 
     def command(self, row: str, seed: int) -> list[str]:
         """Return the overrides of one run."""
-        # A row with its own stage, such as `initial: [stage=evaluate]`, cannot take the `stage.` keys of the common one.
+        # A row with its own stage (`initial: [stage=evaluate]`) cannot take the `stage.` keys of the common stage.
         own_stage = any(override.startswith(("stage=", "experiment=")) for override in self.rows[row])
-        common = [o for o in self.common if not (own_stage and o.startswith("stage."))]
-        start = {needed: self.folder(needed, seed) for needed in self.needs(row)}
-        own = [_BRACES.sub(lambda found: str(start[found[1]]), override) for override in self.rows[row]]
-        return [*common, *own, f"seed={seed}"]
+        overrides = list(self.common)
+        if own_stage:
+            overrides = [override for override in overrides if not override.startswith("stage.")]
+        # {cold_short} becomes the folder of that row with the same seed.
+        for override in self.rows[row]:
+            overrides.append(_BRACES.sub(lambda found: str(self.folder(found[1], seed)), override))
+        return [*overrides, f"seed={seed}"]
 
     def needs(self, row: str) -> list[str]:
         """Return the rows that a row starts from."""
         if row not in self.rows:
             raise RequestError(f"experiments/{self.name}: there is no row {row}; there are {', '.join(self.rows)}")
-        return [needed for override in self.rows[row] for needed in _BRACES.findall(override)]
+        needed: list[str] = []
+        for override in self.rows[row]:
+            needed += _BRACES.findall(override)
+        return needed
 
     def with_needs(self, rows: Iterable[str]) -> list[str]:
         """Return the rows and the rows they start from, each after those that it needs.
@@ -90,6 +96,7 @@ def run_rows(
     """Run some rows, and the rows they start from, with `further` overrides. Return the number of failed runs."""
     is_dry = DRY in further
     jobs = make_jobs(experiment, rows, seeds, further)
+    # Plans are printed to the terminal, one after another.
     slots = 1 if is_dry else at_once
     Scheduler(slots, max(1, len(visible_gpus()) // slots)).run(jobs)
     return sum(job.state == FAILED for job in jobs)
@@ -106,6 +113,7 @@ def make_jobs(
     jobs: list[Job] = []
     ordered = experiment.with_needs(rows)
     for seed in seeds:
+        # A row's job needs those of the rows it starts from, which come earlier in `ordered`.
         of_row: dict[str, Job] = {}
         for row in ordered:
             folder = experiment.folder(row, seed)

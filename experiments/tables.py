@@ -1,8 +1,8 @@
 """Make the paper's tables and figures: `tables.py table-main figure-control --scale 1_5b`. The default is all of them.
 
-Each table is a folder here (`table_main`) with `table.yaml`: its `title`, its `rows` in order, an optional `figure`, and
-under a scale's name further rows of that scale. A scale is an experiment with these rows (`experiments/mini`). Runs
-that several tables share are made once, and finished runs are not repeated. The output is a folder
+Each table is a folder here (`table_main`) with `table.yaml`: its `title`, its `rows` in order, an optional `figure`,
+and further rows of one scale under the scale's name. A scale is an experiment with these rows (`experiments/mini`).
+Runs that several tables share are made once, and finished runs are not repeated. The output is a folder
 `runs/tables/<scale>/<table>`: `report.md`, `.tex`, `.csv` and figures, with the numbers of the folder's `paper.csv`
 below ours.
 
@@ -75,12 +75,18 @@ def all_targets() -> list[str]:
 
 def write_table(table: Table, experiment: Experiment, seeds: Sequence[int]) -> Path:
     """Write the report of a table from the finished runs; it names the unfinished ones. Return its path."""
-    left = {row: [seed for seed in seeds if not is_finished(experiment.folder(row, seed))] for row in table.rows}
-    finished = [experiment.folder(row, seed) for row in table.rows for seed in seeds if seed not in left[row]]
+    finished: list[Path] = []
     missing: list[MissingSection] = []
-    for row, unfinished in left.items():
+    for row in table.rows:
+        unfinished: list[str] = []
+        for seed in seeds:
+            folder = experiment.folder(row, seed)
+            if is_finished(folder):
+                finished.append(folder)
+            else:
+                unfinished.append(str(seed))
         if unfinished:
-            missing.append(MissingSection(row, f"not finished with seeds {', '.join(map(str, unfinished))}"))
+            missing.append(MissingSection(row, f"not finished with seeds {', '.join(unfinished)}"))
     out = Path("runs/tables") / experiment.name / table.name
     drawn = _figures(table, finished, out) if table.figure else []
     return write_comparison(
@@ -92,8 +98,13 @@ def _figures(table: Table, folders: Sequence[Path], out: Path) -> list[Section]:
     """Draw the table's figure for each data set that has one."""
     groups = group_runs([read_run(folder) for folder in folders], (FOLDER,)) if folders else []
     draw, caption = FIGURES[table.figure or ""]
+    # A dict keeps the order in which runs name their data sets; a set would not.
+    datasets: dict[str, None] = {}
+    for group in groups:
+        for run in group.runs:
+            datasets |= dict.fromkeys(run.datasets())
     sections = []
-    for dataset in dict.fromkeys(dataset for group in groups for run in group.runs for dataset in run.datasets()):
+    for dataset in datasets:
         if (figure := draw(groups, dataset)) is not None:
             shown = embed_figure(figure, out, f"{table.name}_{dataset}", f"{table.title}: {dataset}", pdf=True)
             sections.append(Section(f"Figure: {dataset}", f"{shown}\n\n{caption}"))
@@ -105,11 +116,17 @@ def _by_level(groups: Sequence[RunGroup], dataset: str) -> "Figure | None":
 
 
 def _budget_against_length(groups: Sequence[RunGroup], dataset: str) -> "Figure | None":
-    return figures.budget_against_length([row for run in _evaluated(groups) for row in run.free(dataset)])
+    completions: list[Row] = []
+    for run in _evaluated(groups):
+        completions += run.free(dataset)
+    return figures.budget_against_length(completions)
 
 
 def _length_control(groups: Sequence[RunGroup], dataset: str) -> "Figure | None":
-    return figures.length_control([row for run in _evaluated(groups) for row in run.controlled(dataset)])
+    completions: list[Row] = []
+    for run in _evaluated(groups):
+        completions += run.controlled(dataset)
+    return figures.length_control(completions)
 
 
 def _inflation(groups: Sequence[RunGroup], _: str) -> "Figure | None":
@@ -129,13 +146,19 @@ FIGURES: dict[str, tuple[Callable[[Sequence[RunGroup], str], "Figure | None"], s
 
 def _evaluated(groups: Sequence[RunGroup]) -> list[Run]:
     """Return the evaluations of the trained models; for a pipeline this is one of its parts."""
-    runs = [run for group in groups for run in group.runs]
-    return [read_run(run.path / run.evaluation) if run.evaluation else run for run in runs]
+    evaluations: list[Run] = []
+    for group in groups:
+        for run in group.runs:
+            evaluations.append(read_run(run.path / run.evaluation) if run.evaluation else run)
+    return evaluations
 
 
 def _training(group: RunGroup) -> list[Row]:
     """Return the metrics rows of all training steps of a group's runs."""
-    return [row for run in group.runs for row in read_run(run.path / parts.GRPO).metrics]
+    rows: list[Row] = []
+    for run in group.runs:
+        rows += read_run(run.path / parts.GRPO).metrics
+    return rows
 
 
 def print_cost(folders: Iterable[Path]) -> None:
@@ -194,11 +217,19 @@ def main() -> None:
 
 
 def _make(tables: Sequence[Table], experiment: Experiment, given: argparse.Namespace) -> int:
-    rows = list(dict.fromkeys(row for table in tables for row in table.rows))
+    # Tables share rows; each is run once, in the order of the tables.
+    rows: list[str] = []
+    for table in tables:
+        rows += [row for row in table.rows if row not in rows]
     failed = run_rows(experiment, rows, given.seeds, given.overrides, given.at_once)
     if DRY in given.overrides:
-        every = [experiment.folder(row, seed) for row in experiment.with_needs(rows) for seed in given.seeds]
-        print_cost([folder for folder in every if (folder / "plan.json").exists() and not is_finished(folder)])
+        planned: list[Path] = []
+        for row in experiment.with_needs(rows):
+            for seed in given.seeds:
+                folder = experiment.folder(row, seed)
+                if (folder / "plan.json").exists() and not is_finished(folder):
+                    planned.append(folder)
+        print_cost(planned)
     else:
         for table in tables:
             print(write_table(table, experiment, given.seeds))

@@ -111,6 +111,6 @@ def test_gold_answers_of_gsm8k_are_right_against_each_other_where_they_are_equal
 def test_gold_answers_are_right_against_themselves_but_for_those_that_are_no_values(
     verifier: Verifier, shared_dir: Path, name: str, usable: int, left_out: int
 ) -> None:
-    """The numbers of docs/evaluation.md."""
+    """The numbers of docs/grading.md."""
     readable = verifier.can_parse(golds(shared_dir, name))
     assert (readable.count(True), readable.count(False)) == (usable, left_out)

@@ -82,7 +82,7 @@ PAIRS = [json.loads(line) for line in (FIXTURES / "hard_pairs.jsonl").read_text(
 
 
 def test_hard_pairs_are_graded_as_a_careful_person_does_but_for_those_we_know(verifier: Verifier) -> None:
-    """`correct` is what a careful person says. A pair that comes or goes here changes docs/evaluation.md too."""
+    """`correct` is what a careful person says. A pair that comes or goes here changes docs/grading.md too."""
     known = json.loads((FIXTURES / "hard_pairs_disagreements.json").read_text(encoding="utf-8"))
     verdicts = verifier.grade([(pair["gold"], pair["text"]) for pair in PAIRS])
     graded = {pair["id"]: verdict.correct for pair, verdict in zip(PAIRS, verdicts, strict=True)}
