@@ -208,7 +208,7 @@ def test_a_plan_starts_nothing_and_says_what_is_left_to_do(here: Path, make: Mak
     assert f"tokens generated, at most   {written:,}\n" in plan.stdout
     assert f"tokens trained on, at most  {learned:,}\n" in plan.stdout
     flop = (2 * written + 6 * learned) * 158_464
-    assert f"FLOP, at most               {flop:.3g}: 2 a parameter" in plan.stdout
+    assert f"FLOP, at most               {flop:.3g}: 2 per parameter" in plan.stdout
     assert "not counted: prompts\n" in plan.stdout
     assert re.search(r"grpo: labels +label/labels\.jsonl\n", plan.stdout)
     assert "sampled from the model first" not in plan.stdout
