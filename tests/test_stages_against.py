@@ -52,7 +52,7 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
         ({"mini": HASHES | {"problems": "x"}}, "measured other problems of mini; evaluate both on the same"),
         ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit or number"),
         ({"mini": HASHES | {"measure": "x"}}, r"counted tokens of mini by another model\.length or tokenizer"),
-        ({"mini": HASHES | {"grader": "x"}}, r"graded mini with another .*grade it anew.* stage\.evaluation="),
+        ({"mini": HASHES | {"grader": "x"}}, r"graded mini with another .*grade it again.* stage\.evaluation="),
     ],
 )
 def test_an_evaluation_of_something_else_is_refused(earlier: Path, now: dict, said: str) -> None:

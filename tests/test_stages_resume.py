@@ -68,7 +68,7 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
         ],
     ),
     "several": ([*GRPO, *SEVERAL], [End(ROW, 3), End(ROW, 2), End(STATE_SAVED, 1)]),
-    "dapo": ([*GRPO, *DAPO], [End(ROW, 3)]),  # the second batch is filled anew, from the same prompts
+    "dapo": ([*GRPO, *DAPO], [End(ROW, 3)]),  # the second batch is filled again, from the same prompts
     "cold_start": (
         COLD_START,
         [

@@ -18,7 +18,7 @@ _FAULTS = {
     "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
     "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
     "measure": "counted tokens of {name} by another model.length or tokenizer, or did not say; evaluate both alike",
-    "grader": "graded {name} with another version of the grader; grade it anew with "
+    "grader": "graded {name} with another version of the grader; grade it again with "
     "stage=regrade stage.evaluation={folder}, and name the folder of that",
 }
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder, and its numbers: of one just generated, and of one graded anew."""
+"""What an evaluation leaves in its folder, and its numbers: of one just generated, and of one graded again."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol

@@ -82,7 +82,7 @@ def _sample(stage: ColdStart, policy: Policy, verifier: Verifier, config: Config
 def _batches(stage: ColdStart, data: Sequence[Datum], seed: int) -> tuple[int, partial]:
     """Return the number of steps, and a function from a step to its data.
 
-    An epoch is a list of batches of similar sequence lengths, in an order shuffled anew for each epoch.
+    An epoch is a list of batches of similar sequence lengths, in an order shuffled again for each epoch.
     """
     per_epoch = plan_micro_batches([datum.size for datum in data], stage.tokens_per_step)
     steps = stage.steps or math.ceil(stage.epochs * len(per_epoch))

@@ -80,7 +80,7 @@ class ZeroEngine:
         Returns:
             The global loss, and the gradient norm before clipping.
         """
-        # Read the groups anew at each step: `load_state` replaces the list.
+        # Read the groups again at each step: `load_state` replaces the list.
         for group in self._engine.optimizer.param_groups:
             group["lr"] = lr
         total = 0.0

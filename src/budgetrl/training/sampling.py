@@ -176,7 +176,7 @@ def informative_groups(
 
 
 def shuffled_problems(pool: Sequence[Problem], start: int, count: int, seed: int) -> list[Problem]:
-    """Return problems `start` to `start + count` of an endless list: the pool, shuffled anew for each epoch."""
+    """Return problems `start` to `start + count` of an endless list: the pool, shuffled for each epoch."""
     chosen = []
     for index in range(start, start + count):
         epoch, position = divmod(index, len(pool))
