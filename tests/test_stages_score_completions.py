@@ -115,7 +115,8 @@ def test_what_other_harnesses_logged_is_graded_and_measured(repo: Path, form: st
         (completion(answer=r"\left("), r'answer: "\\left(" cannot be parsed; fix or remove the row'),
         (
             completion(completion="Natalia sold 3 clips."),
-            "completion: the tokenizer of model.path=mini cannot represent this text; set model.path",
+            "completion: the tokenizer of model.path=mini cannot represent this text; "
+            "set model.path to the model that wrote it",
         ),
     ],
 )
