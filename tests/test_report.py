@@ -72,16 +72,16 @@ def _headings(folder: Path) -> list[str]:
 
 def test_a_pipelines_report_has_every_section(pipeline: Path) -> None:
     assert _headings(pipeline) == [
-        "Before and after",
-        "By level",
-        "Are budgets kept?",
-        "Does a budget of yours control the length?",
-        "Training",
-        "On the way",
-        "An example",
+        "Before and after training",
+        "Results by difficulty level",
+        "Budget adherence",
+        "Length control with given budgets",
+        "Training curves",
+        "Cold start and labeling",
+        "Example",
         "Settings",
         "Use the model",
-        "Run it again",
+        "Reproduce this run",
     ]
 
 
@@ -117,7 +117,7 @@ def test_the_report_leads_to_the_model_and_the_command(pipeline: Path) -> None:
 
 
 def test_the_example_is_one_problem_answered_rightly_before_and_after(pipeline: Path) -> None:
-    section = _text(pipeline).split("## An example")[1].split("## Settings")[0]
+    section = _text(pipeline).split("## Example")[1].split("## Settings")[0]
     problem, before, after = re.findall(r"~~~~~text\n(.*?)\n~~~~~", section, re.DOTALL)
     assert problem.endswith("?")
     assert before.startswith("plan")
@@ -132,7 +132,7 @@ def test_an_example_is_of_free_right_answers_to_the_same_problem(change: dict[st
     rows = [json.loads(line) | change for line in completions.read_text().splitlines()]
     completions.write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_report(run)
-    assert "An example" not in _headings(run)
+    assert "Example" not in _headings(run)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -180,20 +180,20 @@ def test_several_data_sets_have_sections_and_figures_of_their_own(tmp_path: Path
     other = {key.replace("mini/", "other/", 1): value for key, value in result.items()}
     (run / "result.json").write_text(json.dumps(result | other))
     write_report(run)
-    assert {"By level: mini", "By level: other"} <= set(_headings(run))
+    assert {"Results by difficulty level: mini", "Results by difficulty level: other"} <= set(_headings(run))
     assert {"by_level_mini", "by_level_other", "budget_length_mini"} <= {p.stem for p in _pictures(run)}
-    assert "- Are budgets kept?: other: no completion" in _text(run)
+    assert "- Budget adherence: other: no completion" in _text(run)
 
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("grpo/metrics.jsonl", "Training: "),
-        ("trained/completions.jsonl", "Are budgets kept?: no completion"),
-        ("initial/completions.jsonl", "An example: no problem"),
-        ("result.json", "Before and after: result.json"),
-        ("launch.sh", "Run it again: launch.sh is missing"),
+        ("grpo/metrics.jsonl", "Training curves: "),
+        ("trained/completions.jsonl", "Budget adherence: no completion"),
+        ("initial/completions.jsonl", "Example: no problem"),
+        ("result.json", "Before and after training: result.json"),
+        ("launch.sh", "Reproduce this run: launch.sh is missing"),
         ("cold_start/result.json", ""),
     ],
 )
@@ -201,13 +201,13 @@ def test_what_is_missing_is_left_out_and_said(missing: str, said: str, pipeline:
     run = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12)
     (run / missing).unlink()
     write_report(run)
-    assert ("- " + said in _text(run)) if said else "## Left out" not in _text(run)
-    assert set(_headings(run)) <= {*_headings(pipeline), "Left out"}
+    assert ("- " + said in _text(run)) if said else "## Omitted" not in _text(run)
+    assert set(_headings(run)) <= {*_headings(pipeline), "Omitted"}
 
 
 def test_nothing_but_a_folder_makes_a_report_of_what_is_missing(tmp_path: Path) -> None:
     write_report(tmp_path)
-    assert _headings(tmp_path) == ["Left out"]
+    assert _headings(tmp_path) == ["Omitted"]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -216,7 +216,7 @@ def test_the_report_of_one_run_goes_where_it_is_asked_for(tmp_path: Path, monkey
     monkeypatch.setattr(figures, "save", lambda _, path: drawn.append(path))
     run, out = synthetic_run.pipeline_run(tmp_path / "run", problems=7, samples=1, steps=12), tmp_path / "out"
     before = set(run.rglob("*"))
-    ctx: Any = SimpleNamespace(folder=RunFolder(out), say=print)
+    ctx: Any = SimpleNamespace(folder=RunFolder(out), print=print)
     config: Any = None  # the rest of the configuration is not looked at
     assert stage.run(Report(runs=str(run)), config, ctx) == {"runs": 1.0}
     assert drawn
@@ -338,8 +338,8 @@ def test_accuracy_is_drawn_against_cut_offs_and_beside_them_given_budgets() -> N
     by_limit, by_length = figure.axes
     lines = {bars.get_label(): bars.lines[0].get_xydata() for bars in by_limit.containers}
     assert {label: np.asarray(data).tolist() for label, data in lines.items()} == {
-        "trained model, cut off": [[32, 25], [128, 75]],
-        "trained model, budget given": [[64, 50]],
+        "trained model, cutoff": [[32, 25], [128, 75]],
+        "trained model, given budget": [[64, 50]],
     }
     obtained = [np.asarray(bars.lines[0].get_xydata()).tolist() for bars in by_length.containers]
     assert obtained == [[[30, 25], [90, 75]], [[70, 50]]]
@@ -351,9 +351,9 @@ def test_an_evaluation_with_cut_offs_shows_them(undrawn: None, tmp_path: Path) -
     path = synthetic_run.evaluate_run(tmp_path / "run", problems=7, samples=1)
     result = json.loads((path / "result.json").read_text())
     write_report(path, result)
-    assert "Cut off" not in _headings(path)
+    assert "Accuracy under token limits" not in _headings(path)
     write_report(path, result | {f"mini/{key}": value for key, value in CUT_OFFS.items()})
-    assert "Cut off" in _headings(path)
+    assert "Accuracy under token limits" in _headings(path)
     assert "| 128 | 75.0 % | 90.0 |" in _text(path)
     assert path / "figures" / "cut_off.png" in _pictures(path)
 
@@ -467,16 +467,16 @@ def _legend(figure: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", reward_names())
-def test_every_reward_is_drawn_for_right_and_wrong(name: str) -> None:
+def test_every_reward_is_drawn_for_correct_and_incorrect(name: str) -> None:
     figure = figures.reward_shape(reward_class(name)(), 5000)
     assert _titles(figure) == [name]
-    assert _legend(figure)[:2] == ["right", "wrong"]
+    assert _legend(figure)[:2] == ["correct", "incorrect"]
 
 
 def test_a_reward_is_drawn_through_its_values_once_for_each_moment_that_differs() -> None:
     reward = BudgetGauss()
     figure = figures.reward_shape(reward, 1000)
-    assert _legend(figure) == ["right", "wrong", "malformed", "0 %", "25 %", "50 to 100 % of training"]
+    assert _legend(figure) == ["correct", "incorrect", "malformed", "0 %", "25 %", "50 to 100 % of training"]
     lines = [line for line in figure.axes[0].lines if len(np.asarray(line.get_xdata())) > 2]
     assert len(lines) == 3 * 3
     for verdict, line in zip((True, False), lines[-3:], strict=False):
@@ -493,8 +493,10 @@ def test_a_grid_has_a_panel_for_each_reward_at_the_end_of_training() -> None:
 
 
 def test_a_drawn_reward_says_what_stands_around_it() -> None:
-    assert "right with 500 and 1,000 tokens, wrong with 1,500" in _texts(figures.reward_shape(ShorterBetter(), 2000))
-    assert "the others" not in _texts(figures.reward_shape(Cosine(), 2000))
+    assert "correct with 500 and 1,000 tokens, incorrect with 1,500" in _texts(
+        figures.reward_shape(ShorterBetter(), 2000)
+    )
+    assert "rest of the group" not in _texts(figures.reward_shape(Cosine(), 2000))
     assert "budget 1,000 tokens, within b_max" in _texts(figures.reward_shape(BudgetGauss(), 2000))
     assert "learned so far: history none" in _texts(figures.reward_shape(Hapo(), 2000))
     figure = figures.reward_shape(Hapo(history={figures.EXAMPLE: 1000}), 2000)

@@ -82,7 +82,7 @@ def test_what_is_not_named_is_averaged_and_without_names_it_is_what_tells_runs_a
     ]
     assert group_runs(runs, ["folder"])[0].values == {"folder": "r_b-0.4-w0.5"}
     assert [g.values for g in group_runs(runs, ["reward"])] == [{"reward": "budget_cosine"}]
-    with pytest.raises(RequestError, match="stage.by: no run's configuration has a key reward.r_d"):
+    with pytest.raises(RequestError, match="stage.by: no run has the key reward.r_d in its configuration"):
         group_runs(runs, ["reward.r_d"])
 
 
@@ -184,7 +184,7 @@ def test_runs_that_differ_and_runs_without_results_are_listed(tmp_path: Path) ->
     (sweep / "broken").mkdir()
     report = write_comparison(sorted(sweep.iterdir()), tmp_path).read_text()
     assert "| run | `reward.r_b` |\n| --- | --- |\n| r_b-0.4-w0.5-s1 | -0.4 |\n| r_b0.0-w0.5-s1 | 0.0 |" in report
-    assert "- broken: the run measured no model, or is not finished." in report
+    assert "- broken: the run is unfinished, or it does not evaluate a model." in report
 
 
 def test_the_stage_takes_a_folder_of_runs_or_a_glob_and_no_report(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_stage_takes_the_evaluations_of_a_pipeline(pipelines: Path) -> None:
     parts = [Report(runs=str(pipelines / "*" / name)).folders() for name in ("initial", "trained")]
     assert parts == [[pipelines / run / name for run in ("one", "two")] for name in ("initial", "trained")]
     said = write_comparison([*parts[0], *parts[1]], pipelines / "out", by=["stage.format"]).read_text()
-    assert "| one/initial |" in said and "| two/trained |" in said and "measured no model" not in said
+    assert "| one/initial |" in said and "| two/trained |" in said and "does not evaluate a model" not in said
 
 
 def test_parts_of_pipelines_are_grouped_by_the_pipelines_name_and_by_no_path(pipelines: Path) -> None:
@@ -275,7 +275,7 @@ def test_runs_are_ranked_where_problems_sampling_and_grader_agree(tmp_path: Path
     asked = _measured(tmp_path / "asked", "pipeline", prompt="x")
     assert are_comparable([base, asked], "mini")
     assert comparability_note({"base": base, "asked": asked}, "mini").startswith(
-        "Measured alike, but asked in different ways:"
+        "These runs are comparable, but they differ in:"
     )
     assert comparability_note({"base": base, "again": base}, "mini") == ""
     for key in ("problems", "sampling", "measure", "grader"):
@@ -293,7 +293,7 @@ def test_runs_that_left_no_hashes_are_told_of(tmp_path: Path) -> None:
         {"base": base, "none": none}, "mini"
     )
     assert are_comparable([none, none], "mini")
-    assert "they left no hashes.json" in comparability_note({"none": none, "too": none}, "mini")
+    assert "they have no hashes.json" in comparability_note({"none": none, "too": none}, "mini")
 
 
 def test_a_table_of_unlike_measurements_has_no_best(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_the_front_is_drawn_through_what_nothing_beats() -> None:
 
     figure = figures.accuracy_against_length({"a": result(0.5, 10), "b": result(0.9, 30), "c": result(0.7, 40)})
     assert figure is not None
-    (front,) = [line for line in figure.axes[0].lines if line.get_label() == "none is better in both"]
+    (front,) = [line for line in figure.axes[0].lines if line.get_label() == "Pareto front"]
     assert np.array(front.get_xydata()).tolist() == [[10, 50], [30, 90]]
 
 

@@ -48,7 +48,7 @@ def test_levels_are_told_apart_by_marker_and_by_lightness_in_their_order() -> No
     assert figure is not None
     lines = _lines(figure.axes[0])
     assert [*lines] == [f"level {level}" for level in (2, 3, 4, 6, 8, 12, 16)]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["as asked", *lines]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["length = budget", *lines]
     assert len({line.get_marker() for line in lines.values()}) == 7
     contrasts = [_contrast_to_white(line.get_color()) for line in lines.values()]
     assert contrasts == sorted(contrasts, reverse=True)
@@ -85,19 +85,19 @@ def test_cut_offs_are_filled_and_given_budgets_hollow_and_models_differ_in_marke
         lines = _lines(ax)
         looks = {label: (line.get_color(), line.get_marker()) for label, line in lines.items()}
         for model in ("initial", "trained"):
-            cut, given_budget = lines[f"{model} model, cut off"], lines[f"{model} model, budget given"]
+            cut, given_budget = lines[f"{model} model, cutoff"], lines[f"{model} model, given budget"]
             assert cut.get_markerfacecolor() == cut.get_color()
             assert given_budget.get_markerfacecolor() == "white"
-            assert looks[f"{model} model, cut off"] == looks[f"{model} model, budget given"]
-        assert all(a != b for a, b in zip(*(looks[f"{m} model, cut off"] for m in ("initial", "trained")), strict=True))
+            assert looks[f"{model} model, cutoff"] == looks[f"{model} model, given budget"]
+        assert all(a != b for a, b in zip(*(looks[f"{m} model, cutoff"] for m in ("initial", "trained")), strict=True))
 
 
 def test_each_panel_of_limits_says_what_it_shows() -> None:
     figure = figures.accuracy_against_limit({"": _limited(0.5)})
     assert figure is not None
     assert [(ax.get_title("left"), ax.get_xlabel()) for ax in figure.axes] == [
-        ("Accuracy against the limit", "cut-off or budget given, tokens"),
-        ("Accuracy against the length obtained", "mean length obtained, tokens"),
+        ("Accuracy against token limit", "Cutoff or given budget (tokens)"),
+        ("Accuracy against length", "Mean length under the limit (tokens)"),
     ]
 
 

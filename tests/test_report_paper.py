@@ -41,12 +41,12 @@ def test_what_is_said_of_a_papers_number_stands_behind_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("model,dataset,metric,value\n", "line 1: has no column certainty"),
-        (PAPER.replace("84.10", "84,10"), "line 2: certainty is '10', not high, medium, low"),
-        (PAPER.replace("84.10", "many"), "line 2: value 'many' is no number"),
-        (PAPER.replace("84.10", "nan"), "line 2: value 'nan' is no number"),
-        ("model,dataset,metric,certainty,value\nM,mini,accuracy,high\n", "line 2: value '' is no number"),
-        (PAPER.replace("length", "size"), "line 3: 'size' is no metric; there are accuracy,"),
+        ("model,dataset,metric,value\n", "line 1: column certainty is missing"),
+        (PAPER.replace("84.10", "84,10"), "line 2: certainty '10' must be one of high, medium, low"),
+        (PAPER.replace("84.10", "many"), "line 2: value 'many' is not a number"),
+        (PAPER.replace("84.10", "nan"), "line 2: value 'nan' is not a number"),
+        ("model,dataset,metric,certainty,value\nM,mini,accuracy,high\n", "line 2: value '' is not a number"),
+        (PAPER.replace("length", "size"), "line 3: unknown metric 'size'; use one of accuracy,"),
     ],
 )
 def test_what_is_wrong_in_the_papers_numbers_is_named(text: str, said: str, tmp_path: Path) -> None:
@@ -60,5 +60,5 @@ def test_a_spreadsheets_csv_is_read_or_refused_for_its_encoding(tmp_path: Path) 
     path.write_bytes(PAPER.encode("utf-8-sig"))
     assert read_paper(path)
     path.write_bytes(PAPER.replace("84.10", "84.10\xb1").encode("latin-1"))
-    with pytest.raises(RequestError, match="is not UTF-8; save it as UTF-8"):
+    with pytest.raises(RequestError, match="is not UTF-8; save the file as UTF-8"):
         read_paper(path)

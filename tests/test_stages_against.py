@@ -51,8 +51,8 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
         ({"gsm8k": HASHES}, "has no data set gsm8k, only mini; evaluate it on gsm8k too"),
         ({"mini": HASHES | {"problems": "x"}}, "measured other problems of mini; evaluate both on the same"),
         ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit or number"),
-        ({"mini": HASHES | {"measure": "x"}}, r"counted tokens of mini by another model\.length or tokenizer"),
-        ({"mini": HASHES | {"grader": "x"}}, r"graded mini with another .*grade it again.* stage\.evaluation="),
+        ({"mini": HASHES | {"measure": "x"}}, r"counted tokens of mini with another model\.length or tokenizer"),
+        ({"mini": HASHES | {"grader": "x"}}, r"graded mini with another .*regrade it.* stage\.evaluation="),
     ],
 )
 def test_an_evaluation_of_something_else_is_refused(earlier: Path, now: dict, said: str) -> None:
@@ -66,7 +66,7 @@ def test_evaluations_that_do_not_say_how_they_count_tokens_are_alike_only_to_eac
         EarlierEvaluation.read(earlier).require_comparable({"mini": silent})
     write_json(earlier / "hashes.json", {"mini": silent})
     EarlierEvaluation.read(earlier).require_comparable({"mini": silent})
-    with pytest.raises(RequestError, match="or did not say"):
+    with pytest.raises(RequestError, match="or did not record"):
         EarlierEvaluation.read(earlier).require_comparable({"mini": HASHES})
 
 
@@ -107,7 +107,13 @@ def test_an_evaluation_says_what_changed_since_another(tmp_path: Path) -> None:
     assert expected["mini/compression_low"] and result == {**result, **expected}
     assert (regraded / "result.json").read_text() == (trained / "result.json").read_text()
     assert json.loads((initial / "hashes.json").read_text())["mini"].keys() == HASHES.keys()
-    assert "| mini | " in write_report(trained).read_text().partition("## What changed")[2].partition("Against `")[0]
+    assert (
+        "| mini | "
+        in write_report(trained)
+        .read_text()
+        .partition("## Changes from the earlier evaluation")[2]
+        .partition("Compared with `")[0]
+    )
     table = write_comparison([initial, trained], tmp_path / "out", ("folder",)).with_suffix(".csv").read_text()
     assert "compression,compression_se,compression_low,compression_high" in table
     assert "measured other problems of mini" in log_of(other)

@@ -109,4 +109,4 @@ def test_ranks_do_not_change_what_is_written(runs: Path, name: str) -> None:
 
 def test_the_report_leaves_out_what_there_is_not(runs: Path) -> None:
     report = (runs / "plain" / "report.md").read_text()
-    assert "## Are budgets kept" not in report and "budget -" not in report and "<budget>200" not in report
+    assert "## Budget adherence" not in report and "budget -" not in report and "<budget>200" not in report

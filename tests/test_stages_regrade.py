@@ -109,8 +109,8 @@ def test_a_comparison_does_not_rank_numbers_that_were_not_made_alike(root: Path,
     alike = write_comparison([root / WRITTEN, root / "again"], tmp_path / "alike", ("folder",)).read_text()
     assert "Not ranked" not in alike and "Bold" in alike
     unlike = write_comparison([root / WRITTEN, root / "hot"], tmp_path / "unlike", ("folder",)).read_text()
-    section = unlike.partition("## Results")[2].partition("## What differs")[0]
-    assert "**Not ranked**, since these runs were not measured alike. They differ in\n\n- `sampling`" in section
+    section = unlike.partition("## Results")[2].partition("## Configuration differences")[0]
+    assert "**Not ranked**: these runs are not comparable. They differ in:\n\n- `sampling`" in section
     assert "prompt" not in section
     assert "<u>" not in unlike and "Bold" not in unlike
     assert r"\textbf" not in (tmp_path / "unlike" / "report.tex").read_text()

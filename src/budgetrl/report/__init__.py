@@ -1,1 +1,1 @@
-"""Tables and figures from run folders."""
+"""Tables and figures built from run folders."""

@@ -1,4 +1,4 @@
-"""What changed since another evaluation of the same problems, paired by problem."""
+"""Paired comparison of an evaluation with an earlier one on the same problems (`stage.against`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,60 +6,85 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.grading.rows import outcomes_by_problem, unprefilled_rows
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import compare
-from budgetrl.report.comparable import MUST_AGREE
+from budgetrl.report.comparable import MUST_MATCH
 from budgetrl.report.reading import evaluation_errors
 from budgetrl.runs.folder import HASHES, Row, read_rows
 
 RowsBySet = Mapping[str, Sequence[Row]]
-_FAULTS = {
-    "problems": "measured other problems of {name}; evaluate both on the same, or set stage.against=null",
-    "sampling": "sampled {name} with another temperature, token limit or number of samples; evaluate both alike",
-    "measure": "counted tokens of {name} by another model.length or tokenizer, or did not say; evaluate both alike",
-    "grader": "graded {name} with another version of the grader; grade it again with "
-    "stage=regrade stage.evaluation={folder}, and name the folder of that",
+"""Rows of completions.jsonl by the name of their data set."""
+
+# What is wrong and what to do where a hash differs, by the hash's key.
+_MISMATCHES = {
+    "problems": (
+        "measured other problems of {name}",
+        "evaluate both on the same problems, or set stage.against=null",
+    ),
+    "sampling": (
+        "sampled {name} with another temperature, token limit or number of samples",
+        "use the same sampling settings in both",
+    ),
+    "measure": (
+        "counted tokens of {name} with another model.length or tokenizer, or did not record which",
+        "use the same model.length and tokenizer in both",
+    ),
+    "grader": (
+        "graded {name} with another version of the grader",
+        "regrade it with stage=regrade stage.evaluation={folder}, then name the regraded folder",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class EarlierEvaluation:
-    """A finished evaluation that a new one is to be compared with."""
+    """A finished evaluation to compare a new one with."""
 
     folder: Path
     rows: RowsBySet
-    """Completions with budgets of the model's own, by data set."""
+    """Completions for which the model chose its own budget, by data set."""
     hashes: Mapping[str, Mapping[str, str]]
+    """Contents of hashes.json: hashes by data set and key."""
 
     @staticmethod
     def read(folder: Path) -> "EarlierEvaluation":
-        """Raises RequestError where the folder holds no finished evaluation."""
-        if missing := evaluation_errors("stage.against", folder):
-            raise RequestError(*missing)
+        """Read an evaluation from its run folder.
+
+        Raises:
+            RequestError: The folder does not hold a finished evaluation.
+        """
+        if errors := evaluation_errors("stage.against", folder):
+            raise RequestError(*errors)
         hashes = json.loads((folder / HASHES).read_text())
         return EarlierEvaluation(folder, unprefilled_rows(read_rows(folder / "completions.jsonl")), hashes)
 
     def require_comparable(self, hashes: Mapping[str, Mapping[str, str]]) -> None:
-        """Raises RequestError for a data set that was not measured here, or not as `hashes` say it now is."""
-        for name, ours in hashes.items():
+        """Check that this evaluation measured the same thing as a new one with these `hashes`.
+
+        Raises:
+            RequestError: A data set was not evaluated here, or was evaluated differently.
+        """
+        for name, new in hashes.items():
             if name not in self.hashes:
-                measured = ", ".join(self.hashes)
-                raise RequestError(
-                    f"stage.against: {self.folder} has no data set {name}, only {measured}; evaluate it on {name} too"
-                )
-            for key in MUST_AGREE:
-                if self.hashes[name].get(key) != ours.get(key):
-                    fault = _FAULTS[key].format(name=name, folder=self.folder)
-                    raise RequestError(f"stage.against: {self.folder} {fault}")
+                evaluated = ", ".join(self.hashes)
+                text = f"{self.folder} has no data set {name}, only {evaluated}"
+                raise RequestError(Message("stage.against", text, f"evaluate it on {name} too"))
+            for key in MUST_MATCH:
+                if self.hashes[name].get(key) != new.get(key):
+                    text, hint = _MISMATCHES[key]
+                    text = f"{self.folder} {text.format(name=name)}"
+                    raise RequestError(Message("stage.against", text, hint.format(folder=self.folder)))
 
 
 def changes(before: RowsBySet, after: RowsBySet) -> Results:
-    """The compression, the change of accuracy and so on of each data set (see `compare`).
+    """Return the paired changes (compression, accuracy change and others) of each data set; see `compare`.
 
-    ValueError if a data set's problems are not the same in both.
+    Raises:
+        ValueError: A data set does not have the same problems before and after.
     """
-    changed = Results()
+    results = Results()
     for name in after:
-        changed |= compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).labeled(name)
-    return changed
+        results |= compare(outcomes_by_problem(before[name]), outcomes_by_problem(after[name])).labeled(name)
+    return results

@@ -1,68 +1,81 @@
-"""Whether numbers side by side were made alike, from the hashes that evaluations leave beside their results."""
+"""Whether runs may be compared: decided from the hashes that evaluations write beside their results."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from budgetrl.report import tables
 from budgetrl.report.reading import Run
 from budgetrl.runs.folder import HASHES
 
-MUST_AGREE = {
-    "problems": "the problems, or their gold answers",
-    "sampling": "temperature, token limit or samples of a problem",
+MUST_MATCH = {
+    "problems": "the problems or their gold answers",
+    "sampling": "the temperature, the token limit, or the number of samples per problem",
     "measure": "which tokens count as length (`model.length`), or the tokenizer",
-    "grader": "the version of the grader, or of the packages that compare answers",
+    "grader": "the version of the grader, or of the packages it uses to compare answers",
 }
-"""Where one of these differs, two numbers are not of the same measurement."""
-MAY_DIFFER = {"prompt": "template or instructions, which differ where the formats do"}
+"""Hashes that must be equal for two numbers to be comparable, and what each covers."""
+MAY_DIFFER = {"prompt": "the chat template or the instructions; expected if the response formats differ"}
+"""Hashes that are reported if they differ, but do not rule out a comparison."""
 UNKNOWN = "not known"
 
 
 def are_comparable(runs: Iterable[Run], dataset: str) -> bool:
-    """Whether numbers of these runs may be ranked. Runs that left no hashes are alike only to each other."""
-    return not _varying([_hashes(run, dataset) for run in runs], MUST_AGREE)
+    """Return whether the numbers of these runs may be ranked.
+
+    Runs without hashes are comparable only with each other.
+    """
+    return not _differing_keys([_hashes(run, dataset) for run in runs], MUST_MATCH)
 
 
 def comparability_note(runs: Mapping[str, Run], dataset: str) -> str:
-    """What to say below a table of these runs about how far they were not measured alike; empty if they were."""
-    found = {name: _hashes(run, dataset) for name, run in runs.items()}
-    if not any(found.values()):
-        return f"Whether these runs were measured alike is {UNKNOWN}: they left no {HASHES}."
-    every = list(found.values())
-    unlike = _varying(every, MUST_AGREE)
-    asked = _varying(every, MAY_DIFFER)
-    told = "".join(f"\n- `{key}`: {MAY_DIFFER[key]}" for key in asked)
-    if not unlike:
-        return f"Measured alike, but asked in different ways:\n{told}" if asked else ""
-    said = "".join(f"\n- `{key}`: {MUST_AGREE[key]}" for key in unlike)
-    table = _by_hashes(found, unlike + asked)
-    return f"**Not ranked**, since these runs were not measured alike. They differ in\n{said}{told}\n\n{table}"
+    """Return the note below a table of these runs that says how their measurements differ; empty if they do not."""
+    hashes_by_run = {name: _hashes(run, dataset) for name, run in runs.items()}
+    if not any(hashes_by_run.values()):
+        return f"Whether these runs are comparable is {UNKNOWN}: they have no {HASHES}."
+    hashes = list(hashes_by_run.values())
+    conflicts = _differing_keys(hashes, MUST_MATCH)
+    permitted = _differing_keys(hashes, MAY_DIFFER)
+    if not conflicts and not permitted:
+        return ""
+    if not conflicts:
+        return f"These runs are comparable, but they differ in:\n{_bullets(permitted, MAY_DIFFER)}"
+    bullets = _bullets(conflicts, MUST_MATCH) + _bullets(permitted, MAY_DIFFER)
+    table = _hash_table(hashes_by_run, conflicts + permitted)
+    return f"**Not ranked**: these runs are not comparable. They differ in:\n{bullets}\n\n{table}"
 
 
-def _varying(found: list[Mapping[str, str]], keys: Mapping[str, str]) -> list[str]:
-    """The keys in which not all hashes agree."""
-    varying = []
+def _bullets(keys: Iterable[str], meanings: Mapping[str, str]) -> str:
+    """Return a Markdown list with an item for each key."""
+    return "".join(f"\n- `{key}`: {meanings[key]}" for key in keys)
+
+
+def _differing_keys(hashes: Sequence[Mapping[str, str]], keys: Iterable[str]) -> list[str]:
+    """Return those of `keys` in which the hashes are not all equal. A missing hash is a value of its own."""
+    differing = []
     for key in keys:
-        values = {hashes.get(key) for hashes in found}
+        values = {run_hashes.get(key) for run_hashes in hashes}
         if len(values) > 1:
-            varying.append(key)
-    return varying
+            differing.append(key)
+    return differing
 
 
-def _by_hashes(found: Mapping[str, Mapping[str, str]], keys: list[str]) -> str:
-    """A row for each choice of hashes, with the runs that have it."""
+def _hash_table(hashes_by_run: Mapping[str, Mapping[str, str]], keys: Sequence[str]) -> str:
+    """Return a Markdown table with a row for each combination of hashes, and the runs that have it."""
     runs: dict[tuple[str, ...], list[str]] = {}
-    for name, hashes in found.items():
+    for name, hashes in hashes_by_run.items():
         values = tuple(hashes.get(key, UNKNOWN) for key in keys)
         runs.setdefault(values, []).append(name)
-    rows = [[*values, ", ".join(names)] for values, names in runs.items()]
+    rows: list[list[str]] = []
+    for values, names in runs.items():
+        rows.append([*values, ", ".join(names)])
     return tables.markdown([*keys, "runs"], rows, numbers=False)
 
 
 def _hashes(run: Run, dataset: str) -> Mapping[str, str]:
-    """The hashes of a data set in the evaluation that a run is judged by; empty where it left none."""
+    """Return the hashes of a data set in the run's final evaluation; empty if there are none."""
     path = run.path / HASHES
-    every = json.loads(path.read_text()) if path.exists() else {}
-    # A pipeline keeps the hashes of both of its evaluations.
+    if not path.exists():
+        return {}
+    # A pipeline keeps the hashes of both evaluations under keys such as "trained/mini"; other runs use "mini".
     key = f"{run.evaluation}/{dataset}" if run.evaluation else dataset
-    return every.get(key, {})
+    return json.loads(path.read_text()).get(key, {})

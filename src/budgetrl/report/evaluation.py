@@ -1,8 +1,9 @@
-"""What an evaluation leaves in its folder, and its numbers: of one just generated, and of one graded again."""
+"""Metrics and files of an evaluation, whether its responses were just generated or are regraded."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from budgetrl.core.records import Outcome
 from budgetrl.grading.provenance import Hashes
 from budgetrl.grading.rows import outcomes_by_problem, unprefilled_rows, verdict_from_row, verification_rates
 from budgetrl.metrics.keys import Key, Part, PartKind
@@ -13,14 +14,14 @@ from budgetrl.report.against import EarlierEvaluation, changes
 from budgetrl.runs.context import Context
 from budgetrl.runs.folder import HASHES, Row
 
-TABLE_ROWS = 200
-"""Completions in the tracker's table; completions.jsonl has all."""
-_AT_A_BUDGET = ("accuracy", "length")
-"""What is of interest where the budget was given."""
+TRACKED_COMPLETIONS = 200
+"""Maximum number of completions sent to the tracker; completions.jsonl has all of them."""
+_BUDGET_METRICS = ("accuracy", "length")
+"""Metrics reported for each pre-filled budget."""
 
 
 class EvaluationSettings(Protocol):
-    """The settings of an evaluation that say which numbers there are."""
+    """The settings of an evaluation that decide which metrics it has."""
 
     @property
     def budgets(self) -> Sequence[int]: ...
@@ -38,36 +39,49 @@ def write_evaluation(
     datasets: Iterable[str],
     ctx: Context,
 ) -> dict[str, float]:
-    """Write what an evaluation leaves in its folder; returns its numbers, and what changed since an earlier one."""
+    """Write the files of an evaluation and return its metrics by flat key.
+
+    If there is an earlier evaluation, the metrics include the changes since then.
+    """
     ctx.folder.rewrite(ctx.folder.completions, rows)
     ctx.folder.write_json(HASHES, hashes)
-    ctx.tracker.log_completions(rows[:TABLE_ROWS], step=0)
-    changed = changes(earlier.rows, unprefilled_rows(rows)) if earlier else Results()
-    return (compute_metrics(stage, rows, datasets) | changed).flat()
+    ctx.tracker.log_completions(rows[:TRACKED_COMPLETIONS], step=0)
+    results = compute_metrics(stage, rows, datasets)
+    if earlier:
+        results |= changes(earlier.rows, unprefilled_rows(rows))
+    return results.flat()
 
 
 def compute_metrics(stage: EvaluationSettings, rows: Sequence[Row], datasets: Iterable[str]) -> Results:
-    """The numbers of every data set."""
-    result = Results()
+    """Return the metrics of all data sets."""
+    results = Results()
     for name in datasets:
-        passes: dict[int | None, list[Row]] = {budget: [] for budget in (None, *stage.budgets)}
+        # By pre-filled budget; None: the model chose its own. Passes without any row must be there too.
+        rows_by_budget: dict[int | None, list[Row]] = {None: []}
+        for budget in stage.budgets:
+            rows_by_budget[budget] = []
         for row in rows:
             if row["dataset"] == name:
-                passes[row["prefilled"]].append(row)
-        result |= _summary(stage, passes).labeled(name)
-    return result
+                rows_by_budget[row["prefilled"]].append(row)
+        results |= _dataset_metrics(stage, rows_by_budget).labeled(name)
+    return results
 
 
-def _summary(stage: EvaluationSettings, passes: Mapping[int | None, Sequence[Row]]) -> Results:
-    """The numbers of one data set, from its rows by pre-filled budget."""
-    groups = {budget: outcomes_by_problem(written) for budget, written in passes.items()}
-    summary = summarize(groups[None])
-    summary |= Results.from_values(verification_rates([verdict_from_row(row) for row in passes[None]]))
-    summary |= at_cutoffs(groups[None][: stage.budget_problems], stage.cutoffs)
-    given = {budget: groups[budget] for budget in stage.budgets}
-    for budget, controlled in given.items():
-        numbers, part = summarize(controlled), Part(PartKind.BUDGET, budget)
-        for metric in _AT_A_BUDGET:
-            if (estimate := numbers.get(metric)) is not None:
-                summary |= Results({Key(metric, part=part): estimate})
-    return summary | budget_area(given)
+def _dataset_metrics(stage: EvaluationSettings, rows_by_budget: Mapping[int | None, Sequence[Row]]) -> Results:
+    """Return the metrics of one data set, from its rows by pre-filled budget."""
+    free = outcomes_by_problem(rows_by_budget[None])
+    results = summarize(free)
+    results |= Results.from_values(verification_rates([verdict_from_row(row) for row in rows_by_budget[None]]))
+    # Cutoffs use the same problems as the pre-filled budgets, so that the two curves can be compared.
+    results |= at_cutoffs(free[: stage.budget_problems], stage.cutoffs)
+
+    given: dict[int, list[list[Outcome]]] = {}
+    for budget in stage.budgets:
+        given[budget] = outcomes_by_problem(rows_by_budget[budget])
+        summary = summarize(given[budget])
+        part = Part(PartKind.BUDGET, budget)
+        for metric in _BUDGET_METRICS:
+            estimate = summary.get(metric)
+            if estimate is not None:
+                results |= Results({Key(metric, part=part): estimate})
+    return results | budget_area(given)

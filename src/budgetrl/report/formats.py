@@ -1,7 +1,7 @@
-"""One table in three formats: Markdown to read, LaTeX (booktabs) for a paper, CSV for everything else.
+"""One table in three formats: Markdown to read, LaTeX (booktabs) for a paper, CSV for other programs.
 
-In each column the best of our numbers is bold and the second best underlined, as they are shown: numbers that
-round to the same are equally good. The paper's numbers are not ranked among ours.
+The best of our numbers in each column is bold and the second best underlined. Ranking uses the numbers as they are
+displayed: numbers that round to the same value are equally good. Published numbers are not ranked.
 """
 
 import csv
@@ -17,24 +17,24 @@ from budgetrl.metrics.results import Results
 from budgetrl.report import tables
 from budgetrl.report.numbers import COMPARISON_METRICS, TABLE_METRICS, names, number
 
-_ESCAPED = {character: f"\\{character}" for character in "%&#$_{}"}
-_NAMED = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
-_SPECIAL = str.maketrans(_ESCAPED | _NAMED)
-"""The characters that LaTeX would take for commands, and how each is written."""
+# Characters that are commands in LaTeX: most take a backslash, three need a command of their own.
+_BACKSLASHED = {character: f"\\{character}" for character in "%&#$_{}"}
+_COMMANDS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
+_LATEX_ESCAPES = str.maketrans(_BACKSLASHED | _COMMANDS)
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A group of our runs, or a model of the paper."""
+    """The numbers of one group of our runs, or of one model of a paper."""
 
     labels: tuple[str, ...]
     results: Results
     runs: int | None = None
-    """How many runs the numbers are means of; None for the paper's."""
+    """Number of runs averaged; None for a paper's row."""
     remarks: Mapping[str, str] = field(default_factory=dict)
-    """What must be said of a number, by its metric."""
+    """Remarks to print after a number, by metric."""
     printed: Mapping[str, str] = field(default_factory=dict)
-    """Numbers to show as they were printed elsewhere, not rounded to our digits, by their metric."""
+    """Numbers as a paper prints them, by metric. They replace the number formatted by us."""
 
 
 @dataclass(frozen=True)
@@ -43,140 +43,153 @@ class Table:
 
     dataset: str
     keys: tuple[str, ...]
-    """Headings of the labels."""
+    """Headings of the label columns."""
     rows: tuple[TableRow, ...]
     ranked: bool = True
-    """Whether the best are marked, which takes numbers of one kind of measurement."""
+    """Whether to mark the best numbers. Must be False if the runs are not comparable."""
 
     def metrics(self) -> dict[Key, str]:
-        """The metrics that any line has a number of, with their names."""
-        return names(COMPARISON_METRICS, [line.results for line in self.rows])
+        """Return the metrics for which any row has a number, with their display names."""
+        return names(COMPARISON_METRICS, [row.results for row in self.rows])
 
     def run_rows(self) -> list[TableRow]:
-        """The lines of our runs."""
+        """Return the rows of our runs."""
         return [row for row in self.rows if row.runs is not None]
 
     def paper_rows(self) -> list[TableRow]:
-        """The lines of the paper."""
+        """Return the rows of the paper."""
         return [row for row in self.rows if row.runs is None]
 
 
 def to_markdown(table: Table) -> str:
-    """A Markdown table; the best is bold, the second best underlined."""
-    marks = ("{}", "**{}**", "<u>{}</u>")
-    rows: list[list[str]] = []
-    for line in table.rows:
-        rows.append([*line.labels, _count(line), *_cells(table, line, marks, str)])
-    return tables.markdown(_header(table), rows)
+    """Return a Markdown table; the best number of a column is bold, the second best underlined."""
+    styles = ("{}", "**{}**", "<u>{}</u>")
+    lines: list[list[str]] = []
+    for row in table.rows:
+        lines.append([*row.labels, _run_count(row), *_cells(table, row, styles, str)])
+    return tables.markdown(_header(table), lines)
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX tabular; the preamble needs booktabs."""
-    columns = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
-    marks = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
+    """Return a LaTeX tabular; the preamble needs booktabs."""
+    column_types = "l" * len(table.keys) + "r" * (1 + len(table.metrics()))
+    styles = ("{}", r"\textbf{{{}}}", r"\underline{{{}}}")
+    # Header, our rows and the paper's rows are separated by rules.
     blocks = [_latex_row(_header(table), [])]
-    for lines in (table.run_rows(), table.paper_rows()):
-        rows: list[str] = []
-        for line in lines:
-            cells = _cells(table, line, marks, _latex_text)
-            rows.append(_latex_row([*line.labels, _count(line)], cells))
-        if rows:
-            blocks.append("\n".join(rows))
+    for rows in (table.run_rows(), table.paper_rows()):
+        lines: list[str] = []
+        for row in rows:
+            cells = _cells(table, row, styles, _escape_latex)
+            lines.append(_latex_row([*row.labels, _run_count(row)], cells))
+        if lines:
+            blocks.append("\n".join(lines))
     body = "\n\\midrule\n".join(blocks)
     return (
         f"% {table.dataset}: needs \\usepackage{{booktabs}}\n"
-        f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+        f"\\begin{{tabular}}{{{column_types}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
     )
 
 
 def to_csv(several: Sequence[Table]) -> str:
-    """All data sets below each other, with further metrics, in full: shares from 0 to 1, lengths in tokens."""
-    columns = _csv_columns([line for table in several for line in table.rows])
+    """Return a CSV of all data sets, unrounded: shares from 0 to 1, lengths in tokens.
+
+    It has metrics that the other formats leave out, standard errors and the ends of intervals.
+    """
+    all_rows: list[TableRow] = []
+    for table in several:
+        all_rows += table.rows
+    columns = _csv_columns(all_rows)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     if several:  # all tables have the same keys
         writer.writerow(["dataset", *several[0].keys, "runs", *columns])
     for table in several:
-        for line in table.rows:
-            numbers = line.results.flat()
-            shown: list[str] = []
+        for row in table.rows:
+            numbers = row.results.flat()
+            cells: list[str] = []
             for column in columns:
-                shown.append(f"{numbers[column]:.10g}" if column in numbers else "")
-            writer.writerow([table.dataset, *line.labels, line.runs, *shown])
+                cells.append(f"{numbers[column]:.10g}" if column in numbers else "")
+            writer.writerow([table.dataset, *row.labels, row.runs, *cells])
     return file.getvalue()
 
 
-def _csv_columns(lines: Sequence[TableRow]) -> list[str]:
-    """Each metric with its standard error and, for what has intervals, the ends of the 95 % interval."""
+def _csv_columns(rows: Sequence[TableRow]) -> list[str]:
+    """Return the columns of each metric: value, standard error and, if any row has an interval, its two ends."""
     columns = []
-    for key in names(TABLE_METRICS, [line.results for line in lines]):
+    for key in names(TABLE_METRICS, [row.results for row in rows]):
         aspects = [Aspect.VALUE, Aspect.ERROR]
-        found = [line.results.get(key) for line in lines]
-        if any(estimate and estimate.interval for estimate in found):
+        estimates = [row.results.get(key) for row in rows]
+        if any(estimate and estimate.interval for estimate in estimates):
             aspects += [Aspect.LOW, Aspect.HIGH]
-        columns += [key.flat(aspect) for aspect in aspects]
+        for aspect in aspects:
+            columns.append(key.flat(aspect))
     return columns
 
 
-def ranks(lines: Sequence[TableRow], key: Key) -> dict[int, int]:
-    """Which of the lines, by position, are best (1) and second best (2).
+def ranks(rows: Sequence[TableRow], key: Key) -> dict[int, int]:
+    """Return which rows, by position, are best (1) and second best (2) in a metric.
 
-    >>> lines = [TableRow((), Results.from_values({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
-    >>> ranks(lines, Key("length")), ranks(lines, Key("budget"))
+    Empty if all rows display the same number, or if the metric has no better direction.
+
+    >>> rows = [TableRow((), Results.from_values({"length": length}), 1) for length in (30.01, 29.99, 50.0, 40.0)]
+    >>> ranks(rows, Key("length")), ranks(rows, Key("budget"))
     ({0: 1, 1: 1, 3: 2}, {})
     """
-    shown: dict[int, float] = {}
-    for position, line in enumerate(lines):
-        estimate = line.results.get(key)
+    displayed: dict[int, float] = {}
+    for position, row in enumerate(rows):
+        estimate = row.results.get(key)
         if estimate:
-            # Compared as readers see them: numbers that are written the same are equally good.
-            shown[position] = float(number(key.metric, Estimate(estimate.value)))
-    better = find(key.metric).better
-    best = sorted(set(shown.values()), reverse=better > 0)
-    if len(best) < 2 or not better:  # all alike: nothing is best
+            displayed[position] = float(number(key.metric, Estimate(estimate.value)))  # rounded
+    direction = find(key.metric).better
+    best_first = sorted(set(displayed.values()), reverse=direction > 0)
+    if len(best_first) < 2 or not direction:
         return {}
-    places = {best[0]: 1, best[1]: 2}
-    return {position: places[value] for position, value in shown.items() if value in places}
+    found: dict[int, int] = {}
+    for position, value in displayed.items():
+        if value in best_first[:2]:
+            found[position] = best_first.index(value) + 1
+    return found
 
 
 def _header(table: Table) -> list[str]:
-    """The headings of a table: its keys, then each metric with its unit."""
+    """Return the column headings: the keys, the number of runs, then each metric with its unit."""
     header = [*table.keys, "runs"]
     for key, name in table.metrics().items():
-        unit = find(key.metric).kind.unit
+        unit = find(key.metric).kind.unit  # " %": the blank is there already
         header.append(f"{name},{unit}" if unit else name)
     return header
 
 
-def _cells(table: Table, line: TableRow, marks: Sequence[str], quoted: Callable[[str], str]) -> list[str]:
-    """The numbers of a line; `marks` are formats of an ordinary, the best and the second best number.
+def _cells(table: Table, row: TableRow, styles: Sequence[str], escape: Callable[[str], str]) -> list[str]:
+    """Return the formatted numbers of a row.
 
-    `quoted` makes a remark fit to be printed.
+    `styles` are format strings for an unmarked, the best and the second best number; `escape` is applied to remarks.
     """
     cells = []
-    ours = table.run_rows()
+    ranked_rows = table.run_rows()
     for key in table.metrics():
-        cell = line.printed.get(key.metric) or number(key.metric, line.results.get(key))
-        mark = 0
-        if table.ranked and line.runs is not None:
-            mark = ranks(ours, key).get(ours.index(line), 0)
-        remark = f" ({quoted(line.remarks[key.metric])})" if key.metric in line.remarks else ""
-        cells.append(f"{marks[mark].format(cell)}{remark}")
+        text = row.printed.get(key.metric) or number(key.metric, row.results.get(key))
+        rank = 0
+        if table.ranked and row.runs is not None:
+            rank = ranks(ranked_rows, key).get(ranked_rows.index(row), 0)
+        remark = f" ({escape(row.remarks[key.metric])})" if key.metric in row.remarks else ""
+        cells.append(f"{styles[rank].format(text)}{remark}")
     return cells
 
 
-def _count(line: TableRow) -> str:
-    return "" if line.runs is None else str(line.runs)
+def _run_count(row: TableRow) -> str:
+    return "" if row.runs is None else str(row.runs)
 
 
-def _latex_text(text: str) -> str:
-    return text.translate(_SPECIAL)
+def _escape_latex(text: str) -> str:
+    return text.translate(_LATEX_ESCAPES)
 
 
 def _latex_row(texts: Sequence[str], numbers: Sequence[str]) -> str:
-    """A row of a tabular: `texts` are escaped, `numbers` are LaTeX already but for their signs."""
-    cells = [_latex_text(text) for text in texts]
-    cells += [number.replace("±", r"$\pm$") for number in numbers]
-    # A hyphen before a number, by itself or inside \textbf{...}, is a minus.
-    cells = [re.sub(r"^-(?=\d)|(?<={)-(?=\d)", "$-$", cell) for cell in cells]
+    """Return a row of a tabular. `texts` are escaped here; `numbers` are LaTeX already, except for their signs."""
+    cells: list[str] = []
+    for text in (*map(_escape_latex, texts), *numbers):
+        # A hyphen before a digit, at the start of a cell or inside \textbf{...}, is a minus sign.
+        cell = re.sub(r"^-(?=\d)|(?<={)-(?=\d)", "$-$", text)
+        cells.append(cell.replace("±", r"$\pm$"))
     return f"{' & '.join(cells)} \\\\"

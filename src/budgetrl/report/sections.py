@@ -1,4 +1,4 @@
-"""The sections of a report, one function each. One that cannot be written says why."""
+"""The sections of a report, one function each. A section without data is a `MissingSection` with the reason."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +18,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXCERPT_HEAD, EXCERPT_TAIL = 420, 180
-"""Characters of a completion that an example shows."""
+"""Characters shown from the start and the end of a long completion."""
+EXCERPT_WIDTH = 100
+"""Characters per line of an excerpt."""
 SETTINGS = ("seed", "model", "dataset", "stage", "reward", "algorithm", "rollout", "zero")
-"""Groups of the configuration that decide what comes out, or how fast."""
+"""Groups of the configuration shown in a report: those that affect the results or the speed."""
+
+ERRORS = (
+    "± is one standard error, with all samples of a problem counted as one observation. "
+    "It is omitted if all completions have the same value."
+)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the Markdown below it."""
 
     title: str
     body: str
@@ -43,160 +50,170 @@ ReportPart = Section | MissingSection
 
 
 def before_after(run: Run, trained: Run, dataset: str, models: Mapping[str, Results]) -> str:
-    """The table of one data set, initial model against trained."""
+    """Return the table that compares the initial and the trained model on one data set."""
     table = tables.before_after(models[INITIAL], models[TRAINED], run.result.of(dataset))
-    return f"{table}\n\n{_basis(trained.free(dataset))}"
+    return f"{table}\n\n{_sample_size(trained.free(dataset))}"
 
 
-def evaluation(run: Run, datasets: Sequence[str]) -> str:
-    """The table of an evaluation, a column for each data set."""
-    table = tables.evaluation({dataset: run.result.of(dataset) for dataset in datasets})
+def evaluation(run: Run) -> str:
+    """Return the table of an evaluation, with a column for each data set."""
+    table = tables.evaluation(run.results_by_dataset())
     rows: list[Row] = []
-    for dataset in datasets:
+    for dataset in run.datasets():
         rows += run.free(dataset)
-    return f"{table}\n\n{_basis(rows)}"
+    return f"{table}\n\n{_sample_size(rows)}"
 
 
-def changes_from_earlier(run: Run, datasets: Sequence[str]) -> Iterator[Section]:
-    """What changed since another evaluation, where this one was told to compare itself with it."""
+def changes_from_earlier(run: Run) -> Iterator[Section]:
+    """Yield the changes from the evaluation named by `stage.against`, if there is one."""
     if earlier := run.config.get("stage", {}).get("against"):
-        table = tables.gains({dataset: run.result.of(dataset) for dataset in datasets})
-        yield Section("What changed", f"{table}\n\nAgainst `{earlier}`, paired by problem.")
+        table = tables.gains(run.results_by_dataset())
+        body = f"{table}\n\nCompared with `{earlier}`, paired by problem."
+        yield Section("Changes from the earlier evaluation", body)
 
 
-def _basis(rows: Sequence[Row]) -> str:
-    """What the errors mean, and on how many completions the numbers rest."""
+def _sample_size(rows: Sequence[Row]) -> str:
+    """Return what the errors mean, and on how many completions the numbers are based."""
     if not rows:
         return ERRORS
     problems = len({row["problem_id"] for row in rows})
-    return f"{ERRORS} {len(rows):,} completions of {problems:,} problems."
-
-
-ERRORS = "± is one standard error; samples of one problem count as one draw. None where all completions were alike."
+    return f"{ERRORS} Based on {len(rows):,} completions of {problems:,} problems."
 
 
 def level_results(run: Run, models: Mapping[str, Results], suffix: str) -> ReportPart:
-    """Figure and table by level of one data set, for each of `models`. `suffix` tells data sets apart."""
-    title = f"By level{suffix}"
+    """Return the figure and table by difficulty level of one data set.
+
+    `suffix` names the data set in the title and the figure's file name; it is empty if there is only one.
+    """
+    title = f"Results by difficulty level{suffix}"
     figure = figures.by_level(models)
     if figure is None:
         return MissingSection(title, "the problems have no levels")
-    shown = embed_figure(figure, run.out, f"by_level{suffix}", "Accuracy, length and budget by level")
-    return Section(title, f"{shown}\n\n{tables.by_level(models)}")
+    image = embed_figure(figure, run.out, f"by_level{suffix}", "Accuracy, length and budget by difficulty level")
+    return Section(title, f"{image}\n\n{tables.by_level(models)}")
 
 
 def budget_figures(run: Run, evaluated: Run, dataset: str, suffix: str) -> Iterator[ReportPart]:
-    """Whether budgets are kept, and whether they control the length; figures go to `run`."""
-    title = f"Are budgets kept?{suffix}"
+    """Yield how well the model keeps its own budgets, and how well given budgets control its length.
+
+    Completions are those of `evaluated`; figures are written to the folder of `run`.
+    """
+    title = f"Budget adherence{suffix}"
     figure = figures.budget_against_length(evaluated.free(dataset))
     if figure is None:
         yield MissingSection(title, "no completion has a budget of its own")
     else:
-        shown = embed_figure(figure, run.out, f"budget_length{suffix}", "Length against budget")
-        yield Section(title, f"{shown}\n\n{_KEPT}")
-    title = f"Does a budget of yours control the length?{suffix}"
+        image = embed_figure(figure, run.out, f"budget_length{suffix}", "Length against budget")
+        yield Section(title, f"{image}\n\n{_ADHERENCE_CAPTION}")
+    title = f"Length control with given budgets{suffix}"
     figure = figures.length_control(evaluated.controlled(dataset))
     if figure is None:
-        yield MissingSection(title, "no completion began with a user's budget")
+        yield MissingSection(title, "no completion began with a given budget")
     else:
-        alt = "Length obtained against budget pre-filled"
-        shown = embed_figure(figure, run.out, f"length_control{suffix}", alt)
-        yield Section(title, f"{shown}\n\n{_CONTROLLED}")
+        image = embed_figure(figure, run.out, f"length_control{suffix}", "Mean length against the given budget")
+        yield Section(title, f"{image}\n\n{_CONTROL_CAPTION}")
 
 
-_KEPT = "Each cell is colored by the completions in it; on the dashed line the length is what was announced."
-_CONTROLLED = "On the dashed line a model writes as much as it was given. Flat ends: no answer is so short or long."
-
-
-def cut_off(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[ReportPart]:
-    """What hard cut-offs leave of a data set's accuracy, for each model that has them, and what given budgets do."""
-    cut = {model: results for model, results in models.items() if results.part_numbers(PartKind.CUTOFF)}
-    figure = figures.accuracy_against_limit(models) if cut else None
-    if figure is None:
-        return
-    alt = "Accuracy against cut-offs and given budgets"
-    shown = embed_figure(figure, run.out, f"cut_off{suffix}", alt)
-    blocks = [shown, _CUT_OFF]
-    for model, results in cut.items():
-        if model:
-            blocks.append(f"{model} model:")
-        blocks.append(tables.cutoffs(results))
-    yield Section(f"Cut off{suffix}", "\n\n".join(blocks))
-
-
-_CUT_OFF = (
-    "A completion counts as right at a cut-off if it is right and has ended by then. The right panel compares at equal "
-    "price: what is cut off is paid for up to there."
+_ADHERENCE_CAPTION = (
+    "Color shows the number of completions in each cell. On the dashed line, the length equals the budget."
+)
+_CONTROL_CAPTION = (
+    "Responses start with a given budget. On the dashed line, the mean length equals that budget. "
+    "A curve is flat where the model does not write shorter or longer answers."
 )
 
 
-def curves(run: Run, trained: Run) -> ReportPart:
-    """The training curves of `trained`, in a figure of `run`."""
-    title = "Training"
+def token_limits(run: Run, models: Mapping[str, Results], suffix: str) -> Iterator[ReportPart]:
+    """Yield the accuracy of one data set under hard cutoffs and given budgets, if any model has numbers for cutoffs."""
+    with_cutoffs: dict[str, Results] = {}
+    for model, results in models.items():
+        if results.part_numbers(PartKind.CUTOFF):
+            with_cutoffs[model] = results
+    figure = figures.accuracy_against_limit(models) if with_cutoffs else None
+    if figure is None:
+        return
+    alt = "Accuracy against cutoffs and given budgets"
+    blocks = [embed_figure(figure, run.out, f"cut_off{suffix}", alt), _LIMITS_CAPTION]
+    for model, results in with_cutoffs.items():
+        if model:
+            blocks.append(f"{model.capitalize()} model:")
+        blocks.append(tables.cutoffs(results))
+    yield Section(f"Accuracy under token limits{suffix}", "\n\n".join(blocks))
+
+
+_LIMITS_CAPTION = (
+    "A completion counts as correct at a cutoff if it is correct and ends within that many tokens. "
+    "The right panel compares accuracy at equal cost: a completion that is cut off costs the tokens up to the cutoff."
+)
+
+
+def training_curves(run: Run, trained: Run) -> ReportPart:
+    """Return the training curves of `trained`; the figure is written to the folder of `run`."""
+    title = "Training curves"
     figure = figures.training_curves(trained.metrics)
     if figure is None:
-        return MissingSection(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to draw")
-    shown = embed_figure(figure, run.out, "training", "Training curves")
-    return Section(title, f"{shown}\n\nThin: each step. Bold: running mean.")
+        return MissingSection(title, f"{trained.path / 'metrics.jsonl'} is missing or has no metric to plot")
+    image = embed_figure(figure, run.out, "training", "Training curves")
+    return Section(title, f"{image}\n\nThin lines show each step, bold lines the running mean.")
 
 
 def late_budget_adherence(run: Run) -> ReportPart:
-    """Budgets against lengths at the end of training: the last fifth of the sampled completions."""
-    title = "Are budgets kept, late in training?"
-    rows = run.completions[-len(run.completions) // 5 :]
-    figure = figures.budget_against_length(rows)
+    """Return budgets against lengths for the last fifth of the completions sampled in training."""
+    title = "Budget adherence late in training"
+    last_fifth = run.completions[-len(run.completions) // 5 :]
+    figure = figures.budget_against_length(last_fifth)
     if figure is None:
         return MissingSection(title, "completions.jsonl is missing or has no budgets")
-    shown = embed_figure(figure, run.out, "budget_length", "Length against budget")
-    return Section(title, f"{shown}\n\n{_KEPT}")
+    image = embed_figure(figure, run.out, "budget_length", "Length against budget")
+    return Section(title, f"{image}\n\n{_ADHERENCE_CAPTION}")
 
 
 def intermediate_stages(run: Run) -> ReportPart:
-    """What the cold start and the labels came to, in words."""
-    title = "On the way"
-    said: list[str] = []
-    for part, sentences in _ON_THE_WAY.items():
+    """Return the results of a pipeline's cold start and labeling in words."""
+    title = "Cold start and labeling"
+    sentences: list[str] = []
+    for part, templates in _INTERMEDIATE_STAGES.items():
         results = read_run(run.path / part).result
-        for metric, words in sentences.items():
+        for metric, template in templates.items():
             estimate = results.get(metric)
             if estimate:
-                said.append(words.format(quantity(metric, estimate)))
-    if not said:
+                sentences.append(template.format(quantity(metric, estimate)))
+    if not sentences:
         return MissingSection(title, "cold_start/ and label/ have no results")
-    return Section(title, " ".join(said))
+    return Section(title, " ".join(sentences))
 
 
-_ON_THE_WAY = {
+_INTERMEDIATE_STAGES = {
     COLD_START: {
-        "kept": "{} of the initial model's completions, all of them right, were kept for the cold start.",
-        "format": "After it, {} of the completions kept the format,",
-        "match_50": "and {} had a length within 50 % of their budget.",
+        "kept": "The cold start was trained on {} of the initial model's completions, all of them correct.",
+        "format": "After it, {} of the completions were well formed.",
+        "match_50": "The length was within 50 % of the budget in {} of them.",
     },
     LABEL: {
-        "finite": "{} of the training problems have a reference length,",
-        "b_max": "{} tokens on average.",
+        "finite": "A reference length is known for {} of the training problems.",
+        "b_max": "The mean reference length is {} tokens.",
     },
 }
-"""What is said of a pipeline's parts, by the metric that a sentence is about."""
+"""Sentences about a pipeline's parts, by metric."""
 
 
 def example(initial: Run, trained: Run) -> ReportPart:
-    """The problem that was shortened most typically: both right, the ratio of lengths nearest the median."""
-    title = "An example"
-    before, after = _right_by_problem(initial), _right_by_problem(trained)
-    shortened: list[tuple[float, tuple[str, str]]] = []
+    """Return a problem that both models answered correctly, with the median ratio of trained to initial length."""
+    title = "Example"
+    before, after = _correct_by_problem(initial), _correct_by_problem(trained)
+    ratios: list[tuple[float, tuple[str, str]]] = []
     for problem in before.keys() & after.keys():
         ratio = after[problem]["length"] / max(1, before[problem]["length"])
-        shortened.append((ratio, problem))
-    if not shortened:
-        return MissingSection(title, "no problem was answered rightly both before and after")
-    shortened.sort()
-    _, typical = shortened[len(shortened) // 2]
-    return Section(title, _side_by_side(before[typical], after[typical]))
+        ratios.append((ratio, problem))
+    if not ratios:
+        return MissingSection(title, "no problem was answered correctly both before and after training")
+    ratios.sort()  # the problem breaks ties, so that the choice does not depend on the order of a set
+    _, median_problem = ratios[len(ratios) // 2]
+    return Section(title, _side_by_side(before[median_problem], after[median_problem]))
 
 
-def _right_by_problem(run: Run) -> dict[tuple[str, str], Row]:
-    """A right completion of each problem of each data set, with a budget of the model's own if any."""
+def _correct_by_problem(run: Run) -> dict[tuple[str, str], Row]:
+    """Return one correct completion without a pre-filled budget, by data set and problem id."""
     by_problem: dict[tuple[str, str], Row] = {}
     for row in run.completions:
         if row["correct"] and row.get("prefilled") is None:
@@ -209,7 +226,7 @@ def _side_by_side(before: Row, after: Row) -> str:
     budget = f", budget {after['budget']}" if after.get("budget") else ""
     return "\n\n".join(
         [
-            f"Problem{level}, answer {before['answer']}:",
+            f"Problem{level}, gold answer {before['answer']}:",
             _fenced(_excerpt(before["problem"])),
             f"Initial model, {before['length']} tokens:",
             _fenced(_excerpt(before["text"])),
@@ -220,18 +237,18 @@ def _side_by_side(before: Row, after: Row) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """Beginning and end, in lines that fit a page."""
+    """Return the beginning and the end of a text, wrapped to the width of a page."""
     if len(text) > EXCERPT_HEAD + EXCERPT_TAIL:
-        left_out = len(text) - EXCERPT_HEAD - EXCERPT_TAIL
-        text = f"{text[:EXCERPT_HEAD]}\n[... {left_out:,} characters ...]\n{text[-EXCERPT_TAIL:]}"
+        omitted = len(text) - EXCERPT_HEAD - EXCERPT_TAIL
+        text = f"{text[:EXCERPT_HEAD]}\n[... {omitted:,} characters ...]\n{text[-EXCERPT_TAIL:]}"
     lines: list[str] = []
     for line in text.strip().splitlines():
-        lines += textwrap.wrap(line, 100) or [""]  # textwrap makes nothing of an empty line
+        lines += textwrap.wrap(line, EXCERPT_WIDTH) or [""]  # wrap() drops an empty line
     return "\n".join(lines)
 
 
 def settings(run: Run) -> ReportPart:
-    """The configuration, a row for each group."""
+    """Return a table of the configuration with a row for each group."""
     title = "Settings"
     rows: list[list[str]] = []
     for group in SETTINGS:
@@ -243,30 +260,36 @@ def settings(run: Run) -> ReportPart:
 
 
 def _setting_rows(group: str, value: Any) -> Iterator[list[str]]:
-    """A row for a group, and one for each group inside it. Null and empty fields say nothing."""
+    """Yield a row for a group, then one for each group inside it. Null and empty values are left out."""
     if not isinstance(value, Mapping):
         yield [f"`{group}`", str(value)]
         return
-    given = {key: item for key, item in value.items() if item not in (None, "", [], {})}
-    plain = [f"{key} {item}" for key, item in given.items() if not isinstance(item, Mapping)]
-    yield [f"`{group}`", ", ".join(plain)]
-    for key, item in given.items():
+    values: list[str] = []
+    subgroups: dict[str, Mapping[str, Any]] = {}
+    for key, item in value.items():
+        if item in (None, "", [], {}):
+            continue
         if isinstance(item, Mapping):
-            yield from _setting_rows(f"{group}.{key}", item)
+            subgroups[key] = item
+        else:
+            values.append(f"{key} {item}")
+    yield [f"`{group}`", ", ".join(values)]
+    for key, subgroup in subgroups.items():
+        yield from _setting_rows(f"{group}.{key}", subgroup)
 
 
 def rerun_command(run: Run) -> ReportPart:
-    """The command that made the run."""
-    title = "Run it again"
+    """Return the command that runs the same configuration again."""
+    title = "Reproduce this run"
     if not (run.path / "launch.sh").exists():
         return MissingSection(title, "launch.sh is missing")
-    return Section(title, f"`sh {run.path / 'launch.sh'}` starts this run with the same configuration.")
+    return Section(title, f"`sh {run.path / 'launch.sh'}` runs the same configuration again.")
 
 
 def embed_figure(figure: "Figure", folder: Path, stem: str, alt: str, pdf: bool = False) -> str:
-    """Save a figure as a PNG to look at and perhaps as a PDF for a paper; returns the Markdown that shows it.
+    """Save a figure as a PNG, and as a PDF for papers if `pdf`; return the Markdown that shows it.
 
-    Its file is named by `stem`: `by_level: gsm8k` is `by_level_gsm8k`.
+    The file name is made from `stem`: "by_level: gsm8k" becomes "by_level_gsm8k".
     """
     stem = stem.replace(": ", "_").replace("/", "_")
     figures.save(figure, folder / "figures" / f"{stem}.png")
@@ -276,4 +299,5 @@ def embed_figure(figure: "Figure", folder: Path, stem: str, alt: str, pdf: bool 
 
 
 def _fenced(text: str) -> str:
+    # Tildes, since completions often contain backtick fences.
     return f"~~~~~text\n{text}\n~~~~~"

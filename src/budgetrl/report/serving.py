@@ -1,4 +1,4 @@
-"""How to load, prompt and serve what a run trained."""
+"""The report section on loading, prompting and serving the trained model."""
 
 import json
 from pathlib import Path
@@ -11,36 +11,39 @@ from budgetrl.runs.parts import GRPO
 
 
 def serving(run: Run) -> ReportPart:
-    """How to load, prompt and serve the trained model, in the format that its checkpoint learned."""
+    """Return how to load, prompt and serve the trained model, in the response format that its checkpoint learned."""
     title = "Use the model"
     checkpoint = _checkpoint(run)
     if checkpoint is None:
         return MissingSection(title, "there is no checkpoint")
     learned = read_learned_format(checkpoint)
     if learned is None:
-        return MissingSection(title, f"there is no {LEARNED_FILE} beside the checkpoint, so how to ask it is not known")
+        return MissingSection(title, f"the checkpoint has no {LEARNED_FILE}, so its response format is not known")
     fmt = learned.format
     body = _SERVING.format(checkpoint=checkpoint, question=_question(fmt), start=_start(fmt))
     return Section(title, body)
 
 
 def _question(fmt: ResponseFormat) -> str:
-    """What a user says, as Python."""
+    """Return the user message as a Python expression; "..." stands for the problem."""
     if not fmt.instruction:
         return repr("...")
+    # An instruction with a slot for a budget gets an example of 200 tokens.
     budget = f'.replace("{BUDGET_SLOT}", "200")' if BUDGET_SLOT in fmt.instruction else ""
     return repr(f"...\n\n{fmt.instruction}") + budget
 
 
 def _start(fmt: ResponseFormat) -> str:
-    """A line of Python that gives the start of the response, as a comment; empty where there is none to give."""
+    """Return a commented-out line of Python that pre-fills the start of the response; empty if the format has none."""
     explained = fmt.explain()
-    return f"# prompt += {json.dumps(explained.start)}  # {explained.purpose}\n" if explained.start else ""
+    if not explained.start:
+        return ""
+    return f"# prompt += {json.dumps(explained.start)}  # {explained.purpose}\n"
 
 
 def _checkpoint(run: Run) -> Path | None:
-    """The policy at the end of training, which is the one that was measured."""
-    for stage in (GRPO, ""):  # a pipeline trains in a folder of its own, a training run in this one
+    """Return the folder of the final checkpoint, which is the one that was evaluated, or None."""
+    for stage in (GRPO, ""):  # a pipeline trains in a subfolder, a training run in its own folder
         folder = run.path / stage / "checkpoints" / "last"
         if folder.is_dir():
             return folder
@@ -48,7 +51,7 @@ def _checkpoint(run: Run) -> Path | None:
 
 
 _SERVING = """\
-`{checkpoint}` is an ordinary Hugging Face folder:
+`{checkpoint}` is a standard Hugging Face model folder:
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -62,5 +65,5 @@ output = model.generate(**inputs, max_new_tokens=4096)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :]))
 ```
 
-To serve it: `vllm serve {checkpoint}`, then send
+To serve it, run `vllm serve {checkpoint}` and send
 `question` to `/v1/chat/completions` or `prompt` to `/v1/completions`."""

@@ -1,4 +1,4 @@
-"""The figures of a report. Each function draws one `Figure`, or returns None where there is nothing to draw."""
+"""The figures of a report. Each function draws one `Figure`, or returns None if there is nothing to draw."""
 
 from budgetrl.report.figures.canvas import save, save_pdf
 from budgetrl.report.figures.comparison import accuracy_against_length, against_coefficient, pareto_front
@@ -9,8 +9,8 @@ from budgetrl.report.figures.training import budgets_in_training, training_curve
 __all__ = [
     "EXAMPLE",
     "accuracy_against_length",
-    "against_coefficient",
     "accuracy_against_limit",
+    "against_coefficient",
     "budget_against_length",
     "budgets_in_training",
     "by_level",

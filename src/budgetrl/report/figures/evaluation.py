@@ -1,4 +1,4 @@
-"""What an evaluation found: levels, budgets kept, lengths controlled, cut-offs."""
+"""Figures of an evaluation: difficulty levels, budget adherence, length control and token limits."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,26 +30,28 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEXAGONS = 34
-"""Across the budget-length plane."""
-APART = 0.012
-"""By what share of a budget the lines of two levels are moved apart at it, so that their bars can be seen."""
-LIGHTEST = 0.7
-"""Where the ramp of levels ends in its color map, the rest of which is too light for lines on white."""
+"""Number of hexagonal cells across the budget-length plane."""
+LEVEL_OFFSET = 0.012
+"""Horizontal distance between the points of two levels at one budget, as a share of it. Keeps their bars apart."""
+MAX_LIGHTNESS = 0.7
+"""End of the color map's range used for levels, from 0 to 1. Colors beyond it are too light on white."""
+
+LengthsByProblem = dict[str, list[int]]
 
 
 @styled
 def by_level(models: Mapping[str, Results]) -> "Figure | None":
-    """Accuracy, length and budget by difficulty, a line for each model."""
-    titles = {"accuracy": "Accuracy, %", "length": "Length, tokens", "budget": "Budget, tokens"}
-    drawn: list[str] = []
+    """Draw accuracy, length and budget by difficulty level, with a line for each model."""
+    titles = {"accuracy": "Accuracy (%)", "length": "Mean length (tokens)", "budget": "Mean budget (tokens)"}
+    metrics: list[str] = []
     for metric in titles:
-        if any(_over_levels(results, metric) for results in models.values()):
-            drawn.append(metric)
-    if not drawn:
+        if any(_estimates_by_level(results, metric) for results in models.values()):
+            metrics.append(metric)
+    if not metrics:
         return None
-    figure, axes = small_multiples(len(drawn), height=2.9)
+    figure, axes = small_multiples(len(metrics), height=2.9)
     levels = levels_of(models.values())
-    for ax, metric in zip(axes, drawn, strict=True):
+    for ax, metric in zip(axes, metrics, strict=True):
         _draw_levels(ax, models, metric, levels)
         ax.set_title(titles[metric])
         if metric != "accuracy":
@@ -60,25 +62,31 @@ def by_level(models: Mapping[str, Results]) -> "Figure | None":
 
 @styled
 def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
-    """How well budgets are kept: where on the plane of budget and length the completions lie."""
-    pairs = [(row["budget"], row["length"]) for row in rows if row.get("budget") and row["length"] > 0]
+    """Draw the density of completions over budget and length, both logarithmic.
+
+    None if no completion has both a budget and a length above 0.
+    """
+    pairs: list[tuple[float, float]] = []
+    for row in rows:
+        if row.get("budget") and row["length"] > 0:  # a logarithmic axis has no 0
+            pairs.append((row["budget"], row["length"]))
     if not pairs:
         return None
     budgets, lengths = np.array(pairs, dtype=float).T
     figure, (ax,) = grid(1, 1, width=5.2, height=4.2)
     # Both axes have the same range, so that length = budget is the diagonal.
     low, high = 0.8 * min(budgets.min(), lengths.min()), 1.25 * max(budgets.max(), lengths.max())
-    extent = np.log10([low, high])  # hexbin takes the exponents where an axis is logarithmic
+    extent = np.log10([low, high])  # hexbin takes exponents if an axis is logarithmic
     _draw_bands(ax, low, high)
     cells = ax.hexbin(
         budgets, lengths, gridsize=HEXAGONS, xscale="log", yscale="log", mincnt=1, cmap="viridis",
         norm="log", extent=(*extent, *extent), linewidths=0.2, zorder=3,
     )  # fmt: skip
-    # At least two shades, or the color bar of cells with one completion each would have no length.
+    # The color scale needs two values at least: with one completion in every cell it would have no length.
     cells.set_clim(1, max(2, np.max(np.asarray(cells.get_array()))))
-    color_bar = figure.colorbar(cells, ax=ax, label="completions", shrink=0.85)
+    color_bar = figure.colorbar(cells, ax=ax, label="Completions per cell", shrink=0.85)
     plain_log_axis(color_bar.ax.yaxis)
-    ax.set(xlim=(low, high), ylim=(low, high), xlabel="budget the model wrote, tokens", ylabel="length, tokens")
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel="Budget (tokens)", ylabel="Length (tokens)")
     legend_below(figure, ax)
     plain_log_ticks(ax)
     return figure
@@ -86,23 +94,28 @@ def budget_against_length(rows: Sequence[Row]) -> "Figure | None":
 
 @styled
 def length_control(rows: Sequence[Row]) -> "Figure | None":
-    """Length obtained against the budget the user pre-filled, a line for each level, its points moved a little."""
-    cells = _lengths_by_level_and_budget(rows)
-    if not cells:
+    """Draw the mean length against the pre-filled budget, with a line for each difficulty level."""
+    by_level = _lengths_by_level_and_budget(rows)
+    if not by_level:
         return None
     figure, (ax,) = grid(1, 1, width=5.2, height=4.0)
-    budgets = sorted(set().union(*cells.values()))
-    ax.plot(budgets, budgets, color=BLACK, linestyle="--", linewidth=1, zorder=5, label="as asked")
-    for index, (level, by_budget) in enumerate(sorted(cells.items(), key=_level_order)):
-        estimates = {budget: _mean(by_problem) for budget, by_problem in sorted(by_budget.items())}
-        # The points of all levels stand around the budget, on a logarithmic axis at equal distances.
-        moved = (1 + APART) ** (index - (len(cells) - 1) / 2)
+    budgets = sorted(set().union(*by_level.values()))
+    ax.plot(budgets, budgets, color=BLACK, linestyle="--", linewidth=1, zorder=5, label="length = budget")
+    colors = _dark_to_light(len(by_level))
+    for index, (level, by_budget) in enumerate(sorted(by_level.items(), key=_level_order)):
+        # Levels are spread around the budget so that they do not overlap; the factor makes it even on a log axis.
+        factor = (1 + LEVEL_OFFSET) ** (index - (len(by_level) - 1) / 2)
+        at: list[float] = []
+        estimates: list[Estimate] = []
+        for budget, by_problem in sorted(by_budget.items()):
+            at.append(factor * budget)
+            estimates.append(_mean_over_problems(by_problem))
         label = "all problems" if level is None else f"level {level}"
-        style = {"color": _ramp(len(cells))[index], "marker": MARKERS[index % len(MARKERS)], "label": label}
-        # A white edge sets a marker apart from the lines that it lies on.
+        style = {"color": colors[index], "marker": MARKERS[index % len(MARKERS)], "label": label}
+        # A white edge separates a marker from the lines below it.
         style |= {"markersize": 6.5, "markeredgecolor": "white", "markeredgewidth": 0.7}
-        error_line(ax, [moved * budget for budget in estimates], list(estimates.values()), **style)
-    ax.set(xscale="log", yscale="log", xlabel="budget pre-filled, tokens", ylabel="mean length obtained, tokens")
+        error_line(ax, at, estimates, **style)
+    ax.set(xscale="log", yscale="log", xlabel="Given budget (tokens)", ylabel="Mean length (tokens)")
     plain_log_ticks(ax)
     figure.legend(loc="outside right upper")
     return figure
@@ -110,23 +123,25 @@ def length_control(rows: Sequence[Row]) -> "Figure | None":
 
 @styled
 def accuracy_against_limit(models: Mapping[str, Results]) -> "Figure | None":
-    """Accuracy over the limit, and over the length that comes of it, a color and marker for each model.
+    """Draw accuracy over the token limit, and over the mean length under that limit.
 
-    Cut-offs are solid and filled, given budgets dashed and hollow.
+    Each model has a color and marker. Cutoffs are solid and filled, given budgets dashed and hollow. None if no model
+    has numbers for either.
     """
     figure, axes = grid(1, 2, width=8.0, height=3.2)
     for index, (model, results) in enumerate(models.items()):
-        _draw_limits(axes, model, results, _model_look(index, len(models)))
+        _draw_limits(axes, model, results, _model_style(index, len(models)))
     if not axes[0].containers:
         return None
-    for ax, (title, xlabel) in zip(axes, _AGAINST_LIMIT.items(), strict=True):
-        ax.set(xscale="log", title=title, xlabel=xlabel, ylabel="accuracy, %")
+    for ax, (title, xlabel) in zip(axes, _LIMIT_PANELS.items(), strict=True):
+        ax.set(xscale="log", title=title, xlabel=xlabel, ylabel="Accuracy (%)")
         plain_log_axis(ax.xaxis)
     legend_below(figure, axes[0])
     return figure
 
 
-def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, drawn_as: Mapping[str, Any]) -> None:
+def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, model_style: Mapping[str, Any]) -> None:
+    """Draw one model's curves, for cutoffs and for given budgets, into both panels."""
     for kind, (name, style) in _LIMITS.items():
         limits: list[int] = []
         lengths: list[float] = []
@@ -138,74 +153,83 @@ def _draw_limits(axes: Sequence["Axes"], model: str, results: Results, drawn_as:
                 limits.append(limit)
                 lengths.append(length.value)
                 accuracies.append(accuracy)
-        drawn = {**drawn_as, **style, "label": f"{model} model, {name}" if model else name}
+        line_style = {**model_style, **style, "label": f"{model} model, {name}" if model else name}
         if limits:
-            error_line(axes[0], limits, accuracies, 100, **drawn)
-            error_line(axes[1], lengths, accuracies, 100, **drawn)
+            error_line(axes[0], limits, accuracies, 100, **line_style)
+            error_line(axes[1], lengths, accuracies, 100, **line_style)
 
 
 _LIMITS: dict[PartKind, tuple[str, dict[str, Any]]] = {
-    PartKind.CUTOFF: ("cut off", {"linestyle": "solid"}),
-    PartKind.BUDGET: ("budget given", {"linestyle": "dashed", "markerfacecolor": "white"}),
+    PartKind.CUTOFF: ("cutoff", {"linestyle": "solid"}),
+    PartKind.BUDGET: ("given budget", {"linestyle": "dashed", "markerfacecolor": "white"}),
 }
-_AGAINST_LIMIT = {
-    "Accuracy against the limit": "cut-off or budget given, tokens",
-    "Accuracy against the length obtained": "mean length obtained, tokens",
+"""Name in the legend and line style of each kind of limit."""
+_LIMIT_PANELS = {
+    "Accuracy against token limit": "Cutoff or given budget (tokens)",
+    "Accuracy against length": "Mean length under the limit (tokens)",
 }
+"""Titles of the two panels with the labels of their horizontal axes."""
 
 
-def _model_look(index: int, count: int) -> dict[str, Any]:
-    """The initial model is red, the trained one blue, as is a model by itself; more than two have a color each."""
+def _model_style(index: int, count: int) -> dict[str, Any]:
+    """Return a model's color and marker: red for the initial, blue for the trained model or a single one.
+
+    With more than two models each has its own color.
+    """
     color, marker = color_and_marker(index)
     if count <= 2:
-        # Counted from the end, so that the last is blue: (-2, -1) for two models, -1 for one.
+        # Indexed from the end, so that the last model is blue: -2 and -1 for two models, -1 for one.
         color = (RED, BLUE)[index - count]
     return {"color": color, "marker": marker}
 
 
 def _draw_levels(ax: "Axes", models: Mapping[str, Results], metric: str, levels: Sequence[int]) -> None:
-    """Levels stand at equal distances; models are moved apart a little so that their bars do not overlap."""
-    apart = min(0.08, 0.6 / len(models))
+    """Draw a metric by level into one panel. Levels are evenly spaced, whatever their numbers."""
+    # Models are shifted sideways so that their bars do not overlap: by 0.08 of the distance between two levels, less
+    # if there are so many models that they would reach the next level.
+    shift = min(0.08, 0.6 / len(models))
     for index, (model, results) in enumerate(models.items()):
-        found = _over_levels(results, metric)
-        moved = apart * (index - (len(models) - 1) / 2)  # around 0, so that a model by itself is not moved
-        at = [levels.index(level) + moved for level in found]
-        style = {**_model_look(index, len(models)), "label": model}
-        error_line(ax, at, list(found.values()), 100 if metric == "accuracy" else 1, **style)
-    ax.set_xticks(range(len(levels)), [str(level) for level in levels])
-    ax.set_xlabel("level")
+        estimates = _estimates_by_level(results, metric)
+        offset = shift * (index - (len(models) - 1) / 2)  # centered: 0 for a single model
+        at = [levels.index(level) + offset for level in estimates]
+        style = {**_model_style(index, len(models)), "label": model}
+        error_line(ax, at, list(estimates.values()), 100 if metric == "accuracy" else 1, **style)
+    ax.set_xticks(range(len(levels)), list(map(str, levels)))
+    ax.set_xlabel("Difficulty level")
 
 
 def _draw_bands(ax: "Axes", low: float, high: float) -> None:
-    """Shade the lengths that are near their budget."""
+    """Shade the lengths within 50 % and 25 % of the budget, and draw the diagonal."""
     ends = np.array([low, high])
     for share, shade in ((0.5, "#eeeeee"), (0.25, "#d9d9d9")):
-        label = f"within {share:.0%} of the budget".replace("%", " %")
+        label = f"within {100 * share:.0f} % of the budget"
         ax.fill_between(ends, (1 - share) * ends, (1 + share) * ends, color=shade, linewidth=0, label=label, zorder=1)
     ax.plot(ends, ends, color=BLACK, linewidth=1, linestyle="--", label="length = budget", zorder=2)
 
 
-def _over_levels(results: Results, metric: str) -> dict[int, Estimate]:
-    """The estimates of a metric by level."""
+def _estimates_by_level(results: Results, metric: str) -> dict[int, Estimate]:
+    """Return the estimates of a metric by level."""
     found: dict[int, Estimate] = {}
     for level in results.part_numbers(PartKind.LEVEL):
-        if (estimate := results.get(Key(metric, part=Part(PartKind.LEVEL, level)))) is not None:
+        estimate = results.get(Key(metric, part=Part(PartKind.LEVEL, level)))
+        if estimate is not None:
             found[level] = estimate
     return found
 
 
-def _lengths_by_level_and_budget(rows: Sequence[Row]) -> dict[Any, dict[int, dict[str, list[int]]]]:
-    """Lengths by level, pre-filled budget and problem."""
-    cells: dict[Any, dict[int, dict[str, list[int]]]] = {}
+def _lengths_by_level_and_budget(rows: Sequence[Row]) -> dict[Any, dict[int, LengthsByProblem]]:
+    """Return lengths by level (None for problems without one), pre-filled budget and problem id."""
+    by_level: dict[Any, dict[int, LengthsByProblem]] = {}
     for row in rows:
         if row.get("prefilled"):
-            by_problem = cells.setdefault(row.get("level"), {}).setdefault(row["prefilled"], {})
+            by_budget = by_level.setdefault(row.get("level"), {})
+            by_problem = by_budget.setdefault(row["prefilled"], {})
             by_problem.setdefault(row["problem_id"], []).append(row["length"])
-    return cells
+    return by_level
 
 
-def _mean(by_problem: Mapping[str, Sequence[float]]) -> Estimate:
-    """The mean over problem means, with its standard error: samples of one problem are not independent."""
+def _mean_over_problems(by_problem: Mapping[str, Sequence[float]]) -> Estimate:
+    """Return the mean of problem means. Its error is over problems: samples of a problem are not independent."""
     means = [np.mean(values) for values in by_problem.values()]
     error = None
     if len(means) > 1:
@@ -214,13 +238,13 @@ def _mean(by_problem: Mapping[str, Sequence[float]]) -> Estimate:
 
 
 def _level_order(item: tuple[Any, Any]) -> tuple[bool, float]:
-    """Where a level stands: by its number, problems without one last."""
+    """Return a sort key for (level, value) pairs: by number, problems without a level last."""
     level, _ = item
     return level is None, level or 0
 
 
-def _ramp(count: int) -> list[Any]:
-    """Colors in order from dark to light, for levels."""
+def _dark_to_light(count: int) -> list[Any]:
+    """Return colors in order from dark to light, so that the order of levels shows in grayscale too."""
     from matplotlib import colormaps
 
-    return [colormaps["plasma"](x) for x in np.linspace(0, LIGHTEST, count)]
+    return [colormaps["plasma"](position) for position in np.linspace(0, MAX_LIGHTNESS, count)]

@@ -1,4 +1,4 @@
-"""Training curves."""
+"""Figures of training: metrics over steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMOOTHING = 0.06
-"""Share of the steps that a training curve's bold line averages over."""
+"""Window of the running mean, as a share of the number of points."""
 
 
 @dataclass(frozen=True)
@@ -36,71 +36,79 @@ class Curve:
     """One line of a training panel."""
 
     key: str
+    """The metric in metrics.jsonl."""
     label: str
     scale: float = 1.0
     noisy: bool = True
-    """False for a schedule, which needs no smoothing."""
+    """Whether to draw a running mean too; False for schedules."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One training panel: a title with the unit, and the metrics that belong together."""
+    """One training panel: related metrics, and a title with their unit."""
 
     title: str
     curves: tuple[Curve, ...]
 
 
+_REWARD = Panel("Reward", (Curve("reward", "reward"),))
+_LOSS = Panel("Loss", (Curve("loss", "loss"),))
 PANELS = (
-    Panel("Reward", (Curve("reward", "reward"),)),
-    Panel("Accuracy and format, %", (Curve("accuracy", "accuracy", 100), Curve("format", "well formed", 100))),
-    Panel("Length and budget, tokens", (Curve("length", "length"), Curve("budget", "budget"))),
+    _REWARD,
+    Panel("Accuracy and format (%)", (Curve("accuracy", "accuracy", 100), Curve("format", "well formed", 100))),
+    Panel("Length and budget (tokens)", (Curve("length", "length"), Curve("budget", "budget"))),
     Panel(
-        "Length within x % of budget, %",
-        tuple(Curve(f"match_{x}", f"{x} %", 100) for x in (50, 25, 10)),
+        "Length within x % of budget (%)",
+        (Curve("match_50", "50 %", 100), Curve("match_25", "25 %", 100), Curve("match_10", "10 %", 100)),
     ),
     Panel("Tightness alpha", (Curve("alpha", "alpha", noisy=False),)),
-    Panel("Entropy, nats", (Curve("budget_entropy", "of the budget"), Curve("entropy", "per token"))),
+    Panel("Entropy (nats)", (Curve("budget_entropy", "of the budget"), Curve("entropy", "per token"))),
     Panel("Rank correlation, budget and level", (Curve("budget_level_rho", "rho"),)),
+    # A group whose rewards are all equal has no advantages, so it contributes no gradient.
     Panel(
-        "Nothing to learn from, %",
-        (
-            Curve("groups_equal", "groups all equal", 100),
-            Curve("truncated", "cut off", 100),
-        ),
+        "No signal, truncation (%)",
+        (Curve("groups_equal", "equal-reward groups", 100), Curve("truncated", "truncated", 100)),
     ),
-    Panel("KL to reference, nats per token", (Curve("kl", "KL"),)),
-    Panel("Loss", (Curve("loss", "loss"),)),
+    Panel("KL to reference (nats per token)", (Curve("kl", "KL"),)),
+    _LOSS,
 )
-"""In reading order. Left out: panels without a logged metric, and the loss where there is a reward."""
+"""In reading order. Panels without a logged metric are left out, and so is the loss if there is a reward."""
 
 
 @styled
 def training_curves(rows: Sequence[Row]) -> "Figure | None":
-    """Small multiples over steps: each step thin, the running mean bold, evaluations as points."""
+    """Draw a panel for each group of logged metrics over the training steps.
+
+    Each step is thin, the running mean bold. Evaluations during training are points with error bars.
+    """
     panels: list[Panel] = []
     for panel in PANELS:
-        if any(_is_logged(rows, curve) for curve in panel.curves):
+        # A policy-gradient loss says little about progress, so the loss is shown only if there is no reward.
+        is_redundant = panel == _LOSS and _REWARD in panels
+        if not is_redundant and any(_is_logged(rows, curve) for curve in panel.curves):
             panels.append(panel)
-    titles = [panel.title for panel in panels]
-    if "Reward" in titles and "Loss" in titles:
-        del panels[titles.index("Loss")]
     if not panels:
         return None
     figure, axes = small_multiples(len(panels))
-    examined = _examinations(rows)
-    markers = dict(zip(sorted(examined), MARKERS, strict=False))
+    evaluations = _evaluations(rows)
+    markers = dict(zip(sorted(evaluations), MARKERS, strict=False))
     for ax, panel in zip(axes, panels, strict=True):
-        _draw_panel(ax, panel, rows, examined, markers)
+        _draw_panel(ax, panel, rows, evaluations, markers)
     if markers:
-        handles = [legend_marker(marker, f"held-out problems of {dataset}") for dataset, marker in markers.items()]
+        handles: list[Any] = []
+        for dataset, marker in markers.items():
+            handles.append(legend_marker(marker, f"held-out problems of {dataset}"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 
 @styled
 def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
-    """Budget and length over the steps, a line for each model; rows of the same step, of several runs, are averaged."""
-    panels = {"Budget, tokens": Curve("budget", "budget"), "Length, tokens": Curve("length", "length")}
+    """Draw budget and length over the training steps, with a line for each model.
+
+    Rows of the same step, from several runs, are averaged. Models without budgets are left out.
+    """
+    panels = {"Budget (tokens)": Curve("budget", "budget"), "Length (tokens)": Curve("length", "length")}
     drawn: dict[str, Sequence[Row]] = {}
     for model, rows in models.items():
         if any(row.get("budget") is not None for row in rows):
@@ -111,11 +119,12 @@ def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
     for ax, (title, curve) in zip(axes, panels.items(), strict=True):
         for index, (model, rows) in enumerate(drawn.items()):
             steps, values = _mean_series(rows, curve)
-            # Once all colors are used they come again with the next style of line.
-            color, style = COLORS[index % len(COLORS)], LINES[index // len(COLORS) % len(LINES)]
+            # Once all colors are used, they repeat with the next line style.
+            color = COLORS[index % len(COLORS)]
+            style = LINES[index // len(COLORS) % len(LINES)]
             ax.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
             ax.plot(steps, _running_mean(values), color=color, linestyle=style, label=model)
-        ax.set(title=title, xlabel="step")
+        ax.set(title=title, xlabel="Step")
         ax.set_ylim(bottom=0)
     legend_below(figure, axes[0])
     return figure
@@ -125,10 +134,10 @@ def _draw_panel(
     ax: "Axes",
     panel: Panel,
     rows: Sequence[Row],
-    examined: Mapping[str, Mapping[int, Results]],
+    evaluations: Mapping[str, Mapping[int, Results]],
     markers: Mapping[str, str],
 ) -> None:
-    """Draw one panel: its curves, and what evaluations on the way found, `examined` by data set and step."""
+    """Draw one panel: its curves, and the `evaluations` during training (by data set and step) as points."""
     several = len(panel.curves) > 1
     for curve, color in zip(panel.curves, COLORS, strict=False):
         steps, values = _series(rows, curve)
@@ -136,27 +145,28 @@ def _draw_panel(
             continue
         if curve.noisy:
             ax.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
-        values = _running_mean(values) if curve.noisy else values
+            values = _running_mean(values)
         ax.plot(steps, values, color=color, label=curve.label if several else None)
         for dataset, marker in markers.items():
-            _draw_evaluations(ax, examined[dataset], curve, color=color, marker=marker)
-    ax.set_title(panel.title, pad=19)  # points: a line of legend fits between title and panel
-    ax.set_xlabel("step")
-    if panel.title.endswith("%"):
-        _limit_to_shares(ax)
+            _draw_evaluations(ax, evaluations[dataset], curve, color=color, marker=marker)
+    ax.set_title(panel.title, pad=19)  # in points; leaves room for a line of legend between title and panel
+    ax.set_xlabel("Step")
+    if panel.title.endswith("(%)"):
+        _set_percent_limits(ax)
     if several:
         legend_above(ax)
 
 
-def _limit_to_shares(ax: "Axes") -> None:
-    """At least five points of range, so that what does not move looks it, and no more than there can be."""
+def _set_percent_limits(ax: "Axes") -> None:
+    """Set the vertical range to at least 5 points, so that a constant curve looks flat, and to at most -2 to 102."""
     low, high = ax.get_ylim()
-    spare = max(0.0, 5 - (high - low)) / 2
-    ax.set_ylim(max(low - spare, -2), min(high + spare, 102))
+    margin = max(0.0, 5 - (high - low)) / 2
+    # Two points beyond 0 and 100 keep curves at the ends visible.
+    ax.set_ylim(max(low - margin, -2), min(high + margin, 102))
 
 
 def _draw_evaluations(ax: "Axes", by_step: Mapping[int, Results], curve: Curve, **style: Any) -> None:
-    """Draw a point with its error at each step where an evaluation measured the curve's metric."""
+    """Draw a point with its error at each step at which an evaluation measured the curve's metric."""
     steps: list[int] = []
     estimates: list[Estimate] = []
     for step, results in by_step.items():
@@ -167,8 +177,8 @@ def _draw_evaluations(ax: "Axes", by_step: Mapping[int, Results], curve: Curve, 
     error_line(ax, steps, estimates, curve.scale, linestyle="none", markeredgecolor="white", zorder=4, **style)
 
 
-def _examinations(rows: Sequence[Row]) -> dict[str, dict[int, Results]]:
-    """What was measured on each data set while the run trained, by step."""
+def _evaluations(rows: Sequence[Row]) -> dict[str, dict[int, Results]]:
+    """Return the results of the evaluations during training, by data set and step."""
     found: dict[str, dict[int, Results]] = {}
     for row in rows:
         results = Results.parse(row)
@@ -183,7 +193,7 @@ def _is_logged(rows: Sequence[Row], curve: Curve) -> bool:
 
 
 def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which the metric was logged and finite, and its values there."""
+    """Return the steps at which a metric was logged, and its scaled values. Non-finite values are logged as null."""
     steps: list[float] = []
     values: list[float] = []
     for row in rows:
@@ -195,14 +205,14 @@ def _series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """The steps, each once, and the mean of what was logged at it."""
+    """Return the distinct steps, and the mean of the values logged at each."""
     steps, values = _series(rows, curve)
-    distinct, at = np.unique(steps, return_inverse=True)
-    return distinct, np.bincount(at, values) / np.bincount(at)
+    distinct, positions = np.unique(steps, return_inverse=True)
+    return distinct, np.bincount(positions, values) / np.bincount(positions)
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
-    """The mean of the values around each one; the window is centered and shrinks at the ends."""
+    """Return the mean around each value; the window is centered and shrinks at both ends."""
     half = max(1, round(SMOOTHING * len(values) / 2))
     means = np.empty(len(values))
     for at in range(len(values)):
