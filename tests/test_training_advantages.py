@@ -86,7 +86,7 @@ def test_equal_rewards_give_no_advantage_even_without_a_floor(group: Rewards, sc
     assert fraction_equal([group]) == 1.0
 
 
-def test_equal_share_counts_groups() -> None:
+def test_fraction_equal_counts_groups() -> None:
     assert fraction_equal([[1.0, 1.0], [0.0, 1.0], [None, 1.0], [math.nan, 0.0, 2.0]]) == 0.5
 
 

@@ -16,7 +16,7 @@ def execute(
         config: the configuration of the run.
         ctx: the run's ranks, folder, and output.
         before_result: called with the result before result.json is written. A run with a result.json counts as
-            finished and is never repeated, so anything that must not be missing from it belongs in here.
+            finished and is not executed again, so other outputs must be written first.
 
     Returns:
         The content of result.json.

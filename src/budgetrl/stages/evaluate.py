@@ -1,4 +1,4 @@
-"""`evaluate`: measure accuracy, length, and how well a model keeps to its budgets."""
+"""`evaluate`: measure a model's accuracy, its length, and how closely it follows its budgets."""
 
 import shutil
 from collections.abc import Sequence

@@ -36,7 +36,7 @@ class MicroBatch(Generic[D]):
     weights: Tensor
     """Weight of each response token in the loss of the global batch [N], float32, on the CPU."""
     batch_size: int
-    """Number of data in the global batch, over all ranks, without those of weight 0."""
+    """Number of data in the global batch, over all ranks, without the units that were dropped for their weight of 0."""
     progress: float
     """Training progress, from 0 at the first step to 1 at the last."""
 
@@ -57,7 +57,7 @@ class BatchObjective(Protocol[D]):
     def weights(self, data: Sequence[D]) -> list[float]:
         """Return, for each datum of the global batch, how much a response token of weight 1 counts in the loss.
 
-        All normalization belongs here, because only here the global batch is known. Units whose data all weigh 0
+        Normalize the loss here: this is the only method that sees the global batch. Units whose data all weigh 0
         are dropped and cost no forward pass.
         """
         ...
