@@ -109,4 +109,4 @@ def test_the_mini_models_settings_for_problems_of_no_generated_task_are_warned_o
     )
     parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "dataset": dataset}
     plan = make_plan(load_config(parts | {"model": {"name": model}}))
-    assert sum(line.startswith("model: mini has the instructions") for line in plan["warnings"]) == told
+    assert sum(line.startswith("model: model=mini is set up for generated tasks") for line in plan["warnings"]) == told
