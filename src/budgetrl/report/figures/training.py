@@ -66,7 +66,7 @@ PANELS = (
     Panel("Rank correlation, budget and level", (Curve("budget_level_rho", "rho"),)),
     # A group whose rewards are all equal has no advantages, so it contributes no gradient.
     Panel(
-        "No signal, truncation (%)",
+        "Equal rewards, truncation (%)",
         (Curve("groups_equal", "equal-reward groups", 100), Curve("truncated", "truncated", 100)),
     ),
     Panel("KL to reference (nats per token)", (Curve("kl", "KL"),)),
