@@ -84,7 +84,7 @@ class Layer:
 class Decoder:
     """Logits for prompts (`prefill`) and for single tokens after them (`step`).
 
-    `positions` is the length of the longest sequence to come. Build a decoder again whenever the weights
+    `positions` is the length of the longest sequence to come. Build a new decoder whenever the weights
     may have changed: it may hold joined copies of some. `model` is one that `require_support` lets pass.
     """
 
