@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -28,13 +29,18 @@ class Given(Reward):
     ("given", "message"),
     [
         ({}, "returned no parts"),
+        ([1.0, 2.0], "returned a list; return a dictionary of lists"),
+        (None, "returned a NoneType; return a dictionary of lists"),
+        ({"a": 1.0}, "returned a float in 'a'; return a list with a number for each outcome"),
+        ({"a": "12"}, "returned a str in 'a'; return a list"),
+        ({"a": [1.0, None]}, "returned None in 'a' for Outcome(well_formed=True, correct=False"),
         ({"a": [1.0, 2.0], "b": [1.0]}, "returned 1 numbers in 'b' for a group of 2"),
         ({"a": [1.0, 2.0, 3.0]}, "returned 3 numbers in 'a' for a group of 2"),
         ({"a": [1.0, math.nan]}, "returned nan in 'a' for Outcome(well_formed=True, correct=False"),
         ({"a": [-math.inf, 0.0]}, "returned -inf in 'a'"),
     ],
 )
-def test_parts_that_are_not_a_number_for_each_outcome_are_refused(given: Parts, message: str) -> None:
+def test_parts_that_are_not_a_number_for_each_outcome_are_refused(given: Any, message: str) -> None:
     with pytest.raises(RequestError) as caught:
         Given(given=given)(GROUP, 0.0)
     assert str(caught.value).startswith("reward.name: parts() of mine.Given " + message)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from budgetrl.core.errors import SettingError
+from budgetrl.core.errors import RequestError, SettingError
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 
 BUDGET_SLOT = "{budget}"
@@ -137,6 +138,18 @@ class ResponseFormat(ABC):
         """
         return Target()
 
+    def checked_target(self, outcome: Outcome, group: Sequence[Outcome], budget: int) -> Target:
+        """Return `target` after checking it.
+
+        Raises:
+            RequestError: unless it is a `Target` with tuples of texts. A user's own format may get this wrong.
+        """
+        target = self.target(outcome, group, budget)
+        if problem := _target_problem(target):
+            text = f"target() of {self.name or type(self).__name__} {problem}"
+            raise RequestError(Message("stage.format", text, 'return Target(("before",), ("after",))'))
+        return target
+
     def explain(self) -> Explanation:
         """Return the description for the model card and the report."""
         return Explanation()
@@ -144,6 +157,17 @@ class ResponseFormat(ABC):
     def example(self, longest: int) -> Example:
         """Return the values with which a figure plots a reward for this format, for lengths up to `longest` tokens."""
         return Example()
+
+
+def _target_problem(target: object) -> str | None:
+    """Return what is wrong with a target, as the end of a sentence; None if nothing is."""
+    if not isinstance(target, Target):
+        return f"returned a {type(target).__name__}"
+    for field in ("before", "after"):
+        texts = getattr(target, field)
+        if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+            return f"returned {field}={texts!r}, which is not a tuple of texts"  # ("ok") is a text, ("ok",) a tuple
+    return None
 
 
 def require_budget_slot(fmt: ResponseFormat) -> None:

@@ -71,6 +71,10 @@ class TextCodec:
             ids += self._encode(text)
         return (*ids, self.stop_ids[0])
 
+    def written(self, text: str) -> str:
+        """Return a text after encoding and decoding. It differs if the tokenizer lacks words or changes whitespace."""
+        return self.decode(self._encode(text))
+
     def writable(self, tokens: int, at_least: bool = False) -> int:
         """The nearest budget that the tokenizer can write; `at_least`: the nearest that is not smaller."""
         return writable_budget(self.tokenizer, max(1, tokens), at_least)

@@ -155,16 +155,27 @@ def total(parts: Parts) -> list[float]:
 
 def _parts_problem(parts: Parts, group: Sequence[Outcome]) -> str | None:
     """Return what is wrong with the parts, as the end of a sentence; None if nothing is."""
+    if not isinstance(parts, Mapping):
+        return f"returned a {type(parts).__name__}; return a dictionary of lists, such as {{'length': [0.5, 1.0]}}"
     if not parts:
         return "returned no parts; return at least one"
     for name, values in parts.items():
+        if isinstance(values, str) or not hasattr(values, "__len__"):
+            return f"returned a {type(values).__name__} in {name!r}; return a list with a number for each outcome"
         if len(values) != len(group):
             return f"returned {len(values)} numbers in {name!r} for a group of {len(group)}"
         for value, outcome in zip(values, group, strict=True):
             # One NaN would make every advantage of the group NaN, and then the weights.
-            if not math.isfinite(value):
-                return f"returned {value} in {name!r} for {outcome}"
+            if not _is_finite(value):
+                return f"returned {value!r} in {name!r} for {outcome}; return a finite number"
     return None
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    except TypeError:  # not a number
+        return False
 
 
 def _numbers(value: object) -> list[float]:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import partial
 from random import Random
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Datum, Outcome, Problem
 from budgetrl.core.seeds import derive_seed
 from budgetrl.data.usable import load_problems
-from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.base import ResponseFormat, Target
 from budgetrl.formats.registry import PLAIN
 from budgetrl.grading.verifier import Verifier, open_verifier
 from budgetrl.metrics.summary import summarize
@@ -41,6 +43,7 @@ def run(stage: ColdStart, config: Config, ctx: Context) -> dict[str, float]:
     taught = stage.taught_format(config)
     # The initial model does not know the taught format, so it is prompted plainly.
     policy = load_policy(config.model, config.model.response_format(PLAIN), ctx.world.device)
+    check_writable(taught, policy.codec, stage.max_new_tokens)
     with open_verifier(ctx) as verifier:
         rows = _sample(stage, policy, verifier, config, ctx)
         data: list[Datum] = []
@@ -127,18 +130,53 @@ def _rows(group: Sequence[Sample], taught: ResponseFormat, codec: TextCodec) -> 
     rows = []
     for n, sample in enumerate(group):
         budget = codec.writable(sample.outcome.length)
+        target = taught.checked_target(sample.outcome, outcomes, budget)
+        _check_texts(target, taught, codec)
         # The body keeps its token ids: text that is encoded again may be split into other tokens.
-        target = codec.target(taught.target(sample.outcome, outcomes, budget), sample.response.body_ids)
         row: Row = {
             "problem_id": sample.problem.id,
             "kept": n in kept,
             "correct": sample.outcome.correct,
             "length": sample.outcome.length,
             "prompt_ids": prompt,
-            "response_ids": target,
+            "response_ids": codec.target(target, sample.response.body_ids),
         }
         rows.append(row)
     return rows
+
+
+def check_writable(taught: ResponseFormat, codec: TextCodec, longest: int) -> None:
+    """Raise RequestError for a format that the tokenizer cannot write, before anything is sampled.
+
+    What a format teaches depends on outcomes, which are not there yet, so it is asked about made-up ones: short and
+    long answers, to easy and to hard problems.
+    """
+    for length in {1, 16, 128, longest}:
+        right = Outcome(True, True, length, thinking_length=length // 2, given_answer="1")
+        others = taught.samples_to_teach - 1
+        wrong = replace(right, correct=False)
+        for group in ([right] * (1 + others), [right] + [wrong] * others):
+            _check_texts(taught.checked_target(right, group, codec.writable(length)), taught, codec)
+
+
+def _check_texts(target: Target, taught: ResponseFormat, codec: TextCodec) -> None:
+    """Raise RequestError if a text around a body would be learned as another one, such as `<pad>` for an unknown word.
+
+    Whitespace does not count: tokenizers of words write it between any two of them.
+    """
+    for text in target.before + target.after:
+        written = codec.written(text)
+        if "".join(written.split()) != "".join(text.split()):
+            problem = f"the tokenizer of {codec.spec.path} cannot write {text!r}, which becomes {written!r}"
+            raise RequestError(Message(_key_of(text, taught), problem, "use words that it has"))
+
+
+def _key_of(text: str, fmt: ResponseFormat) -> str:
+    """Return the key that sets this text, such as `model.formats.difficulty.easy_tag`, or else `stage.format`."""
+    for field in fields(fmt):
+        if getattr(fmt, field.name) == text:
+            return f"model.formats.{fmt.name}.{field.name}"
+    return "stage.format"
 
 
 def _batch_at(data: Sequence[Datum], batches: Sequence[Sequence[int]], seed: int, step: int) -> list[Datum]:
