@@ -75,7 +75,7 @@ def test_errors_and_ends_belong_to_their_value() -> None:
 
 
 def test_an_evaluation_is_of_a_data_set() -> None:
-    with pytest.raises(ValueError, match="no data set"):
+    with pytest.raises(ValueError, match="needs a data set"):
         Key("accuracy", evaluation="trained")
 
 

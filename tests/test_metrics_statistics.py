@@ -311,7 +311,7 @@ def test_pass_at_k_and_maj_at_k_weigh_problems_alike() -> None:
 def test_a_cut_off_takes_what_had_not_ended() -> None:
     groups = [
         [response(80), response(120), response(100, False)],
-        [response(90, truncated=True), response(100), response(40)],
+        [response(90, False, truncated=True), response(100), response(40)],
     ]
     summary = at_cutoffs(groups, [50, 100])
     assert summary["cutoff_50/accuracy"] == pytest.approx(1 / 6)

@@ -47,13 +47,14 @@ def grading_input_from_row(row: Row, fmt: ResponseFormat) -> GradingInput:
     )
 
 
-_OUTCOME_FIELDS = [field.name for field in fields(Outcome)]
-
-
 def outcome_from_row(row: Row) -> Outcome:
     """Return the outcome in a row. Missing columns get the defaults of `Outcome`."""
-    values = {name: row[name] for name in _OUTCOME_FIELDS if name in row}
-    return Outcome(**{**values, "b_max": b_max_from_row(row)})
+    values: dict[str, Any] = {}
+    for field in fields(Outcome):
+        if field.name in row:
+            values[field.name] = row[field.name]
+    values["b_max"] = b_max_from_row(row)
+    return Outcome(**values)
 
 
 def b_max_from_row(row: Row) -> float:

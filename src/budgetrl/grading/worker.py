@@ -33,12 +33,14 @@ def load_check() -> Check:
     def check(gold: str, target: str) -> tuple[bool, bool, str | None]:
         given = parse(target, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
         expected = parse(gold, parsing_timeout=None)  # pyright: ignore[reportArgumentType]
-        # `parse` returns the values it found followed by their text. Text that it found but could not parse comes back as
-        # a string without a value.
-        parsed = any(not isinstance(value, str) for value in given)
-        texts = [value for value in given if isinstance(value, str)]
-        correct = bool(verify(expected, given, timeout_seconds=None))
-        return parsed, correct, texts[-1] if texts else None
+        # `parse` returns the values that it found and their text. If it cannot parse a text, there is only the text.
+        parsed, text = False, None
+        for item in given:
+            if isinstance(item, str):
+                text = item
+            else:
+                parsed = True
+        return parsed, bool(verify(expected, given, timeout_seconds=None)), text
 
     return check
 

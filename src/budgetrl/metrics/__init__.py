@@ -1,1 +1,1 @@
-"""One definition of each number: what it is called, how it is computed, and how sure we are of it."""
+"""Metrics: their definitions, keys, values and standard errors."""

@@ -1,16 +1,18 @@
-"""The metrics of an evaluation: what each is called, in which unit, whether more is better, which tables have it."""
+"""The metrics of an evaluation: name, unit, direction, and the tables they appear in."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """How numbers of a kind are written."""
+    """How numbers of one kind are displayed."""
 
     scale: int
+    """Factor applied before display; 100 for percentages."""
     digits: int
+    """Digits after the decimal point."""
     unit: str
-    """With the blank before it."""
+    """The unit, including the space before it."""
 
 
 SHARE, POINTS, TOKENS, NUMBER = Kind(100, 1, " %"), Kind(100, 1, " points"), Kind(1, 1, ""), Kind(1, 2, "")
@@ -18,21 +20,21 @@ SHARE, POINTS, TOKENS, NUMBER = Kind(100, 1, " %"), Kind(100, 1, " points"), Kin
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. `docs/evaluation.md` says how each is defined."""
+    """One metric. See `docs/evaluation.md` for the definitions."""
 
     key: str
-    """Its name in keys; of pass@k and maj@k less the k."""
+    """Its name in result keys; without the k for pass@k and maj@k."""
     kind: Kind
     better: int
-    """1 where more is better, -1 where less is, 0 where it is to be near something, such as a length."""
+    """1 if higher is better, -1 if lower is better, 0 if neither (such as a budget)."""
     name: str = ""
-    """As a reader sees it, `{k}` standing for a number of samples; empty for what no table has."""
+    """Name in tables; `{k}` is replaced with the number of samples. Empty: in no table."""
     single: bool = True
-    """Whether the table of a single evaluation has it."""
+    """Whether it is in the table of a single evaluation."""
     several: bool = True
-    """Whether tables of several runs have it."""
+    """Whether it is in tables of several runs."""
     per_k: bool = False
-    """Whether there is one for each number k of samples."""
+    """Whether there is a value for each number k of samples."""
 
 
 METRICS = (
@@ -57,24 +59,26 @@ METRICS = (
     Metric("cutoff_area", SHARE, 1, "accuracy over the cut-offs", several=False),
     Metric("pass_at", SHARE, 1, "one of {k} samples right", per_k=True),
     Metric("maj_at", SHARE, 1, "majority of {k} samples right", per_k=True),
+    # Not in tables.
     Metric("length_change", TOKENS, -1),
     Metric("tokens_per_correct_change", TOKENS, -1),
     Metric("length_budget_rho", NUMBER, 1),
     Metric("thinking_length", TOKENS, -1),
     Metric("verify/unparsed", SHARE, -1),
     Metric("verify/timeouts", SHARE, -1),
-    Metric("reward", NUMBER, 1),  # of the evaluations that GRPO makes on its way
-    Metric("kept", SHARE, 1),  # of the cold start and the labels, put in words
+    Metric("reward", NUMBER, 1),  # in the evaluations during GRPO training
+    # Results of the cold start (kept) and of labeling (finite, b_max), mentioned in the report's text.
+    Metric("kept", SHARE, 1),
     Metric("finite", SHARE, 1),
     Metric("b_max", TOKENS, 0),
 )
-"""In the order of tables, which all end with pass@k and maj@k."""
+"""All metrics, in the order of table columns. pass@k and maj@k come last in every table."""
 
 _BY_KEY = {metric.key: metric for metric in METRICS}
 
 
 def find(key: str) -> Metric:
-    """The metric of that key. KeyError for what evaluations do not write.
+    """Return the metric with this key. Raises KeyError if there is none.
 
     >>> find("pass_at").better, find("length").better, find("budget").better
     (1, -1, 0)
@@ -83,5 +87,5 @@ def find(key: str) -> Metric:
 
 
 def is_metric(key: str) -> bool:
-    """Whether evaluations write a metric of that key."""
+    """Return whether there is a metric with this key."""
     return key in _BY_KEY

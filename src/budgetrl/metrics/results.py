@@ -1,4 +1,4 @@
-"""Numbers by what they are of: what an evaluation comes to, and what a report reads."""
+"""Estimates by key: the results of an evaluation, as stages write them and reports read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,9 +9,9 @@ from budgetrl.metrics.keys import Aspect, Key, PartKind, parse
 
 @dataclass(frozen=True)
 class Results:
-    """Estimates by their keys.
+    """Estimates by key.
 
-    `flat` writes them as result.json and metrics.jsonl have them, `parse` reads them again.
+    `flat` converts them to the flat form of result.json and metrics.jsonl, `parse` converts them back.
 
     >>> results = Results.parse({"mini/accuracy": 0.9, "mini/accuracy_se": 0.01, "mini/level_2/accuracy": 1.0})
     >>> results.of("mini").get("accuracy")
@@ -22,7 +22,8 @@ class Results:
 
     @staticmethod
     def parse(numbers: Mapping[str, float | None]) -> "Results":
-        """Read results from flat keys; what has no value is left out."""
+        """Parse results with flat keys. Keys without a value are dropped."""
+        # First collect the aspects of each key, since value, error and interval ends may come in any order.
         aspects: dict[Key, dict[Aspect, float]] = {}
         for text, number in numbers.items():
             if number is not None:
@@ -30,17 +31,17 @@ class Results:
                 aspects.setdefault(key, {})[aspect] = number
         estimates: dict[Key, Estimate] = {}
         for key, found in aspects.items():
-            if Aspect.VALUE in found:  # an error by itself says nothing
+            if Aspect.VALUE in found:  # an error without its value is meaningless
                 estimates[key] = _estimate(found)
         return Results(estimates)
 
     @staticmethod
     def from_values(values: Mapping[str, float]) -> "Results":
-        """Results from values of metrics by name, without errors."""
+        """Return results from plain values by metric name, without errors."""
         return Results({Key(metric): Estimate(value) for metric, value in values.items()})
 
     def flat(self) -> dict[str, float]:
-        """The numbers by flat keys: values, and where there are any, errors and the ends of intervals."""
+        """Return the numbers by flat key: values and, where known, standard errors and ends of intervals."""
         numbers: dict[str, float] = {}
         for key, estimate in self.estimates.items():
             numbers[key.flat()] = estimate.value
@@ -54,11 +55,11 @@ class Results:
         return Results({**self.estimates, **other.estimates})
 
     def get(self, key: Key | str) -> Estimate | None:
-        """The estimate of a key, or of a metric by name; None where there is none."""
+        """Return the estimate for a key or for a metric name; None if there is none."""
         return self.estimates.get(Key(key) if isinstance(key, str) else key)
 
     def of(self, dataset: str, evaluation: str = "") -> "Results":
-        """The numbers of one data set in one evaluation, by metric and part alone."""
+        """Return the results of one data set in one evaluation, with those two removed from the keys."""
         estimates: dict[Key, Estimate] = {}
         for key, estimate in self.estimates.items():
             if key.dataset == dataset and key.evaluation == evaluation:
@@ -66,26 +67,29 @@ class Results:
         return Results(estimates)
 
     def labeled(self, dataset: str | None = None, evaluation: str | None = None) -> "Results":
-        """The same numbers as those of a data set, of an evaluation, or of both."""
-        place = {"dataset": dataset, "evaluation": evaluation}
-        given = {name: value for name, value in place.items() if value is not None}
-        return Results({replace(key, **given): estimate for key, estimate in self.estimates.items()})
+        """Return the same results with the data set, the evaluation or both set in every key. None: unchanged."""
+        estimates: dict[Key, Estimate] = {}
+        for key, estimate in self.estimates.items():
+            new_dataset = key.dataset if dataset is None else dataset
+            new_evaluation = key.evaluation if evaluation is None else evaluation
+            estimates[replace(key, dataset=new_dataset, evaluation=new_evaluation)] = estimate
+        return Results(estimates)
 
     def without_parts(self) -> "Results":
-        """The numbers of whole data sets, those of their parts such as levels left out."""
+        """Return the results for whole data sets, without those for parts such as levels."""
         return Results({key: estimate for key, estimate in self.estimates.items() if key.part is None})
 
     def datasets(self, evaluation: str = "") -> list[str]:
-        """Names of the data sets that an evaluation measured, in order."""
+        """Return the names of the data sets in an evaluation, in order."""
         names: dict[str, None] = {}  # an ordered set
         for key in self.estimates:
-            # Every evaluation has an accuracy, so that this finds each data set that was measured.
+            # Every evaluation has an accuracy, so this finds each data set once or more.
             if key.evaluation == evaluation and key.dataset and key.metric == "accuracy":
                 names[key.dataset] = None
         return list(names)
 
     def part_numbers(self, kind: PartKind) -> list[int]:
-        """The levels, budgets or cut-offs with numbers of their own, ascending."""
+        """Return the levels, budgets or cut-offs that have results, in ascending order."""
         numbers: set[int] = set()
         for key in self.estimates:
             if key.part is not None and key.part.kind == kind:
@@ -93,8 +97,12 @@ class Results:
         return sorted(numbers)
 
     def largest_k(self) -> int:
-        """The most samples of a problem that pass@k is known for; 1 where it is for none."""
-        return max((key.k for key in self.estimates if key.metric == "pass_at" and key.k), default=1)
+        """Return the largest k with a pass@k; 1 if there is none."""
+        largest = 1
+        for key in self.estimates:
+            if key.metric == "pass_at" and key.k:
+                largest = max(largest, key.k)
+        return largest
 
 
 def _estimate(aspects: Mapping[Aspect, float]) -> Estimate:

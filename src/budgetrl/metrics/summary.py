@@ -1,7 +1,7 @@
-"""What a set of responses comes to: accuracy, lengths, budgets kept, and how sure we are of each.
+"""Compute the metrics of an evaluation, of a training batch, and of a comparison of two models.
 
-`statistics` says how the errors come about. A metric that has no value, such as the budget of responses
-without one, is left out.
+See `statistics` for the standard errors. Metrics without a value, such as `budget` in a format without budgets, are
+omitted. In variable names, P is the number of problems and N the number of responses.
 """
 
 from collections import defaultdict
@@ -28,33 +28,39 @@ from budgetrl.metrics.statistics import (
 from budgetrl.metrics.votes import majority_at, pass_at, reported_ks
 
 Groups = Sequence[Sequence[Outcome]]
-"""The samples of one problem, for each problem."""
+"""For each problem, the outcomes of its samples."""
 
 MATCH_PERCENTS = (50, 25, 10)
 """`match_50` is the share of all responses with |l - b| <= 50 % of b, and so on."""
 
 _CHANGES = ("accuracy", "length", "tokens_per_correct")
-"""Metrics whose difference `compare` states."""
+"""Metrics whose difference `compare` reports, as `<metric>_change`."""
 _BY_LEVEL = ("accuracy", "length", "budget", "budget_use")
+"""Metrics that are also reported for each level."""
+# Rank correlations: metric -> the two fields of an outcome.
 _RHOS = {"budget_level_rho": ("budget", "level"), "length_budget_rho": ("length", "budget")}
 
 
 def summarize(groups: Groups) -> Results:
-    """The metrics of an evaluation, each with its standard error.
+    """Return the metrics of an evaluation, each with its standard error.
 
-    Shares of all responses, a malformed one being a miss: `accuracy`, `format`, `truncated`, `match_<percent>`.
-    Means in tokens: `length` over all, `budget` over well-formed ones, `thinking_length` over those that think.
-    Spearman's rank correlations over well-formed responses, their errors from a bootstrap over problems with a
-    fixed seed: `budget_level_rho`, `length_budget_rho`.
+    - Shares of all responses: `accuracy`, `format`, `truncated`, `match_<percent>`. A malformed response never matches.
+    - Means in tokens: `length` over all responses, `budget` over well-formed ones, `thinking_length` over those with a
+      `<think>` block.
+    - Spearman's rank correlations over well-formed responses: `budget_level_rho`, `length_budget_rho`. Their errors are
+      from a bootstrap over problems with a fixed seed.
+    - With k samples per problem: `pass_at_<k>`, `maj_at_<k>`.
+    - Cost: `tokens_per_correct` is the number of all tokens divided by the number of correct responses.
+    - Calibration over well-formed responses: `budget_use` is the mean of l / b, `budget_use_sd` its standard deviation,
+      `length_budget_slope` the slope of the regression of l on b.
+    - What stopping at the budget would change: `tokens_beyond_budget` is the share of all tokens that come after the
+      budget, `accuracy_beyond_budget` the share of all responses that are correct but longer than their budget.
+    - By level: `level_<k>/accuracy`, `/length`, `/budget` and `/budget_use`.
 
-    Of k samples: `pass_at_<k>`, `maj_at_<k>`. Price: `tokens_per_correct`, all tokens over the number of right
-    responses. Calibration over well-formed responses: `budget_use` is the mean of l / b, `budget_use_sd` its
-    standard deviation, `length_budget_slope` that of the line of l on b. Had one stopped at the budget:
-    `tokens_beyond_budget` is the share of all tokens that would not have been written, `accuracy_beyond_budget`
-    the share of all responses that are right but longer than their budget.
+    With a single problem there are no standard errors.
 
-    `level_<k>/accuracy`, `/length`, `/budget` and `/budget_use` are the same for the problems of one level.
-    An error is left out where a single problem is all there is. ValueError if there is no response.
+    Raises:
+        ValueError: if there are no responses.
 
     >>> right = Outcome(well_formed=True, correct=True, length=90, budget=100)
     >>> wrong = Outcome(well_formed=True, correct=False, length=140, budget=100)
@@ -65,8 +71,8 @@ def summarize(groups: Groups) -> Results:
     (1.0, 136.7, 0.098)
     """
     _require_responses(groups)
-    statistics = {**_means(groups), **_rank_correlations(groups), **_of_k_samples(groups)}
-    statistics |= {**_calibration(groups), **_price(groups)}
+    statistics = {**_means(groups), **_rank_correlations(groups), **_pass_and_majority(groups)}
+    statistics |= {**_calibration(groups), **_token_costs(groups)}
     for level, members in sorted(_by_level(groups).items()):
         at_level = {**_means(members), **_calibration(members)}
         for metric in _BY_LEVEL:
@@ -80,7 +86,8 @@ def summarize(groups: Groups) -> Results:
 
 
 def batch_metrics(outcomes: Iterable[Outcome]) -> Results:
-    """The metrics of a training batch: shares, means and rank correlations of `summarize`, without errors."""
+    """Return the shares, means and rank correlations of `summarize` for a training batch, without errors."""
+    # Without errors, it does not matter which response belongs to which problem.
     groups = [list(outcomes)]
     _require_responses(groups)
     values: dict[Key, Estimate] = {}
@@ -91,12 +98,14 @@ def batch_metrics(outcomes: Iterable[Outcome]) -> Results:
 
 
 def compare(initial: Groups, trained: Groups) -> Results:
-    """What training changed, on the same problems in the same order; ValueError if they are not.
+    """Return what training changed, given responses to the same problems in the same order.
 
-    `compression` is 1 - mean length trained / mean length initial; `accuracy_change`, `length_change` and
-    `tokens_per_correct_change` are differences, trained - initial. Their errors are paired: a problem's two results
-    vary together. Their 95 % confidence intervals are by Student's t over problems; that of the compression is by
-    Fieller's theorem.
+    `compression` is 1 - (mean length trained) / (mean length initial). `accuracy_change`, `length_change` and
+    `tokens_per_correct_change` are differences, trained - initial. Standard errors are paired by problem. The 95 %
+    confidence intervals are by Student's t over problems, and by Fieller's theorem for `compression`.
+
+    Raises:
+        ValueError: if the problems are not the same, or one has no responses.
 
     >>> before = [[Outcome(True, True, length=100)], [Outcome(True, True, length=300)]]
     >>> after = [[Outcome(True, True, length=40)], [Outcome(True, False, length=60)]]
@@ -105,21 +114,21 @@ def compare(initial: Groups, trained: Groups) -> Results:
     (0.75, -0.5, 0.5)
     """
     _require_same_problems(initial, trained)
-    before = {**_means(initial), **_price(initial)}
-    after = {**_means(trained), **_price(trained)}
+    before = {**_means(initial), **_token_costs(initial)}
+    after = {**_means(trained), **_token_costs(trained)}
     changes: dict[Key, Statistic] = {}
     for metric in _CHANGES:
         key = Key(metric)
         if key in before and key in after:
             changes[Key(f"{metric}_change")] = difference(before[key], after[key])
     length = Key("length")
-    if before[length].value > 0:
+    if before[length].value > 0:  # with a mean length of 0 there is nothing to compress
         changes[Key("compression")] = reduction(before[length], after[length])
     return Results({key: change.estimate(with_interval=True) for key, change in changes.items()})
 
 
 def _rank_correlations(groups: Groups) -> dict[Key, RankPairs]:
-    """Spearman's correlations of two fields, over the well-formed responses that have both."""
+    """Spearman's correlations, over the well-formed responses that have both fields."""
     correlations: dict[Key, RankPairs] = {}
     for metric, (x, y) in _RHOS.items():
         x_N, y_N, problems_N = _columns(groups, x, y)
@@ -127,28 +136,30 @@ def _rank_correlations(groups: Groups) -> dict[Key, RankPairs]:
     return correlations
 
 
-def _of_k_samples(groups: Groups) -> dict[Key, Statistic]:
-    """pass@k and maj@k, for as many samples as every problem has. Each problem weighs the same."""
-    answered = {problem: group for problem, group in enumerate(groups) if group}
-    fewest = min(len(group) for group in answered.values())
+def _pass_and_majority(groups: Groups) -> dict[Key, Statistic]:
+    """pass@k and maj@k, for k up to the number of samples that every problem has. All problems have the same weight."""
+    fewest = min(len(group) for group in groups if group)
     statistics: dict[Key, Statistic | None] = {}
     for k in reported_ks(fewest):
-        for metric, chance in (("pass_at", pass_at), ("maj_at", majority_at)):
-            chances = {problem: chance(k, group) for problem, group in answered.items()}
-            statistics[Key(metric, k)] = mean_of_problems(chances, len(groups))
-    return _known(statistics)
+        for metric, probability in (("pass_at", pass_at), ("maj_at", majority_at)):
+            by_problem: dict[int, float] = {}
+            for problem, group in enumerate(groups):
+                if group:
+                    by_problem[problem] = probability(k, group)
+            statistics[Key(metric, k)] = mean_of_problems(by_problem, len(groups))
+    return _without_none(statistics)
 
 
 def _calibration(groups: Groups) -> dict[Key, Statistic]:
-    """How the length used compares with the budget predicted."""
+    """How the length l compares with the budget b, over well-formed responses."""
     lengths_N, budgets_N, problems_N = _columns(groups, "length", "budget")
     if not len(budgets_N):
         return {}
     count = len(groups)
     use_N = lengths_N / budgets_N
-    use_P = np.bincount(problems_N, use_N, count)
+    use_P = np.bincount(problems_N, use_N, count)  # the sum of l / b over each problem's responses
     responses_P = np.bincount(problems_N, minlength=count)
-    return _known(
+    return _without_none(
         {
             Key("budget_use"): ratio(use_P, responses_P),
             Key("budget_use_sd"): standard_deviation(use_N, problems_N, count),
@@ -157,33 +168,38 @@ def _calibration(groups: Groups) -> dict[Key, Statistic]:
     )
 
 
-def _price(groups: Groups) -> dict[Key, Statistic]:
-    """Tokens for a right answer, and those beyond the budget. A malformed response has its budget in front too."""
-    length_P, right_P, responses_P, beyond_P, right_beyond_P = np.zeros((5, len(groups)))
+def _token_costs(groups: Groups) -> dict[Key, Statistic]:
+    """Tokens per correct response, and tokens and accuracy beyond the budget."""
+    length_P, correct_P, responses_P, beyond_P, correct_beyond_P = np.zeros((5, len(groups)))
+    has_budget = False
     for problem, group in enumerate(groups):
         for outcome in group:
             length_P[problem] += outcome.length
-            right_P[problem] += outcome.correct
+            correct_P[problem] += outcome.correct
             responses_P[problem] += 1
-            if outcome.budget:
+            if outcome.budget:  # malformed responses may have a budget too, and their tokens count as well
+                has_budget = True
                 beyond_P[problem] += max(0, outcome.length - outcome.budget)
-                right_beyond_P[problem] += outcome.correct and outcome.length > outcome.budget
-    # A problem without a right response has tokens all the same, so that it counts.
+                correct_beyond_P[problem] += outcome.correct and outcome.length > outcome.budget
+    # A problem without correct responses still contributes tokens, so it counts.
     problems = int(np.count_nonzero(responses_P))
-    statistics = {Key("tokens_per_correct"): ratio(length_P, right_P, problems)}
-    if any(outcome.budget for outcome in chain(*groups)):
+    statistics = {Key("tokens_per_correct"): ratio(length_P, correct_P, problems)}
+    if has_budget:
         statistics[Key("tokens_beyond_budget")] = ratio(beyond_P, length_P, problems)
-        statistics[Key("accuracy_beyond_budget")] = ratio(right_beyond_P, responses_P)
-    return _known(statistics)
+        statistics[Key("accuracy_beyond_budget")] = ratio(correct_beyond_P, responses_P)
+    return _without_none(statistics)
 
 
-def _known(statistics: Mapping[Key, Statistic | None]) -> dict[Key, Statistic]:
+def _without_none(statistics: Mapping[Key, Statistic | None]) -> dict[Key, Statistic]:
     """The statistics that have a value."""
     return {key: statistic for key, statistic in statistics.items() if statistic is not None}
 
 
 def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
-    """The columns [N] of these fields, over the well-formed responses that have them all, and of their problems."""
+    """The values of each field, [N], and last the index of the problem, [N].
+
+    Only well-formed responses that have all of the fields are included.
+    """
     rows: list[list[float]] = []
     for problem, group in enumerate(groups):
         for outcome in group:
@@ -195,27 +211,27 @@ def _columns(groups: Groups, *fields: str) -> tuple[np.ndarray, ...]:
 
 
 def _means(groups: Groups) -> dict[Key, Statistic]:
-    """The mean of every score, over the responses that have it."""
-    budgeted = _has_budgets(groups)
+    """The mean of each score over the responses that have it."""
+    has_budgets = _has_budgets(groups)
     totals: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(groups)))
     counts: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(len(groups)))
     for problem, group in enumerate(groups):
         for outcome in group:
-            for metric, score in _scores(outcome, budgeted).items():
+            for metric, score in _scores(outcome, has_budgets).items():
                 totals[metric][problem] += score
                 counts[metric][problem] += 1
-    return _known({Key(metric): ratio(totals[metric], counts[metric]) for metric in totals})
+    return _without_none({Key(metric): ratio(totals[metric], counts[metric]) for metric in totals})
 
 
-def _scores(outcome: Outcome, budgeted: bool) -> dict[str, float]:
-    """What one response adds to each mean."""
+def _scores(outcome: Outcome, has_budgets: bool) -> dict[str, float]:
+    """The scores of one response, by metric. Metrics that do not apply to it are missing."""
     scores: dict[str, float] = {
         "accuracy": outcome.correct,
         "format": outcome.well_formed,
         "length": outcome.length,
         "truncated": outcome.truncated,
     }
-    if budgeted:
+    if has_budgets:
         for percent in MATCH_PERCENTS:
             scores[f"match_{percent}"] = _matches(outcome, percent)
     if outcome.well_formed and outcome.budget is not None:
@@ -226,20 +242,22 @@ def _scores(outcome: Outcome, budgeted: bool) -> dict[str, float]:
 
 
 def _has_budgets(groups: Groups) -> bool:
-    """False for a format without budgets. Where nothing is well formed, budgets were asked for and missed."""
+    """Whether the response format has budgets."""
+    # In a format with budgets, every well-formed response has one. If no response is well formed the format is unknown;
+    # then True, so that the missing budgets count as no match.
     return not any(outcome.well_formed and outcome.budget is None for outcome in chain(*groups))
 
 
 def _matches(outcome: Outcome, percent: int) -> bool:
-    """Whether a length is within so many percent of its budget; a malformed response matches nothing."""
+    """Whether |l - b| <= percent / 100 * b. A malformed response never matches."""
     if not outcome.well_formed or outcome.budget is None:
         return False
-    # In integers, so that the edge counts as a match without a thought for rounding.
+    # In integers, so that rounding cannot decide about a length exactly on the edge.
     return 100 * abs(outcome.length - outcome.budget) <= percent * outcome.budget
 
 
 def _by_level(groups: Groups) -> dict[int, list[Sequence[Outcome]]]:
-    """The problems of each level, which all responses to a problem share."""
+    """The groups of each level. All responses to a problem have its level."""
     levels: dict[int, list[Sequence[Outcome]]] = defaultdict(list)
     for group in groups:
         if group and group[0].level is not None:
@@ -255,8 +273,12 @@ def _require_responses(groups: Groups) -> None:
 def _require_same_problems(initial: Groups, trained: Groups) -> None:
     _require_responses(initial)
     if len(initial) != len(trained):
-        raise ValueError(f"{len(initial)} problems before and {len(trained)} after are not the same ones")
+        raise ValueError(
+            f"cannot compare {len(initial)} problems before with {len(trained)} after: they must be the same problems"
+        )
     for before, after in zip(initial, trained, strict=True):
         ids = {outcome.problem_id for outcome in (*before, *after)}
         if not before or not after or len(ids) != 1:
-            raise ValueError(f"problems {sorted(ids)} were compared with each other, or one has no responses")
+            raise ValueError(
+                f"cannot compare problems {sorted(ids)}: they must be the same problem, with responses before and after"
+            )

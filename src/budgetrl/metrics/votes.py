@@ -1,4 +1,4 @@
-"""What k of a problem's n samples come to: pass@k and maj@k, averaged over all choices of k."""
+"""pass@k and maj@k of one problem, averaged over all ways to choose k of its n samples."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,25 +9,25 @@ from budgetrl.core.records import Outcome
 
 
 def reported_ks(most: int) -> list[int]:
-    """The k that are reported where every problem has `most` samples or more: 2, 4, 8, ... and `most`.
+    """Return the values of k to report if every problem has at least `most` samples: 2, 4, 8, ... and `most`.
 
     >>> reported_ks(6), reported_ks(1)
     ([2, 4, 6], [])
     """
-    found: list[int] = []
-    size = 2
-    while size < most:
-        found.append(size)
-        size *= 2
+    ks: list[int] = []
+    k = 2
+    while k < most:
+        ks.append(k)
+        k *= 2
     if most > 1:
-        found.append(most)
-    return found
+        ks.append(most)
+    return ks
 
 
 def pass_at(k: int, group: Sequence[Outcome]) -> float:
-    """The chance that at least one of k samples is right: 1 - C(n - c, k) / C(n, k) with c of n right.
+    """Return the probability that at least one of k samples is correct: 1 - C(n - c, k) / C(n, k), with c of n correct.
 
-    Unbiased for independent samples (Chen et al., arXiv 2107.03374).
+    This is the unbiased estimator of Chen et al. (arXiv 2107.03374) for independent samples.
 
     >>> pass_at(2, [Outcome(True, correct, length=9) for correct in (True, False, False, False)])
     0.5
@@ -37,52 +37,66 @@ def pass_at(k: int, group: Sequence[Outcome]) -> float:
 
 
 def majority_at(k: int, group: Sequence[Outcome]) -> float:
-    """The chance that the most frequent answer of k samples is right, ties broken by lot (ours, exact).
+    """Return the probability that the most frequent answer of k samples is correct, with ties broken at random.
 
-    Answers are the same if they are written the same; a response without an answer has no vote. Where
-    nobody votes the result is wrong.
+    Exact, by counting all choices of k samples (the algorithm is ours). Answers are compared as text. A response
+    without an answer does not vote; if none of the k votes, the result is wrong.
 
     >>> group = [Outcome(True, answer == "5", length=9, given_answer=answer) for answer in ("5", "5", "6", "6", None)]
     >>> majority_at(5, group), majority_at(4, group)
     (0.5, 0.5)
     """
-    votes = Counter(outcome.given_answer for outcome in group if outcome.given_answer is not None)
-    rights = Counter(outcome.given_answer for outcome in group if outcome.correct)
+    votes: Counter[str] = Counter()
+    correct_votes: Counter[str] = Counter()
+    for outcome in group:
+        if outcome.given_answer is not None:
+            votes[outcome.given_answer] += 1
+            correct_votes[outcome.given_answer] += outcome.correct
     abstentions = len(group) - votes.total()
-    won = Fraction(0)
-    for answer, ours in votes.items():
-        if not rights[answer]:
+    wins = Fraction(0)  # number of choices in which a correct answer wins; fractions because of ties
+    for answer, count in votes.items():
+        if not correct_votes[answer]:
             continue
-        others = [count for other, count in votes.items() if other != answer]
-        # The same answer may be graded right in one response and wrong in another: a win then counts in part.
-        won += Fraction(rights[answer], ours) * _ways_to_win(k, ours, others, abstentions)
-    return float(won / math.comb(len(group), k))
+        rivals = [n for rival, n in votes.items() if rival != answer]
+        # The same answer may be graded correct in one response and wrong in another, for example if one of them is
+        # truncated. A win then counts in proportion.
+        wins += Fraction(correct_votes[answer], count) * _ways_to_win(k, count, rivals, abstentions)
+    return float(wins / math.comb(len(group), k))
 
 
-def _ways_to_win(k: int, ours: int, others: Iterable[int], abstentions: int) -> Fraction:
-    """How many choices of k samples an answer wins that `ours` of them give; a tie of t counts 1 / t."""
-    won = Fraction(0)
-    for votes in range(1, min(k, ours) + 1):
-        # It has `votes` of the k; the rest are chosen so that no other answer has more.
-        chances = Fraction(0)
-        for ties, ways in _choices(k - votes, votes, others, abstentions).items():
-            chances += Fraction(ways, ties + 1)  # the lot decides between it and the answers that tie with it
-        won += math.comb(ours, votes) * chances
-    return won
+def _ways_to_win(k: int, count: int, rivals: Iterable[int], abstentions: int) -> Fraction:
+    """The number of choices of k samples in which an answer wins. A tie of t answers counts as 1 / t.
+
+    `count` of the n samples give the answer, `rivals` are the counts of the other answers, and `abstentions` samples
+    give none.
+    """
+    wins = Fraction(0)
+    for votes in range(1, min(k, count) + 1):
+        # The answer gets exactly `votes` of the k; no rival may get more. Of the ways to choose the other k - votes
+        # samples, each counts 1 / (t + 1) if t rivals tie with the answer.
+        weighted = Fraction(0)
+        for ties, ways in _ways_by_ties(k - votes, votes, rivals, abstentions).items():
+            weighted += Fraction(ways, ties + 1)
+        wins += math.comb(count, votes) * weighted
+    return wins
 
 
-def _choices(left: int, most: int, others: Iterable[int], abstentions: int) -> dict[int, int]:
-    """Ways to choose `left` samples with no other answer above `most` votes, by the answers that reach it."""
-    # Answer by answer: to (samples chosen so far, answers among them that have `most` votes), the ways to get there.
+def _ways_by_ties(size: int, most: int, rivals: Iterable[int], abstentions: int) -> dict[int, int]:
+    """The number of ways to choose `size` samples so that no rival gets more than `most` votes.
+
+    The keys are the number of rivals that get exactly `most` votes.
+    """
+    # Dynamic programming over the rivals. State: (samples chosen so far, rivals with exactly `most` votes so far).
+    # Value: the number of ways to reach that state.
     ways = {(0, 0): 1}
-    for count in others:
-        longer: dict[tuple[int, int], int] = defaultdict(int)
+    for count in rivals:
+        extended: dict[tuple[int, int], int] = defaultdict(int)
         for (chosen, ties), number in ways.items():
-            for votes in range(min(count, most, left - chosen) + 1):
-                longer[chosen + votes, ties + (votes == most)] += number * math.comb(count, votes)
-        ways = longer
-    # What is still to be chosen comes from the responses without a vote.
+            for votes in range(min(count, most, size - chosen) + 1):
+                extended[chosen + votes, ties + (votes == most)] += number * math.comb(count, votes)
+        ways = extended
+    # The remaining samples are chosen among the abstentions.
     by_ties: dict[int, int] = defaultdict(int)
     for (chosen, ties), number in ways.items():
-        by_ties[ties] += number * math.comb(abstentions, left - chosen)
+        by_ties[ties] += number * math.comb(abstentions, size - chosen)
     return by_ties
