@@ -77,8 +77,8 @@ class Reduction(Statistic):
         # long responses happen to be in the sample.
         x, y = self.before.value, self.after.value
         factor = _t_quantile(self.problems - 1) ** 2 * self.problems / (self.problems - 1)
-        influences_2P = np.array([self.before.influence, self.after.influence])
-        (var_x, cov), (_, var_y) = (factor * (influences_2P @ influences_2P.T)).tolist()  # these include t^2
+        covariances = factor * _inner_products(self.before.influence, self.after.influence)
+        (var_x, cov), (_, var_y) = covariances.tolist()  # these include the factor t^2
         a, b, c = x * x - var_x, x * y - cov, y * y - var_y
         if a <= 0:  # x itself is not significantly different from 0, so the interval is unbounded
             return None
@@ -248,6 +248,11 @@ def _sum_influences(value: float, terms_N: np.ndarray, problems_N: np.ndarray, c
     """A statistic, given the influence of each response. The influence of a problem is the sum over its responses."""
     influence_P = np.bincount(problems_N, terms_N, minlength=count)
     return Statistic(value, influence_P, len(np.unique(problems_N)))
+
+
+def _inner_products(*influences: np.ndarray) -> np.ndarray:
+    """All inner products of n influences, [n, n]."""
+    return np.array(influences) @ np.array(influences).T
 
 
 def _weighted_ranks(places_N: np.ndarray, weights_N: np.ndarray) -> np.ndarray:
