@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from transformers import Qwen2Config
 
-from budgetrl.planning.auto import settle
+from budgetrl.planning.auto import resolve_auto
 from budgetrl.planning.plan import make_plan
 from budgetrl.settings.auto import Rule
 from budgetrl.settings.config import Config, load_config
@@ -20,7 +20,7 @@ def request(**changes: Any) -> dict[str, Any]:
 
 def settled(given: dict[str, Any]) -> Config:
     auto_keys: dict[str, Rule] = {}
-    return settle(load_config(given, auto_keys), auto_keys)
+    return resolve_auto(load_config(given, auto_keys), auto_keys)
 
 
 LONGEST = Rule.COMPLETION.value

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Problem
@@ -102,7 +102,7 @@ def test_a_source_of_ones_own_needs_only_to_be_read() -> None:
 
 @pytest.mark.parametrize("name", ["parquet", "base", "rows", "registry"])
 def test_a_source_that_is_not_there_is_refused_by_its_key(name: str) -> None:
-    hint = nearest(name, ["hub", "jsonl", "mini", "mini_tradeoff"])
+    hint = suggest_name(name, ["hub", "jsonl", "mini", "mini_tradeoff"])
     for at in ("dataset", "eval_datasets.exam"):
         group, _, inner = at.partition(".")
         node = {"source": name}

@@ -107,7 +107,7 @@ def test_of_ranks_below_a_launcher_the_first_that_says_why_it_failed_is_shown(
     write = [f"open({str(tmp_path / f'rank{r}.log')!r}, 'a').write({text!r})" for r, text in in_order]
     script = f"import sys, time; {'; time.sleep(0.05); '.join(write)}; sys.exit(1)"
     log = tmp_path / "rank0.log"
-    launcher = Child("deepspeed", [sys.executable, "-c", script], {}, log, shown=True, has_ranks_below=True)
+    launcher = Child("deepspeed", [sys.executable, "-c", script], {}, log, shown=True, is_launcher=True)
     assert Supervisor([launcher], 5).run() == 1
     said = capfd.readouterr().err.splitlines()
     assert said[0] == f"budgetrl: deepspeed ended with exit code 1; its log is {log}"
@@ -131,7 +131,7 @@ def test_signals_reach_every_rank(ranks: Ranks, signum: int, script: str, code: 
 
 
 @pytest.mark.parametrize("code", [0, 1, 143])
-def test_who_starts_runs_learns_that_it_was_told_to_stop(
+def test_who_starts_runs_learns_that_a_stop_was_requested(
     ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """Even where the run itself came to another end just then."""
@@ -172,7 +172,7 @@ def test_a_second_signal_does_not_wait(ranks: Ranks) -> None:
     sender.join()
 
 
-def test_a_rank_that_was_told_to_stop_by_others_ends_the_run_with_143(ranks: Ranks) -> None:
+def test_a_rank_that_others_stopped_ends_the_run_with_143(ranks: Ranks) -> None:
     assert Supervisor(ranks(SAVES + "time.sleep(0.3); sys.exit(143)", "sys.exit(143)"), 50).run() == 143
 
 

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
 from budgetrl.planning import auto
-from budgetrl.planning.auto import settle
-from budgetrl.planning.memory import cached_token_bytes, estimate, token_bytes
+from budgetrl.planning.auto import resolve_auto
+from budgetrl.planning.memory import activation_bytes_per_token, estimate_memory, kv_bytes_per_token
 from budgetrl.planning.model_config import ModelConfig
 from budgetrl.planning.plan import make_plan
 from budgetrl.settings.auto import Rule
@@ -47,15 +47,15 @@ def test_activations_are_those_that_pytorch_keeps_but_for_a_third(make: Any, dty
         for n in (2, 4)
     )
     measured = (kept_for_backward(many, 128) - kept_for_backward(few, 128)) / 128
-    said = token_bytes(numbers_of(many.config), dtype.itemsize, False)
-    said -= token_bytes(numbers_of(few.config), dtype.itemsize, False)
+    said = activation_bytes_per_token(numbers_of(many.config), dtype.itemsize, False)
+    said -= activation_bytes_per_token(numbers_of(few.config), dtype.itemsize, False)
     assert 0.66 * said <= measured <= said
 
 
 def test_recomputed_activations_are_each_layers_input_and_one_layer_twice() -> None:
     few, many = (numbers_of(Qwen2Config(**SHAPE, num_hidden_layers=n)) for n in (2, 4))
-    assert token_bytes(many, 2, True) - token_bytes(few, 2, True) == 2 * 2 * 64
-    assert token_bytes(few, 2, True) == 2 * (2 * 64 + 2 * (4 * 160 + 18 * 64))
+    assert activation_bytes_per_token(many, 2, True) - activation_bytes_per_token(few, 2, True) == 2 * 2 * 64
+    assert activation_bytes_per_token(few, 2, True) == 2 * (2 * 64 + 2 * (4 * 160 + 18 * 64))
 
 
 def test_keys_and_values_of_a_token() -> None:
@@ -63,7 +63,7 @@ def test_keys_and_values_of_a_token() -> None:
     shape = Qwen2Config(
         hidden_size=1536, num_attention_heads=12, num_key_value_heads=2, num_hidden_layers=28, vocab_size=64
     )
-    assert cached_token_bytes(numbers_of(shape), 2) == 28 * 2 * 2 * 128 * 2
+    assert kv_bytes_per_token(numbers_of(shape), 2) == 28 * 2 * 2 * 128 * 2
 
 
 def request(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def request(folder: Path, **changes: Any) -> dict[str, Any]:
 
 def settled(given: dict[str, Any]) -> Config:
     auto_keys: dict[str, Rule] = {}
-    return settle(load_config(given, auto_keys), auto_keys)
+    return resolve_auto(load_config(given, auto_keys), auto_keys)
 
 
 def there(monkeypatch: pytest.MonkeyPatch, size: float | None) -> None:
@@ -101,13 +101,13 @@ def test_where_memory_is_short_micro_batches_and_rollouts_shrink_to_what_fits(
 ) -> None:
     there(monkeypatch, 2.1 * GIB)
     config = settled(request(tmp_path))
-    needed = estimate(config)
+    needed = estimate_memory(config)
     assert needed is not None
     tokens, rows = config.stage.tokens_per_device, config.rollout.batch_size  # type: ignore[attr-defined]
-    room = int(auto.USED * int(2.1 * GIB)) - needed.held()
+    room = int(auto.USED * int(2.1 * GIB)) - needed.total_state()
     assert 3072 < tokens < Rule.MICRO_BATCH.value
-    assert needed.training(tokens) <= room < needed.training(tokens + 1)
-    assert needed.generating(rows, 3072 + 1024) <= room
+    assert needed.for_micro_batch(tokens) <= room < needed.for_micro_batch(tokens + 1)
+    assert needed.for_generation(rows, 3072 + 1024) <= room
 
 
 def test_weights_that_fill_a_device_are_cut_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

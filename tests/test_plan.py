@@ -38,9 +38,9 @@ def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
     parts = {"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}}
     parts |= {"model": {"dtype": "float32"}}
     parts |= {"zero": {"stage": 3}, "launch": {"ranks": 1}}
-    needed = memory.estimate(load_config(parts))
+    needed = memory.estimate_memory(load_config(parts))
     assert needed is not None
-    assert needed.held() == together
+    assert needed.total_state() == together
 
 
 def test_a_model_that_is_not_here_is_planned_with_the_size_it_is_said_to_have(monkeypatch: pytest.MonkeyPatch) -> None:

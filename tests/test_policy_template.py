@@ -14,7 +14,7 @@ from budgetrl.formats.plain import PlainFormat
 from budgetrl.formats.prompt_budget import PromptBudgetFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import load_tokenizer, make_codec
-from budgetrl.policy.template import rewritten, with_think, without_think
+from budgetrl.policy.template import rewrite_chat_template, with_think, without_think
 from budgetrl.settings.model import ModelSettings
 
 PLAIN, BUDGET = PlainFormat(instruction=""), BudgetFormat(instruction="Budget first.")
@@ -60,7 +60,7 @@ def own(template: str | dict[str, str]) -> PreTrainedTokenizerBase:
 
 def check_only_the_think_goes(tokenizer: PreTrainedTokenizerBase) -> None:
     """Every other text stays to the letter, whatever blanks a template begins and ends with."""
-    bare = rewritten(tokenizer, without_think)
+    bare = rewrite_chat_template(tokenizer, without_think)
     for chat in CHATS:
         for options in ({}, {"add_generation_prompt": False}):
             assert render(bare, chat, **options) == render(tokenizer, chat, **options)
@@ -74,14 +74,16 @@ def test_only_the_think_goes(before: str, after: str) -> None:
     check_only_the_think_goes(own(before + THINKING + after))
     plain = own(before + THINKING.replace("<think>\n", "") + after)
     for chat, asked in product(CHATS, (False, True)):
-        bare = rewritten(plain, without_think)
+        bare = rewrite_chat_template(plain, without_think)
         assert render(bare, chat, add_generation_prompt=asked) == render(plain, chat, add_generation_prompt=asked)
 
 
 def test_a_think_that_a_user_wrote_stays() -> None:
     echo = own("{{ messages[0]['content'] }}{% if add_generation_prompt %} :{% endif %}")
     for asked in (False, True):
-        text = render(rewritten(echo, without_think), [("user", "Say <think>")], add_generation_prompt=asked)
+        text = render(
+            rewrite_chat_template(echo, without_think), [("user", "Say <think>")], add_generation_prompt=asked
+        )
         assert text == ("Say <think> :" if asked else "Say <think>")
 
 
@@ -93,10 +95,10 @@ def test_a_template_is_wrapped_once_and_unwrapped() -> None:
 
 def test_a_tokenizer_with_several_templates_keeps_their_names() -> None:
     several = {"default": THINKING, "tool_use": f"Tools.\n{THINKING}"}
-    bare = rewritten(own(several), without_think)
+    bare = rewrite_chat_template(own(several), without_think)
     assert isinstance(bare.chat_template, dict) and list(bare.chat_template) == list(several)
     assert not render(bare, CHATS[0], add_generation_prompt=True).endswith("<think>\n")
-    assert rewritten(bare, with_think).chat_template == several
+    assert rewrite_chat_template(bare, with_think).chat_template == several
 
 
 def reloaded(codec: TextCodec, fmt: ResponseFormat, folder: Path) -> TextCodec:
@@ -146,7 +148,7 @@ def test_so_is_one_of_deepseeks(shared_dir: Path, tmp_path: Path, config: str) -
 
 def test_wrapping_qwens_template_changes_no_text(shared_dir: Path) -> None:
     tokenizer = load_tokenizer(str(shared_dir / "tokenizers" / "qwen2.5-instruct"))
-    bare = rewritten(tokenizer, without_think)
+    bare = rewrite_chat_template(tokenizer, without_think)
     assert bare.chat_template != tokenizer.chat_template
     for chat, asked in product(CHATS, (False, True)):
         assert render(bare, chat, add_generation_prompt=asked) == render(tokenizer, chat, add_generation_prompt=asked)

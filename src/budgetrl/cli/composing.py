@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.messages import Message
 from budgetrl.runs.identity import flatten
 from budgetrl.settings.strict import ConfigError, to_plain, unknown_key
@@ -186,4 +186,4 @@ def _check_option(choice: Override) -> None:
         raise ConfigError(Message(group, "this group is already in the configuration", f"write {group}={value}"))
     options = options_of(group)
     if value is not None and value not in options:
-        raise ConfigError(Message(group, f"there is no option {value!r}", nearest(str(value), options)))
+        raise ConfigError(Message(group, f"there is no option {value!r}", suggest_name(str(value), options)))

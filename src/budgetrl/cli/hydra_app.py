@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from budgetrl.cli.composing import CONFIG_NAME, VERSION_BASE, config_dir
 from budgetrl.cli.request import Invocation, build_config
 from budgetrl.cli.sweep import Sweep
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.messages import Message
 from budgetrl.launch.supervisor import INTERRUPTED, STOPPED
 from budgetrl.runs.folder import RunFolder
@@ -68,5 +68,5 @@ def metric_of(config: Config, code: int) -> float | None:
         return float("nan")  # sweepers such as Optuna treat NaN as a failed trial
     key, result = config.run.metric, RunFolder(run_dir(config)).read_result()
     if key not in result:
-        raise ConfigError(Message("run.metric", f"result.json has no {key}", nearest(key, result)))
+        raise ConfigError(Message("run.metric", f"result.json has no {key}", suggest_name(key, result)))
     return result[key]

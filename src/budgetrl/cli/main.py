@@ -14,7 +14,7 @@ from budgetrl.cli.request import read_request
 from budgetrl.cli.sweep import Launch, Sweep
 from budgetrl.core.errors import RequestError
 from budgetrl.core.messages import Message
-from budgetrl.launch.launchers import launcher
+from budgetrl.launch.launchers import make_launcher
 from budgetrl.launch.start import check_launcher, launch, launch_script
 from budgetrl.launch.supervisor import INTERRUPTED
 from budgetrl.planning.plan import Plan, make_plan, render_plan
@@ -110,7 +110,7 @@ class PlanPrinter:
         """Print a plan, with the scripts that the launcher submits, or its new warnings."""
         if self._is_first:
             print(render_plan(plan), flush=True)
-            for path, script in launcher(config.launch, folder).scripts().items():
+            for path, script in make_launcher(config.launch, folder).scripts().items():
                 print(f"\n{path}:\n{script}", flush=True)
         else:
             for warning in plan["warnings"]:
@@ -127,7 +127,7 @@ def write_run_files(folder: RunFolder, config: Config, plan: Plan) -> None:
     write_json(folder.plan, plan)
     write_atomically(folder.launch_script, launch_script(folder, sys.argv[1:]))
     folder.launch_script.chmod(0o755)
-    for path, script in launcher(config.launch, folder).scripts().items():
+    for path, script in make_launcher(config.launch, folder).scripts().items():
         write_atomically(path, script)
 
 

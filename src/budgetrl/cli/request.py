@@ -12,9 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from budgetrl.cli.composing import compose, compose_option, options_of, parse_arguments, parse_override, search_path
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.messages import Message
-from budgetrl.planning.auto import settle
+from budgetrl.planning.auto import resolve_auto
 from budgetrl.settings.auto import Rule
 from budgetrl.settings.config import Config, errors, load_config, run_dir
 from budgetrl.settings.strict import ConfigError, to_plain
@@ -82,7 +82,7 @@ def build_config(composed: DictConfig, sweep_dir: str | None) -> Config:
     mapping["eval_datasets"] = _eval_datasets(mapping)
     # Keys set to `auto` first get a placeholder. They are resolved once the rest of the configuration is known.
     auto_keys: dict[str, Rule] = {}
-    config = settle(load_config(mapping, auto_keys), auto_keys)
+    config = resolve_auto(load_config(mapping, auto_keys), auto_keys)
     if found := errors(config):
         raise ConfigError(*found)
     return config
@@ -178,5 +178,5 @@ def _dataset(name: str, own: dict[str, Any]) -> dict[str, Any]:
     options = options_of("dataset")
     if name not in options:
         text = f"{name!r} is neither a dataset option nor a .jsonl file"
-        raise ConfigError(Message("stage.datasets", text, nearest(name, options)))
+        raise ConfigError(Message("stage.datasets", text, suggest_name(name, options)))
     return compose_option("dataset", name)

@@ -37,19 +37,19 @@ def require_count(record: object, *fields: str) -> None:
         require(value is None or value >= 1, field, f"{value} is neither null nor 1 or more")
 
 
-def nearest(wrong: str, valid: Iterable[str]) -> str:
+def suggest_name(wrong: str, valid: Iterable[str]) -> str:
     """A hint at the valid name that looks most like a wrong one, or at all that there are where none does.
 
     As far as a dotted name is right it is kept: its first wrong part is compared with what there is in that place.
     A name deeper down that ends alike, if there is only one, is what was meant.
 
-    >>> nearest("grp", ["grpo", "label"]), nearest("learning_rate", ["lr", "steps"])
+    >>> suggest_name("grp", ["grpo", "label"]), suggest_name("learning_rate", ["lr", "steps"])
     ('did you mean grpo?', 'there are lr, steps')
-    >>> nearest("dataset.held_out", ["dataset.seed", "dataset.size", "mode"])
+    >>> suggest_name("dataset.held_out", ["dataset.seed", "dataset.size", "mode"])
     'there are dataset.seed, dataset.size'
-    >>> nearest("stage.inital.samples", ["stage.initial.samples", "stage.label.samples", "mode"])
+    >>> suggest_name("stage.inital.samples", ["stage.initial.samples", "stage.label.samples", "mode"])
     'did you mean stage.initial?'
-    >>> nearest("algorithm.clip_low", ["algorithm.loss.clip_low", "algorithm.kl.coefficient"])
+    >>> suggest_name("algorithm.clip_low", ["algorithm.loss.clip_low", "algorithm.kl.coefficient"])
     'did you mean algorithm.loss.clip_low?'
     """
     names = sorted(valid)

@@ -6,7 +6,7 @@ import pkgutil
 from types import ModuleType
 from typing import TypeVar
 
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.errors import SettingError
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def find_class(name: str, package: ModuleType, base: type[T], kind: str, key: st
     else:
         defined = _defined(name, package, base) if name in _modules(package) else []
         if not defined:
-            raise SettingError(key, f"there is no {kind} {name!r}; {nearest(name, class_names(package, base))}")
+            raise SettingError(key, f"there is no {kind} {name!r}; {suggest_name(name, class_names(package, base))}")
         found = defined[0]
     _require_dataclass(found, base, key)
     return found
@@ -66,7 +66,7 @@ def _imported(path: str, base: type[T], kind: str, key: str) -> type[T]:
     if there is not None:
         article = "an" if kind[0] in "aeiou" else "a"
         raise SettingError(key, f"{path} is not {article} {kind}: derive it from {base.__module__}.{base.__name__}")
-    raise SettingError(key, f"{module_name} has no class {class_name!r}; {nearest(class_name, classes)}")
+    raise SettingError(key, f"{module_name} has no class {class_name!r}; {suggest_name(class_name, classes)}")
 
 
 def _abstract_members(cls: type) -> str:

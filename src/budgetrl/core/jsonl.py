@@ -16,7 +16,7 @@ class NotAnObjectError(ValueError):
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a file, and where each stands. Raises RequestError, naming file and line, for any other line."""
     for number, line in numbered_lines(path):
-        where = place(path, number)
+        where = line_location(path, number)
         try:
             row = parse_object(line)
         except NotAnObjectError as error:
@@ -37,7 +37,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def place(path: Path, number: int) -> str:
+def line_location(path: Path, number: int) -> str:
     """How messages name a line of a file."""
     return f"{path}, line {number}"
 

@@ -47,11 +47,11 @@ class Workload:
         return max(self.micro_batches.values(), default=0)
 
 
-def together(parts: Mapping[str, Workload]) -> Workload:
+def combine_workloads(parts: Mapping[str, Workload]) -> Workload:
     """The work of parts that run one after the other. Its summary names the part before each line.
 
     >>> parts = {"a": Workload({"steps": 3}, tokens_trained=30), "b": Workload(tokens_generated=None)}
-    >>> whole = together(parts)
+    >>> whole = combine_workloads(parts)
     >>> whole.summary, whole.tokens_trained, whole.tokens_generated
     ({'a: steps': 3}, 30, None)
     """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from budgetrl import formats as built_in
-from budgetrl.core.checks import nearest, require
+from budgetrl.core.checks import require, suggest_name
 from budgetrl.core.classes import class_names, find_class
 from budgetrl.core.errors import SettingError
 from budgetrl.core.typed import read_value
@@ -42,7 +42,7 @@ def make_format(name: str, fields: Mapping[str, Any]) -> ResponseFormat:
     known = [field.name for field in dataclasses.fields(cls)]
     values: dict[str, Any] = {}
     for key, value in fields.items():
-        require(key in known, key, "there is no such key", nearest(key, known))
+        require(key in known, key, "there is no such key", suggest_name(key, known))
         values[key] = read_value(types[key], value, key)
     # The name last: for a user's own class it is the import path, whatever the class has as its default.
     return cls(**{**values, "name": name})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from budgetrl.core.errors import RequestError
 from budgetrl.launch.start import relaunch
-from budgetrl.launch.supervisor import say
+from budgetrl.launch.supervisor import print_message
 from budgetrl.runs import lifeline
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
             raise RequestError("name one run folder: python -m budgetrl.launch <run folder>")
         return relaunch(Path(argv[0]))
     except RequestError as error:
-        say(str(error))
+        print_message(str(error))
         return 2
 
 

@@ -51,7 +51,7 @@ class _ParentLauncher(Launcher[H]):
         with lifeline.open_pipe() as line:
             supervisor = Supervisor(self.children({lifeline.LIFELINE: str(line)}), self.settings.grace_seconds)
             code = supervisor.run()
-        if supervisor.told_to_stop:  # a sweep must not go on with its next run
+        if supervisor.stop_requested:  # a sweep must not go on with its next run
             raise SystemExit(code)
         return code
 
@@ -92,6 +92,6 @@ LAUNCHERS: dict[type[LaunchSettings], type[Launcher]] = {
 }
 
 
-def launcher(settings: LaunchSettings, folder: RunFolder) -> Launcher[LaunchSettings]:
+def make_launcher(settings: LaunchSettings, folder: RunFolder) -> Launcher[LaunchSettings]:
     """The launcher that the `launch` group asks for."""
     return LAUNCHERS[type(settings)](settings, folder)

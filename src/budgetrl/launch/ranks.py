@@ -38,7 +38,7 @@ def deepspeed_launcher(settings: DeepspeedLaunch, folder: RunFolder, extra: dict
     """DeepSpeed's launcher, which starts the ranks, as the only child."""
     environment = {**rank_environment(settings), **extra}
     command = deepspeed_command(settings, folder)
-    return [Child("deepspeed", command, environment, folder.log(0), shown=True, has_ranks_below=True)]
+    return [Child("deepspeed", command, environment, folder.log(0), shown=True, is_launcher=True)]
 
 
 def deepspeed_command(settings: DeepspeedLaunch, folder: RunFolder) -> list[str]:

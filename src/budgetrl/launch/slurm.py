@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from budgetrl.launch.ranks import worker_command
-from budgetrl.launch.supervisor import say
+from budgetrl.launch.supervisor import print_message
 from budgetrl.runs.folder import RunFolder, write_atomically
 from budgetrl.runs.machine import command_output
 from budgetrl.settings.launch import SlurmLaunch
@@ -55,11 +55,11 @@ def submit(folder: RunFolder) -> int:
     folder.logs.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["sbatch", "--parsable", str(slurm_path(folder))], capture_output=True, text=True)
     if done.returncode:
-        say((done.stdout + done.stderr).strip())
+        print_message((done.stdout + done.stderr).strip())
         return 1
     job = done.stdout.strip().partition(";")[0]  # a cluster's name may follow
     write_atomically(_job_path(folder), job)
-    say(f"submitted as slurm job {job}; its output goes to {folder.logs}")
+    print_message(f"submitted as slurm job {job}; its output goes to {folder.logs}")
     return 0
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
-from budgetrl.launch.launchers import launcher
+from budgetrl.launch.launchers import make_launcher
 from budgetrl.launch.slurm import queued_job
-from budgetrl.launch.supervisor import say
+from budgetrl.launch.supervisor import print_message
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import record_start
 from budgetrl.settings.config import Config, read_config
@@ -20,14 +20,14 @@ def launch(config: Config, folder: RunFolder) -> int:
 
     Raises SystemExit with that code if this process was told to stop meanwhile.
     """
-    return launcher(config.launch, folder).launch()
+    return make_launcher(config.launch, folder).launch()
 
 
 def check_launcher(settings: LaunchSettings, folder: RunFolder) -> None:
     """Raises RequestError if what a launcher starts the run with is not there, or slurm has the run already."""
     if job := queued_job(folder):
         raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
-    launcher(settings, folder).require()
+    make_launcher(settings, folder).require()
 
 
 def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
@@ -52,7 +52,7 @@ def relaunch(path: Path) -> int:
         raise RequestError(f"{path}: is no run folder, since it has no config.yaml")
     config = read_config(folder.config)
     if folder.finished and not config.stage.always_runs:
-        say(f"already done: {folder.result}")
+        print_message(f"already done: {folder.result}")
         return 0
     check_launcher(config.launch, folder)
     with folder.lock():

@@ -32,7 +32,7 @@ class Child:
     log: Path
     shown: bool
     """Whether its output also goes to the terminal."""
-    has_ranks_below: bool = False
+    is_launcher: bool = False
     """True for a launcher: signals then go to its whole process group, and all of it must end."""
 
 
@@ -49,7 +49,7 @@ class Supervisor:
         self._logs_before = {log: log.stat().st_size for child in children for log in _logs_below(child)}
 
     @property
-    def told_to_stop(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether a signal asked for an end."""
         return bool(self._asked)
 
@@ -62,9 +62,9 @@ class Supervisor:
             failure = self._watch()
         if failure:
             child, code = failure
-            say(_how_it_failed(child, code))
-            if child.has_ranks_below and (log := _first_to_fail(self._logs_before, child)):
-                say("\n".join([f"the end of {log}:", *_tail(log)]))
+            print_message(_how_it_failed(child, code))
+            if child.is_launcher and (log := _first_to_fail(self._logs_before, child)):
+                print_message("\n".join([f"the end of {log}:", *_tail(log)]))
             _log_kill(child, code)
             return code if code in (1, 2) else 1
         return self._exit_code()
@@ -98,7 +98,7 @@ class Supervisor:
         for child, process in zip(self._children, self._processes, strict=True):
             if process.poll() is None:
                 return True
-            if child.has_ranks_below and _group_alive(process.pid):
+            if child.is_launcher and _group_alive(process.pid):
                 return True
         return False
 
@@ -125,7 +125,7 @@ class Supervisor:
             self._forwarded += 1
             self._deadline = min(self._deadline, time.monotonic() + self._grace)
             for child, process in zip(self._children, self._processes, strict=True):
-                _signal(process.pid, signum, whole_group=child.has_ranks_below)
+                _signal(process.pid, signum, whole_group=child.is_launcher)
 
     def _exit_code(self) -> int:
         """The run's exit code where none of its processes failed; says what is not obvious."""
@@ -133,9 +133,9 @@ class Supervisor:
         if codes == {0}:
             return 0
         if -signal.SIGKILL in codes:
-            say("killed before it could save; it resumes from its last saved state")
+            print_message("killed before it could save; it resumes from its last saved state")
         interrupted = signal.SIGINT in self._asked or INTERRUPTED in codes
-        say(f"{'interrupted' if interrupted else 'stopped'}; the same command resumes it")
+        print_message(f"{'interrupted' if interrupted else 'stopped'}; the same command resumes it")
         return INTERRUPTED if interrupted else STOPPED
 
 
@@ -253,7 +253,7 @@ def _log_kill(child: Child, code: int) -> None:
             log.write(f"\nbudgetrl: {child.label} was killed by {signal.Signals(-code).name}\n")
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Tell the user, after what the ranks have said."""
     sys.stdout.flush()
     sys.stderr.write(f"budgetrl: {text}\n")

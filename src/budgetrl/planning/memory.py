@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from budgetrl.core.workload import Workload
 from budgetrl.planning.model_config import (
     LOGITS_PER_CHUNK,
-    PROMPT_ROOM,
+    PROMPT_TOKENS,
     ModelConfig,
     count_parameters,
     read_model_config,
@@ -35,20 +35,20 @@ class Memory:
     cached_token: int | None
     """Keys and values of a token of a completion that is being written; None if the shape is not known."""
 
-    def held(self) -> int:
+    def total_state(self) -> int:
         """All of `state`."""
         return sum(self.state.values())
 
-    def training(self, tokens: int) -> int:
+    def for_micro_batch(self, tokens: int) -> int:
         """What a micro-batch of so many tokens takes besides."""
         return (self.token or 0) * tokens + self.logits
 
-    def generating(self, completions: int, tokens: int) -> int:
+    def for_generation(self, completions: int, tokens: int) -> int:
         """What so many completions at once take besides, if all of them come to so many tokens."""
         return (self.cached_token or 0) * completions * tokens
 
 
-def estimate(config: Config) -> Memory | None:
+def estimate_memory(config: Config) -> Memory | None:
     """What a run needs; None while its model is not on this machine and `model.parameters` is not given."""
     model = read_model_config(config.model)
     parameters = count_parameters(config.model) or config.model.parameters
@@ -57,18 +57,18 @@ def estimate(config: Config) -> Memory | None:
     work = config.stage.workload(config)
     number_bytes = 2 if is_bf16(config) else 4
     if not work.trains:
-        cached = cached_token_bytes(model, number_bytes) if model else None
+        cached = kv_bytes_per_token(model, number_bytes) if model else None
         return Memory(parameters, {"weights": number_bytes * parameters}, 0, None, cached)
     return Memory(
         parameters,
         _training_state(config, work, parameters),
         3 * 4 * LOGITS_PER_CHUNK,
-        token_bytes(model, number_bytes, config.model.gradient_checkpointing) if model else None,
-        cached_token_bytes(model, number_bytes) if model else None,
+        activation_bytes_per_token(model, number_bytes, config.model.gradient_checkpointing) if model else None,
+        kv_bytes_per_token(model, number_bytes) if model else None,
     )
 
 
-def token_bytes(model: ModelConfig, number_bytes: int, recompute: bool) -> int:
+def activation_bytes_per_token(model: ModelConfig, number_bytes: int, recompute: bool) -> int:
     """Activations of a token, with `number_bytes` a number. `recompute`: each layer's but its input are made again in
     the backward pass, which then holds one layer's and their gradients."""
     layer = 4 * model.feed_forward + 18 * model.width
@@ -77,7 +77,7 @@ def token_bytes(model: ModelConfig, number_bytes: int, recompute: bool) -> int:
     return number_bytes * model.layers * layer
 
 
-def cached_token_bytes(model: ModelConfig, number_bytes: int) -> int:
+def kv_bytes_per_token(model: ModelConfig, number_bytes: int) -> int:
     """Keys and values of a token in all layers, with `number_bytes` a number."""
     return number_bytes * 2 * model.layers * model.key_value_heads * model.head_size
 
@@ -88,9 +88,9 @@ def is_bf16(config: Config) -> bool:
     return dtype == "bfloat16" or (dtype == "auto" and config.launch.on_gpus())
 
 
-def completion_room(work: Workload) -> int:
+def longest_sequence(work: Workload) -> int:
     """Tokens of the longest completion and a long prompt."""
-    return work.longest_completion + PROMPT_ROOM
+    return work.longest_completion + PROMPT_TOKENS
 
 
 def _training_state(config: Config, work: Workload, parameters: int) -> dict[str, int]:

@@ -15,7 +15,7 @@ from budgetrl.settings.model import ModelSettings
 
 LOGITS_PER_CHUNK = 2**27
 """Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
-PROMPT_ROOM = 1024
+PROMPT_TOKENS = 1024
 """Tokens of a model's context that are left to the prompt, or a quarter of the context if that is less (ours)."""
 
 
@@ -69,7 +69,7 @@ def read_model_config(model: ModelSettings) -> ModelConfig | None:
         raise RequestError(f"model.path: {path} is not the configuration of a language model ({error})") from None
 
 
-def context_of(model: ModelSettings) -> int | None:
+def context_length(model: ModelSettings) -> int | None:
     """Tokens that prompt and completion may have together; None where that is not known on this machine."""
     config = read_model_config(model)
     return config.context if config else None
@@ -81,7 +81,7 @@ def longest_completion(context: int) -> int:
     >>> longest_completion(131072), longest_completion(1024)
     (130048, 768)
     """
-    return context - min(PROMPT_ROOM, context // 4)
+    return context - min(PROMPT_TOKENS, context // 4)
 
 
 def count_parameters(model: ModelSettings) -> int | None:

@@ -8,8 +8,8 @@ from budgetrl.core.messages import Message
 from budgetrl.core.workload import Workload
 from budgetrl.data.mini.generated import model_warnings
 from budgetrl.data.sources.hub import pin_warnings
-from budgetrl.planning.memory import Memory, completion_room, estimate
-from budgetrl.planning.model_config import context_of, longest_completion
+from budgetrl.planning.memory import Memory, estimate_memory, longest_sequence
+from budgetrl.planning.model_config import context_length, longest_completion
 from budgetrl.runs.machine import count_cores, count_gpus
 from budgetrl.settings.checkpoint import is_remote
 from budgetrl.settings.config import Config, run_dir
@@ -109,7 +109,7 @@ def _holds_model(config: Config, work: Workload) -> bool:
 
 
 def _memory_section(config: Config, work: Workload) -> Plan:
-    memory, there = estimate(config), config.launch.device_memory()
+    memory, there = estimate_memory(config), config.launch.device_memory()
     if memory is None:
         return {"parameters": "unknown until the model is downloaded"}
     training, generating = _in_passing(memory, config, work)
@@ -118,7 +118,7 @@ def _memory_section(config: Config, work: Workload) -> Plan:
     return {
         "parameters": memory.parameters,
         **{name: _readable(size) for name, size in parts.items() if size or name in memory.state},
-        "together, at most": f"{_readable(memory.held() + max(training, generating))}{zero}",
+        "together, at most": f"{_readable(memory.total_state() + max(training, generating))}{zero}",
         "on the device": "not known here" if there is None else _readable(there),
     }
 
@@ -126,18 +126,18 @@ def _memory_section(config: Config, work: Workload) -> Plan:
 def _in_passing(memory: Memory, config: Config, work: Workload) -> tuple[int, int]:
     """Bytes for a micro-batch, and for generating completions, which is never at the same time."""
     rows = config.rollout.completions_at_once
-    generating = memory.generating(rows, completion_room(work)) if work.longest_completion else 0
-    return memory.training(work.largest_micro_batch), generating
+    generating = memory.for_generation(rows, longest_sequence(work)) if work.longest_completion else 0
+    return memory.for_micro_batch(work.largest_micro_batch), generating
 
 
 def _memory_warnings(config: Config, work: Workload) -> list[Message]:
     """Whether the memory of a device will not do, as far as both are known."""
     if not _holds_model(config, work):
         return []
-    memory, there = estimate(config), config.launch.device_memory()
+    memory, there = estimate_memory(config), config.launch.device_memory()
     if memory is None or there is None:
         return []
-    needed = memory.held() + max(_in_passing(memory, config, work))
+    needed = memory.total_state() + max(_in_passing(memory, config, work))
     if needed <= there:
         return []
     text = f"{_readable(needed)} are needed at most, and a rank has {_readable(there)}"
@@ -147,7 +147,7 @@ def _memory_warnings(config: Config, work: Workload) -> list[Message]:
 
 def _context_warnings(config: Config, work: Workload) -> list[Message]:
     """Settings whose completions leave the prompt too little of the model's context."""
-    context = context_of(config.model) if work.completion_limits else None
+    context = context_length(config.model) if work.completion_limits else None
     if context is None:
         return []
     room = longest_completion(context)

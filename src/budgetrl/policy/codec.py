@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from budgetrl.formats.base import BUDGET_SLOT, ResponseFormat, Target
 from budgetrl.grading.grader import ParsedResponse
 from budgetrl.policy.budgets import writable_budget
-from budgetrl.policy.template import THINK_PREFILL, rewritten, without_think
+from budgetrl.policy.template import THINK_PREFILL, rewrite_chat_template, without_think
 from budgetrl.settings.model import ModelSettings
 
 _THINK_END = "</think>"
@@ -83,7 +83,7 @@ class TextCodec:
         """The tokenizer for a checkpoint that learned a format: by itself its chat template gives the prompts of
         `prompt`, without a `<think>` in formats with a start of their own."""
         begun = fmt.starts_response and THINK_PREFILL.search(self._render("", fmt, None))
-        return rewritten(self.tokenizer, without_think) if begun else self.tokenizer
+        return rewrite_chat_template(self.tokenizer, without_think) if begun else self.tokenizer
 
     def decode(self, ids: Sequence[int]) -> str:
         """Exact text of tokens, special ones included."""

@@ -21,7 +21,7 @@ from budgetrl.data.mini.shipped import is_shipped, shipped_folder
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.learned import LearnedFormat, write_learned_format
 from budgetrl.policy.codec import TextCodec
-from budgetrl.policy.template import rewritten, with_think
+from budgetrl.policy.template import rewrite_chat_template, with_think
 from budgetrl.settings.model import ModelSettings
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -95,7 +95,7 @@ def load_codec(spec: ModelSettings, fmt: ResponseFormat) -> TextCodec:
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """With the base model's chat template, for a checkpoint of ours too: in formats without a start of their own it is
     asked as the base model is."""
-    return rewritten(AutoTokenizer.from_pretrained(path, revision=revision), with_think)
+    return rewrite_chat_template(AutoTokenizer.from_pretrained(path, revision=revision), with_think)
 
 
 def make_codec(

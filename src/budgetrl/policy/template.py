@@ -36,7 +36,7 @@ def with_think(template: str) -> str:
     return template.removeprefix(_HEAD).removesuffix(_TAIL) if _is_wrapped(template) else template
 
 
-def rewritten(tokenizer: PreTrainedTokenizerBase, change: Callable[[str], str]) -> PreTrainedTokenizerBase:
+def rewrite_chat_template(tokenizer: PreTrainedTokenizerBase, change: Callable[[str], str]) -> PreTrainedTokenizerBase:
     """The tokenizer with its chat template changed, or all of them if it has several; itself if nothing changes."""
     old = tokenizer.chat_template
     if not old:

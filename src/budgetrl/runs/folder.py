@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from budgetrl.core.errors import RequestError
-from budgetrl.core.jsonl import NotAnObjectError, numbered_lines, parse_object, place
+from budgetrl.core.jsonl import NotAnObjectError, line_location, numbered_lines, parse_object
 from budgetrl.core.messages import Message
 
 Row = Mapping[str, Any]
@@ -195,7 +195,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except NotAnObjectError as error:
             if not line.endswith(b"\n"):  # only the last line can lack a newline: the write was cut off
                 break
-            raise RequestError(Message(place(path, number), str(error))) from None
+            raise RequestError(Message(line_location(path, number), str(error))) from None
     return rows
 
 

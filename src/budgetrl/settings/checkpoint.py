@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.errors import RequestError
 from budgetrl.core.messages import Message
 from budgetrl.data.mini.shipped import (
@@ -41,7 +41,7 @@ def local_folder(model: ModelSettings) -> Path | None:
         return folder
     if is_family(model.path.partition("/")[0]):
         text = f"there is no shipped checkpoint {model.path}"
-        raise RequestError(Message("model.path", text, nearest(model.path, shipped_names())))
+        raise RequestError(Message("model.path", text, suggest_name(model.path, shipped_names())))
     if model.path.startswith(("/", ".", "~")):  # cannot be a Hub name
         raise RequestError(Message("model.path", f"there is no folder {model.path}"))
     return _cached(model, "config.json")

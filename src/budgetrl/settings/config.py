@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.data.sources.base import DatasetSettings
@@ -86,7 +86,7 @@ def load_config(mapping: Mapping[str, Any], auto_keys: dict[str, Rule] | None = 
     Args:
         mapping: the keys and values, without interpolations.
         auto_keys: if given, settings may be `auto`. Their dotted keys are added to this dictionary, and placeholder
-            numbers are used until `planning.auto.settle` computes the real ones.
+            numbers are used until `planning.auto.resolve_auto` computes the real ones.
 
     Raises:
         ConfigError: for an unknown key, a missing value, a value of the wrong type, or an invalid value.
@@ -95,7 +95,7 @@ def load_config(mapping: Mapping[str, Any], auto_keys: dict[str, Rule] | None = 
     for key in mapping:
         if key not in known:
             dotted = next(iter(flatten({key: mapping[key]})))  # name `new.key` rather than `new`
-            raise ConfigError(Message(dotted, "there is no such key", nearest(str(key), known)))
+            raise ConfigError(Message(dotted, "there is no such key", suggest_name(str(key), known)))
     for key, value in flatten(mapping).items():
         if value == MISSING:  # "???" in a YAML file
             raise ConfigError(Message(key, "a value must be given"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from budgetrl.core.checks import nearest, require, require_count, require_range
+from budgetrl.core.checks import require, require_count, require_range, suggest_name
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.messages import Message
 from budgetrl.runs.machine import count_cores, count_gpus, gpu_memory, host_memory
@@ -190,7 +190,7 @@ def launch_class(name: str) -> type[LaunchSettings]:
         SettingError: about `name`, if there is no such launcher.
     """
     if name not in LAUNCHERS:
-        raise SettingError("name", f"{name!r} is not a launcher", nearest(name, LAUNCHERS))
+        raise SettingError("name", f"{name!r} is not a launcher", suggest_name(name, LAUNCHERS))
     return LAUNCHERS[name]
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from budgetrl.core.checks import nearest
+from budgetrl.core.checks import suggest_name
 from budgetrl.core.classes import is_unannotated
 from budgetrl.core.errors import RequestError, SettingError
 from budgetrl.core.messages import Message
@@ -77,7 +77,7 @@ def build(cls: type[T], node: Any, at: str, auto_keys: dict[str, Rule] | None = 
 
 def unknown_key(key: str, names: list[str]) -> ConfigError:
     """Return the error about a key that is not in `names`, with a suggestion of the key that was probably meant."""
-    return ConfigError(Message(key, "there is no such key", nearest(key, names)))
+    return ConfigError(Message(key, "there is no such key", suggest_name(key, names)))
 
 
 def to_plain(node: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from budgetrl.core.checks import require
-from budgetrl.core.jsonl import NotAnObjectError, count_lines, numbered_lines, parse_object, place
+from budgetrl.core.jsonl import NotAnObjectError, count_lines, line_location, numbered_lines, parse_object
 from budgetrl.core.messages import Message
 from budgetrl.data.reading import BadRowError
 from budgetrl.data.sources.base import DataError, Loaded, Split
@@ -64,7 +64,7 @@ class JsonlSettings(RowSettings):
 def _raw_rows(file: Path) -> Iterator[RawRow]:
     # A line is parsed only when the row is read, so that a malformed line is handled like any other bad row.
     for number, line in numbered_lines(file):
-        yield RawRow(place(file, number), f"{file.stem}-{number}", partial(_parse, line))
+        yield RawRow(line_location(file, number), f"{file.stem}-{number}", partial(_parse, line))
 
 
 def _parse(line: bytes) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from budgetrl.core.checks import require
 from budgetrl.core.messages import Message
-from budgetrl.core.workload import Workload, together
+from budgetrl.core.workload import Workload, combine_workloads
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.registry import AUTO, PLAIN
 from budgetrl.runs.parts import COLD_START, GRPO, INITIAL, LABEL, TRAINED
@@ -108,7 +108,7 @@ class Pipeline(StageSettings):
             # The summary of the initial evaluation would repeat that of the final one.
             summary = {} if name == INITIAL else work.summary
             works[name] = replace(work, summary=summary, completion_limits=limits, micro_batches=micro_batches)
-        return together(works)
+        return combine_workloads(works)
 
     def dataset_splits(self, config: "Config") -> DatasetSplits:
         splits: DatasetSplits = []
