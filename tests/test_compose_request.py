@@ -69,6 +69,17 @@ def request(own: Path, *overrides: str) -> list[str]:
             ["model.formats={plan: {instruction: x}}"],
             "model.formats: to add entries of your own, write '++model.formats",
         ),
+        (
+            ["model.formats.answer_tag.tag=hmm"],
+            "model.formats.answer_tag.tag: to add entries of your own, write '++model.formats.answer_tag.tag=hmm'",
+        ),
+        (
+            ["model.formats.my_package.formats.Sized.short_tag=hmm"],
+            "model.formats.my_package.formats.Sized.short_tag: to add entries of your own, write "
+            "'++model.formats={my_package.formats.Sized:{short_tag:hmm}}'",
+        ),
+        (["model.formats.bugdet.close=x"], "model.formats.bugdet.close: there is no such key; did you mean"),
+        (["model.formats.plain.closes=x"], "model.formats.plain.closes: there is no such key; did you mean"),
         (["hydra.sweep.dirr=x"], "hydra.sweep.dirr: there is no such key; did you mean hydra.sweep.dir?"),
         (["reward.name=foo"], "reward.name: there is no reward 'foo'; there are aalc, accuracy,"),
         (["stage=pipeline", "stage.datasets=gsm8k"], "stage.datasets: must be a list, such as [gsm8k]"),

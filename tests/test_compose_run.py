@@ -89,7 +89,7 @@ def test_finished_runs_are_skipped_unfinished_ones_resumed_and_other_settings_re
     assert "already done: there/result.json" in capsys.readouterr().out
     assert run("run.dir=there", "seed=14", "reward.r_b=-0.1") == 2
     differing = "reward.r_b (-0.4 there, -0.1 now), seed (13 there, 14 now)"
-    hint = "choose another folder, or use the same settings"
+    hint = "use the same settings, set another run.dir, or delete this folder"
     said = f"budgetrl: run.dir: there has a run with different settings: {differing}; {hint}\n"
     assert capsys.readouterr().err == said
     assert len(launched) == 2
@@ -126,6 +126,22 @@ def test_a_dry_run_plans_a_run_that_can_be_started_as_it_stands(run: Run) -> Non
     frozen = read_config(Path("there/config.yaml"))
     assert (frozen.mode, frozen.launch.threads) == ("run", 2)
     assert not Path("there/env.json").exists()
+
+
+def test_a_folder_with_only_a_plan_is_for_any_run(
+    run: Run, launched: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = Path("there/config.yaml")
+    for seed in (3, 4):
+        assert run("run.dir=there", "mode=dry", f"seed={seed}") == 0
+        assert read_config(there).seed == seed
+    assert run("run.dir=there", "seed=13") == 1
+    assert launched[0] == read_config(there)
+    # Now a run has started there.
+    for mode in ("dry", "run"):
+        assert run("run.dir=there", "seed=6", f"mode={mode}") == 2
+        assert capsys.readouterr().err.endswith("set another run.dir, or delete this folder\n")
+    assert read_config(there).seed == 13
 
 
 def test_every_start_is_kept_the_first_one_on_top(run: Run) -> None:

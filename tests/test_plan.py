@@ -87,7 +87,17 @@ def test_a_server_that_may_not_sample_is_warned_of(prompts: str, temperature: fl
 def test_a_hub_model_that_is_not_pinned_is_warned_of(path: str, revision: str | None, told: int) -> None:
     model = {"path": path, "revision": revision}
     plan = make_plan(load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "model": model}))
-    assert sum(line.startswith("model.revision: ") for line in plan["warnings"]) == told
+    assert sum(line.startswith(f"model.revision: {path} is loaded") for line in plan["warnings"]) == told
+
+
+def test_a_plan_for_a_checkpoint_that_is_not_there_names_its_path() -> None:
+    model = {"path": "runs/a/checkpoints/last"}
+    mapping = {"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "model": model, "mode": "dry"}
+    warnings = make_plan(load_config(mapping))["warnings"]
+    assert [line for line in warnings if line.startswith("model")] == [
+        "model.path: there is no folder runs/a/checkpoints/last, and it cannot be a name on the Hub; "
+        "fix the path, unless another run is still to write it"
+    ]
 
 
 @pytest.mark.parametrize(("gpu_memory", "said"), [(None, "not known here"), (80.0, "80 GiB")])

@@ -5,7 +5,7 @@ Only this module, `request` and `hydra_app` import Hydra.
 
 import os
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from budgetrl.settings.strict import ConfigError, to_plain, unknown_key
 
 VERSION_BASE = "1.3"
 CONFIG_NAME = "config"
+FORMATS = "model.formats"
+"""The key below which a user may add entries: settings of formats of their own."""
 _COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 """Errors from composing that the user can cause: a wrong override, or a mistake in an option file."""
 
@@ -134,9 +136,25 @@ def _check_overrides(name: str, overrides: list[str]) -> None:
             continue
         keys = _hydra_keys(name) if key.startswith("hydra.") else own_keys
         if key not in keys:
-            raise unknown_key(key, list(keys))
+            raise _unknown_format(override, keys) or unknown_key(key, list(keys))
         if isinstance(override.value(), dict):  # Hydra allows no new keys in a mapping without ++
             raise ConfigError(Message(key, f"to add entries of your own, write '++{override.input_line}'"))
+
+
+def _unknown_format(override: Override, keys: Collection[str]) -> ConfigError | None:
+    """Return the error about settings of a format that the model has no entry for; None for any other unknown key.
+
+    A format may be the user's own, so its entry is not a mistake unless the name is close to that of another one.
+    """
+    if not override.key_or_group.startswith(f"{FORMATS}."):
+        return None
+    name, _, field = override.key_or_group.removeprefix(f"{FORMATS}.").rpartition(".")
+    if not name or f"{FORMATS}.{name}" in keys or nearest(f"{FORMATS}.{name}", keys).startswith("did you mean"):
+        return None
+    words = str(override.input_line)
+    if "." in name:  # an import path; in a key, its dots would separate groups
+        words = f"{FORMATS}={{{name}:{{{field}:{words.partition('=')[2]}}}}}"
+    return ConfigError(Message(override.key_or_group, f"to add entries of your own, write '++{words}'"))
 
 
 def _hydra_keys(name: str) -> set[str]:

@@ -136,6 +136,8 @@ def check_same_run(folder: RunFolder, config: Config) -> None:
     # os.path.exists returns False without read permission. The lock reports that later.
     if not os.path.exists(folder.config):
         return
+    if not (folder.started or folder.finished or folder.metrics.exists()):
+        return  # only a plan, from a dry run: this run may replace it
     old, new = identity(read_mapping(folder.config)), identity(to_mapping(config))
     differences: list[str] = []
     for key in sorted({*old, *new}):
@@ -146,7 +148,9 @@ def check_same_run(folder: RunFolder, config: Config) -> None:
         left = len(differences) - MAX_DIFFERENCES_SHOWN
         more = f" and {left} more" if left > 0 else ""
         text = f"{folder.path} has a run with different settings: {shown}{more}"
-        raise RequestError(Message("run.dir", text, "choose another folder, or use the same settings"))
+        raise RequestError(
+            Message("run.dir", text, "use the same settings, set another run.dir, or delete this folder")
+        )
 
 
 def _print_error(error: RequestError) -> None:

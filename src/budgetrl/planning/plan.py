@@ -11,7 +11,7 @@ from budgetrl.data.sources.hub import pin_warnings
 from budgetrl.planning.memory import Memory, estimate_memory, longest_sequence
 from budgetrl.planning.model_config import context_length, longest_completion
 from budgetrl.runs.machine import count_cores, count_gpus
-from budgetrl.settings.checkpoint import is_remote
+from budgetrl.settings.checkpoint import is_remote, path_error
 from budgetrl.settings.config import Config, run_dir
 from budgetrl.settings.stages.base import format_warnings
 
@@ -39,6 +39,7 @@ def warnings(config: Config, work: Workload, ranks: int) -> list[Message]:
         *config.reward.warnings(),
         *_launch_warnings(config, work, ranks),
         *_task_warnings(config, work),
+        *_path_warnings(config, work),
         *_pin_warnings(config, work),
         *_context_warnings(config, work),
         *_memory_warnings(config, work),
@@ -185,12 +186,20 @@ def _task_warnings(config: Config, work: Workload) -> list[Message]:
     return model_warnings(config.model.name, [dataset for dataset, _ in config.stage.dataset_splits(config)])
 
 
+def _path_warnings(config: Config, work: Workload) -> list[Message]:
+    """Return a warning if the model is not there yet. Only a plan comes here without it; a run is refused before."""
+    if not work.uses_model or not path_error(config.model):
+        return []
+    text = f"there is no folder {config.model.path}, and it cannot be a name on the Hub"
+    return [Message("model.path", text, "fix the path, unless another run is still to write it")]
+
+
 def _pin_warnings(config: Config, work: Workload) -> list[Message]:
     """Models and data sets of the Hub that are not read at one commit, and so may be others tomorrow."""
     found: list[Message] = []
     model = config.model
-    if work.uses_model and is_remote(model):
-        found += pin_warnings("model.revision", model.name, model.revision)
+    if work.uses_model and is_remote(model) and not path_error(model):
+        found += pin_warnings("model.revision", model.path, model.revision)
     for dataset, split in config.stage.dataset_splits(config):
         found += [message.below("dataset") for message in dataset.unpinned(split)]
     return list(dict.fromkeys(found))  # each once: two splits may come from one repository
