@@ -149,7 +149,7 @@ def _unknown_format(override: Override, keys: Collection[str]) -> ConfigError | 
     if not override.key_or_group.startswith(f"{FORMATS}."):
         return None
     name, _, field = override.key_or_group.removeprefix(f"{FORMATS}.").rpartition(".")
-    if not name or f"{FORMATS}.{name}" in keys or nearest(f"{FORMATS}.{name}", keys).startswith("did you mean"):
+    if not name or f"{FORMATS}.{name}" in keys or suggest_name(f"{FORMATS}.{name}", keys).startswith("did you mean"):
         return None
     words = str(override.input_line)
     if "." in name:  # an import path; in a key, its dots would separate groups
