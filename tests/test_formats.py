@@ -1,6 +1,7 @@
 """Which texts parse as well-formed responses."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -153,8 +154,24 @@ def test_plain_text_is_all_body() -> None:
 
 
 def test_formats_are_found_under_their_names() -> None:
-    assert format_names() == ["budget", "difficulty", "plain", "prompt_budget"]
+    assert {"budget", "difficulty", "plain", "prompt_budget"} <= set(format_names())
     assert [format_class(name)().name for name in format_names()] == format_names()
+
+
+@pytest.mark.parametrize("name", format_names())
+def test_every_format_reads_what_it_teaches(name: str) -> None:
+    fmt = format_class(name)()
+    right = Outcome(well_formed=True, correct=True, length=9)
+    group = [right, *[replace(right, correct=False)] * (fmt.samples_to_teach - 1)]
+    body = "2+3=5 \\boxed{5}"
+    text = fmt.checked_target(right, group, budget=9).around(body)
+    parsed = fmt.parse(text)
+    assert parsed.well_formed and parsed.body(text).strip() == body
+    assert 0 in fmt.select_for_teaching(group)
+    assert not fmt.parse("").well_formed
+    # A taught format puts something around the body, and describes it to the user of the trained model.
+    assert fmt.taught == (text != body)
+    assert not fmt.taught or fmt.explain().response
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_family_stands_for_the_checkpoint_that_fits_and_a_checkpoint_for_itsel
 
 def test_the_settings_of_real_models_say_what_the_classes_say(repo: Path) -> None:
     told = read_mapping(repo / "conf" / "model" / "hf.yaml")["formats"]
-    assert set(told) == set(format_names())
+    assert set(told) <= set(format_names())  # a format without an entry has what its class says
     for name, fields in told.items():
         assert make_format(name, fields) == format_class(name)()
 
