@@ -1,1 +1,1 @@
-"""Ground floor: records that everything passes around, errors, seeds, schedules, and finding a class by name."""
+"""The lowest layer: records, messages, errors, seeds, schedules, and finding a class by its name."""

@@ -1,4 +1,8 @@
-"""From a name in a configuration to a class: a built-in one is the module of that name; there is no list to keep."""
+"""Find the class that a name in the configuration stands for.
+
+A built-in class is found by the name of its module, so there is no list of classes to maintain. A user's own class is
+found by its import path, such as `my_package.rewards.Short`.
+"""
 
 import importlib
 import inspect
@@ -13,20 +17,26 @@ T = TypeVar("T")
 
 
 def class_names(package: ModuleType, base: type[T]) -> list[str]:
-    """Names of the built-in classes: the modules of `package` that define one. All of them are imported."""
-    return [name for name in _modules(package) if _defined(name, package, base)]
+    """Return the names of the built-in classes: the modules of `package` that define one. Imports all modules."""
+    return [name for name in _module_names(package) if _defined(name, package, base)]
 
 
 def find_class(name: str, package: ModuleType, base: type[T], kind: str, key: str = "name") -> type[T]:
-    """The class that a module of `package` defines, or that an import path of the user's own leads to.
+    """Return the class defined by the module `name` of `package`, or by the import path `name`.
 
-    SettingError about `key` if there is none, if it is not derived from `base`, or if it is not a dataclass; `kind` is
-    what the message calls such a class. An import error inside the user's own module comes through as it is.
+    Args:
+        kind: What messages call such a class, such as "reward".
+        key: The configuration key that error messages name.
+
+    Raises:
+        SettingError: There is no such class, it is not derived from `base`, or it is not a dataclass. Import errors
+            inside the user's own module are not caught.
     """
+    # A dot marks an import path, unless a part is empty or not an identifier: ".short" is just a wrong name.
     if "." in name and all(part.isidentifier() for part in name.split(".")):
         found = _imported(name, base, kind, key)
     else:
-        defined = _defined(name, package, base) if name in _modules(package) else []
+        defined = _defined(name, package, base) if name in _module_names(package) else []
         if not defined:
             raise SettingError(key, f"there is no {kind} {name!r}; {suggest_name(name, class_names(package, base))}")
         found = defined[0]
@@ -35,7 +45,7 @@ def find_class(name: str, package: ModuleType, base: type[T], kind: str, key: st
 
 
 def is_unannotated(cls: type, name: str) -> bool:
-    """Whether a class has a value `name` that looks like a field, but is none because it has no type annotation.
+    """Return whether a class attribute looks like a dataclass field but is not one, for lack of a type annotation.
 
     >>> is_unannotated(type("Short", (), {"weight": 0.1}), "weight")
     True
@@ -45,32 +55,34 @@ def is_unannotated(cls: type, name: str) -> bool:
     return is_value and not any(name in inspect.get_annotations(owner) for owner in cls.__mro__)
 
 
-def _modules(package: ModuleType) -> list[str]:
+def _module_names(package: ModuleType) -> list[str]:
     return [module.name for module in pkgutil.iter_modules(package.__path__)]
 
 
 def _defined(name: str, package: ModuleType, base: type[T]) -> list[type[T]]:
+    """Return the classes that a module defines itself, without those that it imports from other modules."""
     module = importlib.import_module(f"{package.__name__}.{name}")
-    return [found for found in _classes(module, base).values() if found.__module__ == module.__name__]
+    return [found for found in _concrete_classes(module, base).values() if found.__module__ == module.__name__]
 
 
 def _imported(path: str, base: type[T], kind: str, key: str) -> type[T]:
+    """Import a user's class from a path such as `my_package.rewards.Short`; raise SettingError if it cannot be used."""
     module_name, _, class_name = path.rpartition(".")
-    module = _module(module_name, path, key)
-    classes = _classes(module, base)
+    module = _import_user_module(module_name, path, key)
+    classes = _concrete_classes(module, base)
     if class_name in classes:
         return classes[class_name]
-    there = getattr(module, class_name, None)
-    if inspect.isclass(there) and issubclass(there, base) and there is not base:
-        raise SettingError(key, f"{path} lacks {_abstract_members(there)}", "define what is missing")
-    if there is not None:
+    found = getattr(module, class_name, None)
+    if inspect.isclass(found) and issubclass(found, base) and found is not base:
+        raise SettingError(key, f"{path} lacks {_abstract_members(found)}", "define what is missing")
+    if found is not None:
         article = "an" if kind[0] in "aeiou" else "a"
         raise SettingError(key, f"{path} is not {article} {kind}: derive it from {base.__module__}.{base.__name__}")
     raise SettingError(key, f"{module_name} has no class {class_name!r}; {suggest_name(class_name, classes)}")
 
 
 def _abstract_members(cls: type) -> str:
-    """What a class leaves to its subclasses, such as `parse(), target()`."""
+    """Return the members that a class does not define yet, such as `parse(), target()`."""
     names: list[str] = []
     for name in sorted(getattr(cls, "__abstractmethods__", ())):
         names.append(name if isinstance(getattr(cls, name), property) else f"{name}()")
@@ -78,11 +90,9 @@ def _abstract_members(cls: type) -> str:
 
 
 def _require_dataclass(cls: type, base: type, key: str) -> None:
-    """SettingError for a class that declares fields without the decorator that makes them fields.
-
-    `dataclasses.is_dataclass` does not tell: a class inherits that from its base.
-    """
+    """Raise SettingError for a class that declares fields but lacks the `@dataclass` decorator."""
     for owner in cls.__mro__:
+        # Look into vars(): `dataclasses.is_dataclass` is also true for a class that inherits from a dataclass.
         if not issubclass(owner, base) or "__dataclass_fields__" in vars(owner):
             continue
         annotations = inspect.get_annotations(owner)
@@ -92,20 +102,25 @@ def _require_dataclass(cls: type, base: type, key: str) -> None:
             raise SettingError(key, text, "put @dataclass(frozen=True) above the class")
 
 
-def _module(module_name: str, path: str, key: str) -> ModuleType:
+def _import_user_module(module_name: str, path: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
+        # If the missing module is not part of the path, the user's module exists and one of its own imports failed:
+        # the user needs that traceback.
         if not f"{module_name}.".startswith(f"{missing}."):
-            raise  # the user's module is there; something it imports is not
+            raise
         raise SettingError(
             key,
             f"cannot import {path!r}: there is no module {missing!r}; install it or add its folder to PYTHONPATH",
         ) from error
 
 
-def _classes(module: ModuleType, base: type[T]) -> dict[str, type[T]]:
-    """The concrete classes: one that leaves methods open cannot be made yet."""
-    members = inspect.getmembers(module, lambda member: inspect.isclass(member) and issubclass(member, base))
-    return {name: found for name, found in members if not inspect.isabstract(found)}
+def _concrete_classes(module: ModuleType, base: type[T]) -> dict[str, type[T]]:
+    """Return the subclasses of `base` in a module, by name, without abstract ones."""
+    classes: dict[str, type[T]] = {}
+    for name, member in inspect.getmembers(module, inspect.isclass):
+        if issubclass(member, base) and not inspect.isabstract(member):
+            classes[name] = member
+    return classes

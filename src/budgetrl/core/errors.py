@@ -1,10 +1,10 @@
-"""Errors whose message is all a user needs to see."""
+"""Errors that are shown to the user as a message, without a traceback."""
 
 from budgetrl.core.messages import Message
 
 
 class RequestError(ValueError):
-    """The request or its input is wrong: one line names the key, file or row, and what to do. Exit code 2."""
+    """The configuration or an input file is wrong. The message names the key, file or row. Exit code 2."""
 
     def __init__(self, *messages: Message | str) -> None:
         super().__init__("\n".join(map(str, messages)))
@@ -12,11 +12,11 @@ class RequestError(ValueError):
 
 
 class Unavailable(RuntimeError):
-    """Something that the run needs is away, such as a server: the same command goes on once it is back. Exit code 1."""
+    """Something that the run needs, such as a server, is not available. The same command resumes later. Exit code 1."""
 
 
 class SettingError(ValueError):
-    """A part refuses one of its own settings; whoever builds the part adds the group that the key is in."""
+    """A setting has an invalid value. The key is relative: whoever builds the object adds the group above it."""
 
     def __init__(self, key: str, text: str, hint: str = "") -> None:
         self.message = Message(key, text, hint)

@@ -1,4 +1,4 @@
-"""JSONL files: one JSON object a line, UTF-8; empty lines do not count."""
+"""Reading JSONL files: one JSON object per line, UTF-8. Empty lines are skipped."""
 
 import json
 from collections.abc import Iterator
@@ -10,27 +10,32 @@ from budgetrl.core.messages import Message
 
 
 class NotAnObjectError(ValueError):
-    """Why a line is not a JSON object."""
+    """A line is not a JSON object. The message says why."""
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file, and where each stands. Raises RequestError, naming file and line, for any other line."""
+    """Yield the location (file and line number) and the content of each object.
+
+    Raises:
+        RequestError: A line is not a JSON object. The message names the file and the line.
+    """
     for number, line in numbered_lines(path):
-        where = line_location(path, number)
+        location = line_location(path, number)
         try:
             row = parse_object(line)
         except NotAnObjectError as error:
-            raise RequestError(Message(where, str(error), "each line must be one JSON object")) from None
-        yield where, row
+            raise RequestError(Message(location, str(error), "each line must be one JSON object")) from None
+        yield location, row
 
 
 def count_lines(path: Path) -> int:
-    """How many lines of a file are not empty."""
+    """Return the number of lines that are not empty."""
     return sum(1 for _ in numbered_lines(path))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, numbered from 1. They are bytes, so that one that is not UTF-8 spoils no other."""
+    """Yield the number (from 1) and the content of each line that is not empty."""
+    # Bytes, not text: a line that is not UTF-8 is then an error of that line alone.
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
@@ -38,18 +43,21 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def line_location(path: Path, number: int) -> str:
-    """How messages name a line of a file."""
+    """Return how messages name a line of a file."""
     return f"{path}, line {number}"
 
 
 def parse_object(line: bytes) -> dict[str, Any]:
-    """The object in a line. Raises NotAnObjectError.
+    """Parse a line as a JSON object.
 
     >>> parse_object(b'{"id": 1}')
     {'id': 1}
+
+    Raises:
+        NotAnObjectError: The line is not UTF-8, not JSON, or not an object.
     """
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = json.loads(line.decode("utf-8-sig"))  # -sig: some editors write a byte order mark
     except UnicodeDecodeError as error:
         raise NotAnObjectError(f"not UTF-8 ({error.reason} at byte {error.start + 1})") from error
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""The small frozen records that travel through the whole of budgetrl. No torch here."""
+"""Small frozen records that all packages pass around. They never hold tensors."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Problem:
     problem: str
     answer: str
     level: int | None = None
-    """Difficulty, larger is harder, where the source states one."""
+    """Difficulty, larger is harder. None if the source does not say."""
     source: str | None = None
     solution: str | None = None
     """A worked solution from the source; never shown to the model."""
@@ -64,46 +64,47 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a completion came to: all that rewards and metrics ever see."""
+    """The graded result of one completion: all that rewards and metrics see of it."""
 
     well_formed: bool
     correct: bool
-    """Whether it came to its end with the right answer: a number that a cut-off text happens to end with is none."""
+    """Whether the answer is right. Always False for a truncated completion: its last number is not an answer."""
     length: int
-    """l, in tokens."""
+    """Length l in tokens."""
     budget: int | None = None
-    """b, in tokens, written by the model or asked of it; None where there is none."""
+    """Budget b in tokens, written by the model or given to it. None without one."""
     b_max: float = math.inf
-    """Reference length of the problem in tokens; infinite where the initial model was wrong."""
+    """Reference length of the problem in tokens. Infinite if the initial model was wrong."""
     thinking_length: int | None = None
-    """Tokens up to the end of a `<think>` block, where there is one."""
+    """Tokens up to the end of the `<think>` block. None without one."""
     truncated: bool = False
     easy: bool | None = None
-    """The difficulty tag that the model wrote: easy, hard, or None where there is none."""
+    """Difficulty tag written by the model: True for easy, False for hard, None without one."""
     repetition: float = 0.0
-    """Share of the body's n-grams that stood there before; 0 where no reward asked for it."""
+    """Fraction of the body's n-grams that repeat an earlier one. 0 unless a reward needs it."""
     level: int | None = None
     problem_id: str = ""
     given_answer: str | None = None
-    """The answer as the response writes it, to be counted by maj@k; None where none was found."""
+    """The answer as written in the response, counted by maj@k. None if none was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Datum:
-    """One sequence that an optimizer step learns from. What its objective needs besides, a subclass adds."""
+    """One training sequence. Subclasses add what their objective needs, such as advantages."""
 
     prompt_ids: tuple[int, ...]
-    """Given: no loss is taken here. One token or more."""
+    """Tokens without loss. At least one, since the first response token is predicted from the token before it."""
     response_ids: tuple[int, ...]
-    """To be learned from."""
+    """Tokens with loss."""
     weights: tuple[float, ...] | None = None
-    """Loss weight of each response token; None: 1 for all."""
+    """Loss weight of each response token. None: 1 for all."""
 
     @property
     def size(self) -> int:
-        """Tokens of prompt and response."""
+        """Number of prompt and response tokens."""
         return len(self.prompt_ids) + len(self.response_ids)
 
     @property
     def token_weights(self) -> tuple[float, ...]:
+        """The loss weight of each response token."""
         return self.weights or (1.0,) * len(self.response_ids)

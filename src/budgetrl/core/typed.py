@@ -1,4 +1,4 @@
-"""Values of YAML, JSON and command lines as the fields of a dataclass hold them."""
+"""Convert values from YAML, JSON and the command line to the types of dataclass fields."""
 
 import types
 from collections.abc import Mapping
@@ -8,12 +8,13 @@ from budgetrl.core.errors import SettingError
 
 
 def read_value(kind: Any, value: Any, at: str) -> Any:
-    """A value as a field of this type holds it: JSON's lists become tuples, numbers may come as text.
-
-    SettingError about the key `at` for a value of another type.
+    """Return a value converted to the type `kind`: lists become tuples where needed, and numbers may be strings.
 
     >>> read_value(tuple[int, ...], [1, "2"], "stage.budgets")
     (1, 2)
+
+    Raises:
+        SettingError: The value has another type; the error names the key `at`.
     """
     if kind is Any:
         return value
@@ -30,10 +31,11 @@ def read_value(kind: Any, value: Any, at: str) -> Any:
 
 
 def _read_one_of(kind: Any, value: Any, at: str) -> Any:
-    """The value as the first type of a union that takes it; most unions are a type or None."""
+    """Return the value converted to the first type of a union that accepts it. Most unions are `T | None`."""
     choices = [choice for choice in get_args(kind) if choice is not types.NoneType]
     if value is None and len(choices) < len(get_args(kind)):
         return None
+    # The last type is tried outside the loop, so that its error reaches the user.
     for choice in choices[:-1]:
         try:
             return read_value(choice, value, at)
@@ -43,19 +45,22 @@ def _read_one_of(kind: Any, value: Any, at: str) -> Any:
 
 
 def _read_tuple(kind: Any, value: Any, at: str) -> tuple[Any, ...]:
-    items, kinds = _as_list(value, at), get_args(kind)
-    if len(kinds) == 2 and kinds[1] is Ellipsis:
-        return tuple(read_value(kinds[0], item, at) for item in items)
-    if len(items) != len(kinds):
-        raise SettingError(at, f"must be a list of {len(kinds)}, got {list(items)}")
-    return tuple(read_value(own, item, at) for own, item in zip(kinds, items, strict=True))
+    items, item_kinds = _as_list(value, at), get_args(kind)
+    if len(item_kinds) == 2 and item_kinds[1] is Ellipsis:  # tuple[int, ...]: any number of items
+        item_kinds = item_kinds[:1] * len(items)
+    if len(items) != len(item_kinds):
+        raise SettingError(at, f"must be a list of {len(item_kinds)}, got {list(items)}")
+    return tuple(read_value(item_kind, item, at) for item_kind, item in zip(item_kinds, items, strict=True))
 
 
 def _read_dict(kind: Any, value: Any, at: str) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise SettingError(at, f"must be a group of keys, got {value!r}")
     key_kind, value_kind = get_args(kind)
-    return {read_value(key_kind, key, at): read_value(value_kind, own, f"{at}.{key}") for key, own in value.items()}
+    result: dict[Any, Any] = {}
+    for key, item in value.items():
+        result[read_value(key_kind, key, at)] = read_value(value_kind, item, f"{at}.{key}")
+    return result
 
 
 def _as_list(value: Any, at: str) -> list[Any] | tuple[Any, ...]:
@@ -70,7 +75,7 @@ _EXPECTED = {bool: "true or false", int: "a whole number", float: "a number", st
 def _read_plain(kind: type, value: Any, at: str) -> Any:
     if kind not in _EXPECTED:
         raise SettingError(at, f"a field of type {kind} cannot be set in a configuration")
-    is_plain = isinstance(value, bool | int | float | str)
+    is_plain = isinstance(value, bool | int | float | str)  # neither null, nor a list, nor a group
     try:
         if kind is bool and isinstance(value, bool):
             return value
@@ -78,9 +83,9 @@ def _read_plain(kind: type, value: Any, at: str) -> Any:
             return str(value)
         if kind in (int, float) and is_plain and not isinstance(value, bool):
             number = kind(value)
-            if kind is float or isinstance(value, str) or number == value:  # a fraction is no whole number
+            if kind is float or isinstance(value, str) or number == value:  # int(1.5) is 1: reject it
                 return number
-    except ValueError:
+    except ValueError:  # a string that is not a number
         pass
     got = "null" if value is None else repr(value)
     raise SettingError(at, f"must be {_EXPECTED[kind]}, got {got}")

@@ -1,4 +1,4 @@
-"""What a stage will do, as numbers: what plans, memory estimates and checks read instead of settings."""
+"""The work of a stage as numbers. Plans, memory estimates and checks read it instead of settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,79 +6,80 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Workload:
-    """The work of one stage. Tokens are those of responses; None is a number that only the problems can tell."""
+    """The work of one stage. Token counts are response tokens; None if they depend on problems not read yet."""
 
     summary: Mapping[str, object] = field(default_factory=dict)
-    """Derived numbers worth knowing before anything starts, such as completions a step, as a plan shows them."""
+    """Numbers that the plan shows, by label, such as completions per step."""
     trains: bool = False
-    """Whether the stage changes a model, which then must be on this machine."""
+    """Whether the stage trains a model. The model must then be on this machine."""
     generates: bool = False
-    """Whether the stage asks a model for completions."""
+    """Whether the stage generates completions."""
     generates_with_trained_weights: bool = False
-    """Whether some of these come from the weights that this stage trains, which no server has."""
+    """Whether the stage generates with the weights that it trains. A server does not have those."""
     generates_in_training: bool = False
-    """Whether it generates between optimizer steps: ZeRO 3 then gathers whole weights beside its shards."""
+    """Whether the stage generates between optimizer steps. ZeRO stage 3 then holds full weights beside its shards."""
     holds_reference: bool = False
-    """Whether a frozen copy of the model is held in training."""
+    """Whether a frozen copy of the model is in memory during training."""
     temperature: float = 0.0
-    """The highest at which completions are drawn; 0 where they are greedy, or there are none."""
+    """Highest sampling temperature. 0 if all completions are greedy, or nothing is generated."""
     tokens_generated: int | None = 0
-    """Most tokens to generate, if every completion runs into its limit."""
+    """Maximum number of tokens to generate, reached if every completion reaches its limit."""
     tokens_trained: int | None = 0
-    """Most tokens to train on."""
+    """Maximum number of tokens to train on."""
     completion_limits: Mapping[str, int] = field(default_factory=dict)
-    """The longest completion in tokens, by the key that sets it."""
+    """Maximum tokens per completion, by the key that sets it: {"stage.max_new_tokens": 1024}."""
     micro_batches: Mapping[str, int] = field(default_factory=dict)
-    """Padded tokens of a micro-batch, by the key that sets them."""
+    """Maximum padded tokens per micro-batch, by the key that sets it: {"stage.tokens_per_device": 16384}."""
 
     @property
     def uses_model(self) -> bool:
-        """Whether a model is run at all."""
+        """Whether the stage runs a model at all."""
         return self.trains or self.generates
 
     @property
     def longest_completion(self) -> int:
-        """Tokens of the longest completion; 0 where nothing is generated."""
+        """Maximum tokens per completion. 0 if nothing is generated."""
         return max(self.completion_limits.values(), default=0)
 
     @property
     def largest_micro_batch(self) -> int:
-        """Padded tokens of the largest micro-batch; 0 where nothing is trained."""
+        """Maximum padded tokens per micro-batch. 0 if nothing is trained."""
         return max(self.micro_batches.values(), default=0)
 
 
 def combine_workloads(parts: Mapping[str, Workload]) -> Workload:
-    """The work of parts that run one after the other. Its summary names the part before each line.
+    """Return the combined work of parts that run one after the other. Summary labels get the part's name in front.
 
     >>> parts = {"a": Workload({"steps": 3}, tokens_trained=30), "b": Workload(tokens_generated=None)}
     >>> whole = combine_workloads(parts)
     >>> whole.summary, whole.tokens_trained, whole.tokens_generated
     ({'a: steps': 3}, 30, None)
     """
-    works = list(parts.values())
     summary: dict[str, object] = {}
     limits: dict[str, int] = {}
     micro_batches: dict[str, int] = {}
+    whole = Workload()
     for name, work in parts.items():
-        summary |= {f"{name}: {line}": value for line, value in work.summary.items()}
+        for label, value in work.summary.items():
+            summary[f"{name}: {label}"] = value
         limits |= work.completion_limits
         micro_batches |= work.micro_batches
-    return Workload(
-        summary=summary,
-        trains=any(work.trains for work in works),
-        generates=any(work.generates for work in works),
-        generates_with_trained_weights=any(work.generates_with_trained_weights for work in works),
-        generates_in_training=any(work.generates_in_training for work in works),
-        holds_reference=any(work.holds_reference for work in works),
-        temperature=max((work.temperature for work in works), default=0.0),
-        tokens_generated=_sum([work.tokens_generated for work in works]),
-        tokens_trained=_sum([work.tokens_trained for work in works]),
-        completion_limits=limits,
-        micro_batches=micro_batches,
-    )
+        whole = Workload(
+            summary=summary,
+            trains=whole.trains or work.trains,
+            generates=whole.generates or work.generates,
+            generates_with_trained_weights=whole.generates_with_trained_weights or work.generates_with_trained_weights,
+            generates_in_training=whole.generates_in_training or work.generates_in_training,
+            holds_reference=whole.holds_reference or work.holds_reference,
+            temperature=max(whole.temperature, work.temperature),
+            tokens_generated=_add(whole.tokens_generated, work.tokens_generated),
+            tokens_trained=_add(whole.tokens_trained, work.tokens_trained),
+            completion_limits=limits,
+            micro_batches=micro_batches,
+        )
+    return whole
 
 
-def _sum(counts: list[int | None]) -> int | None:
-    """The sum; None if one of them is not known."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+def _add(first: int | None, second: int | None) -> int | None:
+    """Return the sum, or None if one of the numbers is not known."""
+    return None if first is None or second is None else first + second

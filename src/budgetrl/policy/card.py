@@ -1,15 +1,22 @@
-"""README.md of a checkpoint."""
+"""The model card (README.md) of a checkpoint."""
 
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.settings.model import ModelSettings
 
 
 def model_card(model: ModelSettings, fmt: ResponseFormat, dataset: str, seed: int, run: str) -> str:
-    """Where a checkpoint comes from, and how it was asked in the format that it learned."""
-    asked, response = fmt.instruction.strip(), fmt.explain().response
-    prompt = _INSTRUCTED.format(asked=asked) if asked else "The prompt is the question alone."
-    made = {"model": model.name, "source": model.path, "dataset": dataset, "seed": seed, "run": run}
-    return _CARD.format(**made, prompt=prompt, response=f"\n{response}\n" if response else "")
+    """Return a model card: how the checkpoint was made, and how to prompt it in the format that it learned."""
+    instruction, response = fmt.instruction.strip(), fmt.explain().response
+    prompt = _INSTRUCTED.format(instruction=instruction) if instruction else "The prompt is the question alone."
+    return _CARD.format(
+        model=model.name,
+        source=model.path,
+        dataset=dataset,
+        seed=seed,
+        run=run,
+        prompt=prompt,
+        response=f"\n{response}\n" if response else "",
+    )
 
 
 _CARD = """---
@@ -18,17 +25,17 @@ tags: [budgetrl]
 ---
 # {model}, stage {run}
 
-Made by budgetrl from `{source}` on `{dataset}` with seed {seed}. `config.yaml` and `launch.sh` of the run
-folder say exactly how; `budgetrl.json` holds the response format for `stage=evaluate`.
+Trained by budgetrl from `{source}` on `{dataset}` with seed {seed}. The run folder has all settings in `config.yaml`;
+its `launch.sh` repeats the run. `budgetrl.json` holds the response format for `stage=evaluate`.
 
-## Asking it
+## Prompt
 
 {prompt}
 {response}"""
 
-_INSTRUCTED = """The prompt is the question, and below it, after a blank line:
+_INSTRUCTED = """The prompt is the question, a blank line, and this instruction:
 
 ~~~text
-{asked}
+{instruction}
 ~~~
 """

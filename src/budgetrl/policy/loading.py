@@ -1,4 +1,4 @@
-"""Load a policy: shipped mini checkpoints, Hugging Face folders and Hub names alike; and save one."""
+"""Load and save policies: shipped mini checkpoints, local folders and models of the Hugging Face Hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,34 +24,38 @@ from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.template import rewrite_chat_template, with_think
 from budgetrl.settings.model import ModelSettings
 
-if TYPE_CHECKING:  # takes seconds to import
+if TYPE_CHECKING:  # importing it takes seconds
     from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A model, its tokenizer and how to ask it."""
+    """A model and its codec: the tokenizer, and how to prompt the model."""
 
     model: "PreTrainedModel"
     codec: TextCodec
 
 
 def resolve_path(spec: ModelSettings, fmt: ResponseFormat) -> str:
-    """The folder or Hub name to load. A family of shipped models has one for the format that it was taught."""
+    """Return the folder or Hub name to load. Shipped models have one folder per response format."""
     return str(shipped_folder(spec.path, fmt.name)) if is_shipped(spec.path) else spec.path
 
 
 def resolve_dtype(spec: ModelSettings, device: torch.device) -> torch.dtype:
-    """auto: bfloat16 on GPUs, float32 elsewhere."""
+    """Return the dtype of the weights. `auto` means bfloat16 on GPUs and float32 elsewhere."""
     if spec.dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return getattr(torch, spec.dtype)
 
 
 def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) -> Policy:
-    """Load model and tokenizer onto a device."""
+    """Load a model and its tokenizer onto a device.
+
+    Raises:
+        RequestError: transformers cannot load the model as a language model, or its tokenizer has no end token.
+    """
     path = resolve_path(spec, fmt)
-    _require_known_type(path, spec.revision)
+    _require_language_model(path, spec.revision)
     model = AutoModelForCausalLM.from_pretrained(
         path, revision=spec.revision, dtype=resolve_dtype(spec, device), attn_implementation="sdpa"
     )
@@ -61,58 +65,63 @@ def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) 
     return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model.generation_config))
 
 
-def _require_known_type(path: str, revision: str | None) -> None:
-    """RequestError for a model whose type the installed transformers does not know, or knows of no language model."""
+def _require_language_model(path: str, revision: str | None) -> None:
+    """Raise RequestError if the installed transformers does not know the model's type, or not as a language model."""
     try:
         config = AutoConfig.from_pretrained(path, revision=revision)
-    except ValueError as error:  # its text goes on for a screen about remote code and updates
-        what = str(error).strip().splitlines()[0]
-        hint = "install a newer transformers, or take another model"
-        raise RequestError(
-            Message("model.path", f"{path} cannot be loaded by transformers {version} ({what})", hint)
-        ) from None
+    except ValueError as error:
+        # Keep the first line only: the message goes on for a screen about remote code and updates.
+        reason = str(error).strip().splitlines()[0]
+        text = f"{path} cannot be loaded by transformers {version} ({reason})"
+        raise RequestError(Message("model.path", text, "install a newer transformers or use another model")) from None
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise RequestError(Message("model.path", f"{path} is no language model, but {config.model_type}"))
+        text = f"{path} has the type {config.model_type}, which is not a causal language model"
+        raise RequestError(Message("model.path", text, "use another model"))
 
 
 def _checkpoint_activations(model: "PreTrainedModel") -> None:
-    """Compute activations again in the backward pass in place of keeping them."""
-    renamed = getattr(model, "activation_checkpointing_enable", None)
-    enable = renamed or model.gradient_checkpointing_enable  # the older name, which newer versions warn about
+    """Make the model recompute activations in the backward pass instead of keeping them in memory."""
+    # Newer transformers versions renamed the method, and warn about the old name.
+    new_method = getattr(model, "activation_checkpointing_enable", None)
+    enable = new_method or model.gradient_checkpointing_enable
+    # The variant that PyTorch recommends; the reentrant one only works for inputs that require gradients.
     enable({"use_reentrant": False})
 
 
 def load_codec(spec: ModelSettings, fmt: ResponseFormat) -> TextCodec:
-    """The codec of `load_policy` without the weights, which need not be on this machine."""
+    """Return the codec that `load_policy` would make, without loading weights. They may be missing here."""
     path = resolve_path(spec, fmt)
     try:
         generation = GenerationConfig.from_pretrained(path, revision=spec.revision or "main")
-    except OSError:  # there is none, as in a folder that holds a tokenizer alone
+    except OSError:  # no generation_config.json, as in a folder with only a tokenizer
         generation = None
     return make_codec(load_tokenizer(path, spec.revision), spec, generation)
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """With the base model's chat template, for a checkpoint of ours too: in formats without a start of their own it is
-    asked as the base model is."""
+    """Load a tokenizer, with the chat template of the base model."""
+    # Our checkpoints are saved with a template that drops the initial <think>. Undo that here: the codec drops it
+    # itself if the format requires it, and other formats prompt the checkpoint like its base model.
     return rewrite_chat_template(AutoTokenizer.from_pretrained(path, revision=revision), with_think)
 
 
 def make_codec(
     tokenizer: PreTrainedTokenizerBase, spec: ModelSettings, generation: GenerationConfig | None = None
 ) -> TextCodec:
-    """The codec of a tokenizer; its end tokens are the tokenizer's and those of the generation config.
+    """Return the codec of a tokenizer. Completions end at its end token, or at one of the generation config.
 
-    Raises RequestError for a tokenizer without any end token.
+    Raises:
+        RequestError: There is no end token.
     """
+    # transformers allows None, one token or a list.
     configured = generation.eos_token_id if generation else None
-    extra = configured if isinstance(configured, list) else [configured]
-    stop_ids = dict.fromkeys(i for i in [tokenizer.eos_token_id, *extra] if i is not None)
+    candidates = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    # The tokenizer's own end token stays first: targets end with it.
+    stop_ids = tuple(dict.fromkeys(token for token in candidates if token is not None))
     if not stop_ids:
-        raise RequestError(
-            f"model.path: the tokenizer of {spec.path} has no end token; set eos_token in its tokenizer_config.json"
-        )
-    return TextCodec(tokenizer, spec, tuple(stop_ids))
+        text = f"the tokenizer of {spec.path} has no end token"
+        raise RequestError(Message("model.path", text, "set eos_token in its tokenizer_config.json"))
+    return TextCodec(tokenizer, spec, stop_ids)
 
 
 def save_pretrained(
@@ -123,8 +132,10 @@ def save_pretrained(
     learned: LearnedFormat,
     card: str,
 ) -> None:
-    """Write a Hugging Face folder that loads with transformers alone: weights, tokenizer, chat template, card; and
-    `budgetrl.json`, which says how to ask it."""
+    """Write a Hugging Face folder: weights, tokenizer, chat template, model card, and the format in `budgetrl.json`.
+
+    transformers loads it without budgetrl. `state` holds the weights, since ZeRO 3 leaves only shards in `model`.
+    """
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
     write_learned_format(folder, learned)
