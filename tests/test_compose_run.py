@@ -182,7 +182,7 @@ def test_slurm_without_sbatch_creates_nothing(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     assert run("launch=slurm") == 2
-    assert capsys.readouterr().err.startswith("budgetrl: launch: slurm needs sbatch")
+    assert capsys.readouterr().err.startswith("budgetrl: launch: slurm needs the command sbatch")
     assert list(Path.cwd().iterdir()) == []
 
 

@@ -142,7 +142,7 @@ def test_submitting_says_which_job_it_became(
     start.check_launcher(config(name="slurm", ranks=1).launch, folder)
     assert start.launch(config(name="slurm", ranks=1), folder) == 0
     assert (cluster / "sbatch.slurm.sh").exists()
-    assert "submitted as slurm job 17;" in capsys.readouterr().err
+    assert "submitted as Slurm job 17;" in capsys.readouterr().err
     (cluster / "sbatch").write_text("#!/bin/sh\necho 'no such partition' >&2\nexit 3\n")
     assert slurm.submit(folder) == 1
     assert "no such partition" in capsys.readouterr().err
@@ -153,7 +153,7 @@ def test_a_run_that_slurm_has_already_is_not_started_again(folder: RunFolder, cl
     spec = config(name=name, ranks=1).launch
     slurm.submit(folder)
     (cluster / "queue").write_text("17 gpu RUNNING\n")
-    with pytest.raises(RequestError, match="slurm has this run already, as job 17"):
+    with pytest.raises(RequestError, match="this run is already Slurm job 17; wait for it"):
         start.check_launcher(spec, folder)
     (cluster / "queue").write_text("")
     start.check_launcher(spec, folder)
@@ -199,4 +199,4 @@ def test_what_is_no_run_folder_cannot_be_started_again(folder: RunFolder, capsys
     assert main([str(folder.path)]) == 2
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "budgetrl: name one run folder: python -m budgetrl.launch <run folder>"
-    assert said[1] == f"budgetrl: {folder.path}: is no run folder, since it has no config.yaml"
+    assert said[1] == f"budgetrl: {folder.path}: not a run folder (it has no config.yaml); check the path"

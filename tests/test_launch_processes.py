@@ -66,8 +66,8 @@ def test_all_done_is_0_and_rank_0_is_shown_and_kept(ranks: Ranks, capfdbinary: p
 @pytest.mark.parametrize(
     ("script", "code", "how"),
     [
-        ("sys.exit('no more numbers')", 1, "ended with exit code 1"),
-        ("print('no more numbers'); sys.exit(2)", 2, "ended with exit code 2"),
+        ("sys.exit('no more numbers')", 1, "exited with code 1"),
+        ("print('no more numbers'); sys.exit(2)", 2, "exited with code 2"),
         ("print('no more numbers', flush=True); signal.raise_signal(9)", 1, "was killed by SIGKILL; out of memory?"),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_rank_that_died_first_is_blamed(
     first = tmp_path / "first"
     wait = f"import os.path\nwhile not os.path.exists({str(first)!r}): time.sleep(0.01)\ntime.sleep(0.3)\nsys.exit(1)"
     Supervisor(ranks(wait, f"open({str(first)!r}, 'w').close(); sys.exit(1)"), 5).run()
-    assert capfd.readouterr().err.startswith("budgetrl: rank 1 ended with exit code 1")
+    assert capfd.readouterr().err.startswith("budgetrl: rank 1 exited with code 1")
 
 
 def test_only_the_end_of_a_long_log_is_shown(ranks: Ranks, capfd: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +110,7 @@ def test_of_ranks_below_a_launcher_the_first_that_says_why_it_failed_is_shown(
     launcher = Child("deepspeed", [sys.executable, "-c", script], {}, log, shown=True, is_launcher=True)
     assert Supervisor([launcher], 5).run() == 1
     said = capfd.readouterr().err.splitlines()
-    assert said[0] == f"budgetrl: deepspeed ended with exit code 1; its log is {log}"
+    assert said[0] == f"budgetrl: deepspeed exited with code 1; its log is {log}"
     assert said[1] == f"budgetrl: the end of {tmp_path / 'rank3.log'}:"
     assert said[2:] == ["  step 7", "  Traceback (most recent call last):", "  out of numbers"]
 

@@ -69,7 +69,9 @@ def test_a_model_that_transformers_does_not_know_is_refused_when_it_is_loaded(tm
     with pytest.raises(RequestError, match=r"^model\.path: .* cannot be loaded by transformers .*of_next_year"):
         load_policy(settings(tmp_path), PlainFormat(), torch.device("cpu"))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet"}))
-    with pytest.raises(RequestError, match=r"^model\.path: .* has the type resnet, which is not a causal language model"):
+    with pytest.raises(
+        RequestError, match=r"^model\.path: .* has the type resnet, which is not a causal language model"
+    ):
         load_policy(settings(tmp_path), PlainFormat(), torch.device("cpu"))
 
 

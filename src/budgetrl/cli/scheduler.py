@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from budgetrl.launch.supervisor import INTERRUPTED, POLL_SECONDS, STOPPED
+from budgetrl.launch.supervisor import INTERRUPTED, LOG_REFERENCE, POLL_SECONDS, STOPPED
 from budgetrl.runs import lifeline
 from budgetrl.runs.folder import RunFolder
 from budgetrl.runs.machine import count_gpus
@@ -61,8 +61,8 @@ class Job:
             logs.append(self.log)
         for log in sorted(logs, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-            # The supervisor's log only says which rank's log has the error: skip it.
-            if lines and "; its log is " not in lines[-1]:
+            # A line that only refers to another log, which has the error: skip it.
+            if lines and LOG_REFERENCE not in lines[-1]:
                 return lines[-1].strip().removeprefix("budgetrl: ")
         return ""
 

@@ -1,1 +1,1 @@
-"""The parent: it starts the ranks of a frozen run, and ends them together."""
+"""Starts the ranks of a run whose configuration is frozen. If one rank fails, all are stopped."""

@@ -1,4 +1,4 @@
-"""`python -m budgetrl.launch <run folder>` starts a run again from its config.yaml."""
+"""`python -m budgetrl.launch <run folder>` starts or resumes a run from its config.yaml."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from budgetrl.runs import lifeline
 
 
 def main(argv: Sequence[str]) -> int:
-    """What launch.sh calls, and a sweep; `argv` names the run folder. Returns the exit code."""
+    """Start or resume the run in the folder named by `argv`, and return the exit code. launch.sh and sweeps call it."""
     lifeline.die_with_parent()
     try:
         if len(argv) != 1:

@@ -1,4 +1,4 @@
-"""The launchers: how each starts, or submits, a run whose config is frozen in its folder."""
+"""One class per launcher: it starts or submits a run whose configuration is frozen in its folder."""
 
 import shutil
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ H = TypeVar("H", bound=DirectLaunch)
 
 
 class Launcher(ABC, Generic[S]):
-    """Brings one run to its end, or hands it to a queue."""
+    """Executes one run, or submits it to a queue."""
 
     def __init__(self, settings: S, folder: RunFolder) -> None:
         self.settings = settings
@@ -27,59 +27,61 @@ class Launcher(ABC, Generic[S]):
 
     @abstractmethod
     def launch(self) -> int:
-        """Start the run. Returns its exit code.
+        """Start the run and return its exit code.
 
-        Raises SystemExit with that code if this process was told to stop meanwhile.
+        Raises:
+            SystemExit: This process received Ctrl-C or SIGTERM. It carries the run's exit code.
         """
 
     def require(self) -> None:
-        """Raises RequestError if this machine lacks what the launcher needs."""
+        """Raise RequestError if this machine lacks what the launcher needs."""
 
     def scripts(self) -> dict[Path, str]:
-        """Files that the launcher needs in the run folder, besides `launch.sh`."""
+        """Return the files (path -> content) that the launcher needs in the run folder, besides `launch.sh`."""
         return {}
 
 
 class _ParentLauncher(Launcher[H]):
-    """Starts processes from here, and watches them until all have ended."""
+    """Starts processes on this machine, and supervises them until all have exited."""
 
     @abstractmethod
     def children(self, environment: dict[str, str]) -> list[Child]:
-        """The processes to start, with `environment` added to their own."""
+        """Return the processes to start, with `environment` added to their environments."""
 
     def launch(self) -> int:
-        with lifeline.open_pipe() as line:
-            supervisor = Supervisor(self.children({lifeline.LIFELINE: str(line)}), self.settings.grace_seconds)
+        with lifeline.open_pipe() as pipe:
+            supervisor = Supervisor(self.children({lifeline.LIFELINE: str(pipe)}), self.settings.grace_seconds)
             code = supervisor.run()
-        if supervisor.stop_requested:  # a sweep must not go on with its next run
+        # Raise instead of returning, so that a sweep does not start its next run.
+        if supervisor.stop_requested:
             raise SystemExit(code)
         return code
 
 
 class LocalLauncher(_ParentLauncher[LocalLaunch]):
-    """Each rank is a process of ours."""
+    """Starts each rank as a child process."""
 
     def children(self, environment: dict[str, str]) -> list[Child]:
         return local_ranks(self.settings, self.folder, environment)
 
 
 class DeepspeedLauncher(_ParentLauncher[DeepspeedLaunch]):
-    """DeepSpeed's own launcher starts the ranks."""
+    """Starts DeepSpeed's launcher, which starts the ranks."""
 
     def children(self, environment: dict[str, str]) -> list[Child]:
         return deepspeed_launcher(self.settings, self.folder, environment)
 
 
 class SlurmLauncher(Launcher[SlurmLaunch]):
-    """Submits an sbatch script."""
+    """Submits an sbatch script to Slurm."""
 
     def launch(self) -> int:
         return submit(self.folder)
 
     def require(self) -> None:
         if shutil.which("sbatch") is None:
-            hint = "mode=dry shows the script that would be submitted"
-            raise RequestError(Message("launch", "slurm needs sbatch, which is not on this machine", hint))
+            hint = "run this on the login node; mode=dry shows the script without submitting it"
+            raise RequestError(Message("launch", "slurm needs the command sbatch, which this machine lacks", hint))
 
     def scripts(self) -> dict[Path, str]:
         return {slurm_path(self.folder): slurm_script(self.settings, self.folder)}
@@ -93,5 +95,5 @@ LAUNCHERS: dict[type[LaunchSettings], type[Launcher]] = {
 
 
 def make_launcher(settings: LaunchSettings, folder: RunFolder) -> Launcher[LaunchSettings]:
-    """The launcher that the `launch` group asks for."""
+    """Return the launcher that the `launch` group selects."""
     return LAUNCHERS[type(settings)](settings, folder)

@@ -1,4 +1,4 @@
-"""Start the ranks of a frozen run, or submit it; start one again from its folder, without Hydra."""
+"""Start or submit a run whose configuration is frozen, or resume one from its folder without Hydra."""
 
 import shlex
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.launch.launchers import make_launcher
 from budgetrl.launch.slurm import queued_job
 from budgetrl.launch.supervisor import print_message
@@ -16,28 +17,31 @@ from budgetrl.settings.launch import LaunchSettings
 
 
 def launch(config: Config, folder: RunFolder) -> int:
-    """Run the frozen config of a folder to its end; with slurm: submit it. Returns the exit code.
+    """Execute the run of a folder, or submit it to Slurm, and return the exit code.
 
-    Raises SystemExit with that code if this process was told to stop meanwhile.
+    Raises:
+        SystemExit: This process received Ctrl-C or SIGTERM. It carries the run's exit code.
     """
     return make_launcher(config.launch, folder).launch()
 
 
 def check_launcher(settings: LaunchSettings, folder: RunFolder) -> None:
-    """Raises RequestError if what a launcher starts the run with is not there, or slurm has the run already."""
+    """Raise RequestError if this machine lacks what the launcher needs, or Slurm already has a job of this run."""
     if job := queued_job(folder):
-        raise RequestError(f"{folder.path}: slurm has this run already, as job {job}; `scancel {job}` would end it")
+        text = f"this run is already Slurm job {job}"
+        raise RequestError(Message(str(folder.path), text, f"wait for it, or cancel it with `scancel {job}`"))
     make_launcher(settings, folder).require()
 
 
 def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
-    """The content of launch.sh, which starts exactly this run again."""
-    made_by = shlex.join(["budgetrl", *argv]).replace("\n", " ")  # a comment is one line
+    """Return the content of launch.sh, which starts or resumes this run."""
+    # Without line breaks: an argument with one would otherwise end the comment and be executed.
+    made_by = shlex.join(["budgetrl", *argv]).replace("\n", " ")
     return "\n".join(
         [
             "#!/bin/sh",
-            "# Starts this run again from its config.yaml: resumed if it is unfinished, left alone if it is done.",
-            f"# It was made by: {made_by}",
+            "# Starts this run from its config.yaml. Resumes an unfinished run, and does nothing for a finished one.",
+            f"# Created by: {made_by}",
             f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
             f"exec {shlex.join([sys.executable, '-m', 'budgetrl.launch', str(folder.path.absolute())])}",
             "",
@@ -46,10 +50,14 @@ def launch_script(folder: RunFolder, argv: Sequence[str]) -> str:
 
 
 def relaunch(path: Path) -> int:
-    """Start the run of a folder that has been prepared before. Returns the exit code."""
+    """Start or resume the run of an existing run folder, and return the exit code.
+
+    Raises:
+        RequestError: The folder is not a run folder, or `check_launcher` finds a problem.
+    """
     folder = RunFolder(path)
     if not folder.config.is_file():
-        raise RequestError(f"{path}: is no run folder, since it has no config.yaml")
+        raise RequestError(Message(str(path), "not a run folder (it has no config.yaml)", "check the path"))
     config = read_config(folder.config)
     if folder.finished and not config.stage.always_runs:
         print_message(f"already done: {folder.result}")
