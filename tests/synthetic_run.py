@@ -27,6 +27,7 @@ model: {name: mini, path: null, max_new_tokens: 420}
 dataset: {name: mini, path: null}
 reward: {name: budget_cosine, r_b: -0.4, r_f: -1.0, alpha_start: 1.0, alpha_end: 0.1}
 algorithm: {name: grpo, lr: 3.0e-04, kl_coefficient: 0.0}
+objective: {name: supervised}
 rollout: {name: native, batch_size: 128}
 zero: {name: stage0, stage: 0}
 launch: {name: local, ranks: 1}

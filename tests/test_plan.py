@@ -90,6 +90,12 @@ def test_a_hub_model_that_is_not_pinned_is_warned_of(path: str, revision: str | 
     assert sum(line.startswith(f"model.revision: {path} is loaded") for line in plan["warnings"]) == told
 
 
+@pytest.mark.parametrize(("stage", "named"), [("cold_start", True), ("pretrain", True), ("grpo", False)])
+def test_a_plan_names_the_objective_of_supervised_training(stage: str, named: bool) -> None:
+    plan = make_plan(load_config({"stage": {"name": stage}, "reward": {"name": "accuracy"}}))
+    assert plan["stage"].get("objective") == ("supervised" if named else None)
+
+
 def test_a_plan_for_a_checkpoint_that_is_not_there_names_its_path() -> None:
     model = {"path": "runs/a/checkpoints/last"}
     mapping = {"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "model": model, "mode": "dry"}

@@ -85,6 +85,30 @@ def test_a_pipelines_report_has_every_section(pipeline: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("stage", "unused"),
+    [
+        ("pretrain", {"reward", "algorithm"}),
+        ("cold_start", {"algorithm"}),
+        ("grpo", {"objective"}),
+        ("evaluate", {"algorithm", "objective", "zero"}),
+        ("pipeline", {"objective"}),  # of which there is no cold start here
+        ("my_package.stages.Own", set()),
+    ],
+)
+def test_the_settings_are_those_that_the_stage_uses(tmp_path: Path, stage: str, unused: set[str]) -> None:
+    (tmp_path / "config.yaml").write_text(synthetic_run.CONFIG % stage)
+    write_report(tmp_path)
+    shown = set(re.findall(r"^\| `(\w+)` \|", _text(tmp_path), re.MULTILINE))
+    groups = {"seed", "model", "dataset", "stage", "reward", "algorithm", "objective", "rollout", "zero"}
+    assert shown == groups - unused
+
+
+def test_a_pipeline_with_a_cold_start_names_its_objective(pipeline: Path) -> None:
+    assert "| `objective` | name supervised |" in _text(pipeline)
+
+
 def test_the_headline_says_what_changed(pipeline: Path) -> None:
     result = json.loads((pipeline / "result.json").read_text())
     before, after = result["initial/mini/length"], result["trained/mini/length"]

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from budgetrl.core.errors import RequestError
@@ -17,8 +19,10 @@ from budgetrl.formats.difficulty import DifficultyFormat
 from budgetrl.formats.registry import make_format
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
-from budgetrl.settings.config import read_mapping
+from budgetrl.settings.config import load_config, read_mapping
 from budgetrl.settings.model import ModelSettings
+from budgetrl.settings.stages.cold_start import ColdStart
+from budgetrl.stages import cold_start
 from budgetrl.stages.cold_start import check_writable
 
 MINI = make_codec(make_tokenizer(), ModelSettings())
@@ -91,3 +95,14 @@ def test_the_mini_model_can_be_taught_the_built_in_formats(repo: Path, name: str
 def test_real_models_can_be_taught_any_format(shared_dir: Path, name: str, fmt: ResponseFormat) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shared_dir / "tokenizers" / name)
     check_writable(fmt, TextCodec(tokenizer, ModelSettings(), [0]), 30_000)
+
+
+def test_a_run_refuses_before_it_samples() -> None:
+    model = {"formats": {"difficulty": {"easy_tag": "ok", "hard_tag": "go"}}}
+    stage = {"name": "cold_start", "format": "difficulty"}
+    config = load_config({"stage": stage, "reward": {"name": "accuracy"}, "model": model})
+    assert isinstance(config.stage, ColdStart)
+    # Anything after the check would fail on this context, which has nothing but a device.
+    context: Any = SimpleNamespace(world=SimpleNamespace(device=torch.device("cpu")))
+    with pytest.raises(RequestError, match=r"^model\.formats\.difficulty\.hard_tag: the tokenizer of mini cannot"):
+        cold_start.run(config.stage, config, context)

@@ -10,7 +10,7 @@ from budgetrl.metrics.keys import PartKind
 from budgetrl.metrics.results import Results
 from budgetrl.report import figures, tables
 from budgetrl.report.numbers import quantity
-from budgetrl.report.reading import Run, read_run
+from budgetrl.report.reading import PIPELINE, Run, read_run
 from budgetrl.runs.folder import Row
 from budgetrl.runs.parts import COLD_START, INITIAL, LABEL, TRAINED
 
@@ -21,8 +21,17 @@ EXCERPT_HEAD, EXCERPT_TAIL = 420, 180
 """Characters shown from the start and the end of a long completion."""
 EXCERPT_WIDTH = 100
 """Characters per line of an excerpt."""
-SETTINGS = ("seed", "model", "dataset", "stage", "reward", "algorithm", "rollout", "zero")
+SETTINGS = ("seed", "model", "dataset", "stage", "reward", "algorithm", "objective", "rollout", "zero")
 """Groups of the configuration shown in a report: those that affect the results or the speed."""
+UNUSED = {
+    "pretrain": ("reward", "algorithm"),
+    "cold_start": ("algorithm",),
+    "grpo": ("objective",),
+    "evaluate": ("algorithm", "objective", "zero"),
+    "regrade": ("algorithm", "objective", "rollout", "zero"),
+    "label": ("algorithm", "objective", "zero"),
+}
+"""Groups that a stage does not use, although every configuration has them. A report leaves them out."""
 
 ERRORS = (
     "± is one standard error, with all samples of a problem counted as one observation. "
@@ -251,8 +260,11 @@ def settings(run: Run) -> ReportPart:
     """Return a table of the configuration with a row for each group."""
     title = "Settings"
     rows: list[list[str]] = []
+    unused = UNUSED.get(run.stage, ())
+    if run.stage == PIPELINE and not (run.path / COLD_START).exists():  # GRPO does not use the objective
+        unused = ("objective",)
     for group in SETTINGS:
-        if group in run.config:
+        if group in run.config and group not in unused:
             rows += _setting_rows(group, run.config[group])
     if not rows:
         return MissingSection(title, "config.yaml is missing")

@@ -92,6 +92,7 @@ class ColdStart(StageSettings):
                 "completions per problem": samples,
                 "optimizer steps": self.steps or f"{self.epochs:g} epochs",
                 "padded tokens per step": self.tokens_per_step,
+                "objective": config.objective.name,
             },
             trains=True,
             generates=True,

@@ -57,7 +57,7 @@ class Pretrain(StageSettings):
     def workload(self, config: "Config") -> Workload:
         tokens = self.steps * self.tokens_per_step
         return Workload(
-            summary={"optimizer steps": self.steps, "padded tokens": tokens},
+            summary={"optimizer steps": self.steps, "padded tokens": tokens, "objective": config.objective.name},
             trains=True,
             generates=True,
             generates_with_trained_weights=True,
