@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from run import DRY, Experiment, is_finished, read_experiment, run_rows
 
 from budgetrl.core.errors import RequestError
-from budgetrl.planning.plan import GENERATED, TRAINED, Plan
+from budgetrl.planning.plan import GENERATED, MEMORY, TRAINED, Plan
 from budgetrl.report import figures
 from budgetrl.report.comparison import write_comparison
 from budgetrl.report.groups import FOLDER, RunGroup, group_runs
@@ -196,7 +196,7 @@ def print_cost(folders: Iterable[Path]) -> None:
 
 
 def _parameters(plan: Plan) -> int | None:
-    size = plan.get("memory on each rank", {}).get("parameters")  # None for a model on a server
+    size = plan.get(MEMORY, {}).get("parameters")  # None for a model on a server
     return size if isinstance(size, int) else None
 
 

@@ -83,16 +83,16 @@ def test_completions_that_crowd_the_prompt_out_of_the_context_are_warned_of(leng
     """The mini model reads 1,024 tokens, of which a quarter is left to the prompt."""
     stage = {"name": "pipeline", "evaluate": {"max_new_tokens": length}}
     plan = make_plan(load_config(request(stage=stage)))
-    said = f"stage.evaluate.max_new_tokens: {length} of the 1024 tokens that the model can read leave too few"
+    said = f"stage.evaluate.max_new_tokens: {length} leaves too little of the model's context of 1024 tokens"
     assert any(line.startswith(said) for line in plan["warnings"]) is told
-    assert plan["run"]["tokens of a completion, at most"] == length
+    assert plan["run"]["tokens per completion, at most"] == length
 
 
 def test_the_plan_counts_the_rows_of_files(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("{}\n\n{}\n{}")
     dataset = {"source": "jsonl", "path": str(tmp_path / "train.jsonl"), "held_out": 1}
     plan = make_plan(load_config(request(stage={"name": "grpo"}, dataset=dataset)))
-    assert plan["run"]["rows of files"] == "train.jsonl 3"
+    assert plan["run"]["rows in files"] == "train.jsonl 3"
 
 
 def test_the_plan_of_a_file_says_how_many_tokens_are_written(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_where_memory_is_short_micro_batches_and_rollouts_shrink_to_what_fits(
     needed = estimate_memory(config)
     assert needed is not None
     tokens, rows = config.stage.tokens_per_device, config.rollout.batch_size  # type: ignore[attr-defined]
-    room = int(auto.USED * int(2.1 * GIB)) - needed.total_state()
+    room = int(auto.USABLE_SHARE * int(2.1 * GIB)) - needed.total_state()
     assert 3072 < tokens < Rule.MICRO_BATCH.value
     assert needed.for_micro_batch(tokens) <= room < needed.for_micro_batch(tokens + 1)
     assert needed.for_generation(rows, 3072 + 1024) <= room

@@ -20,7 +20,7 @@ def test_training_state_of_1000_bf16_parameters_on_4_ranks(
 ) -> None:
     sizes = {"weights": weights, "gradients": gradients, "optimizer": optimizer}
     assert bytes_per_rank(ZeroSettings(stage), 1000, True, 4) == sizes
-    whole = {"whole weights, to write completions": 2000} if stage == 3 else {}
+    whole = {"full weights for generation": 2000} if stage == 3 else {}
     assert bytes_per_rank(ZeroSettings(stage), 1000, True, 4, rollouts=True) == sizes | whole
     assert bytes_per_rank(ZeroSettings(stage), 1000, True, 4, reference=True) == sizes | {"reference model": 2000}
 
@@ -46,9 +46,9 @@ def test_memory_counts_the_weights_that_rollouts_and_the_kl_penalty_need(
 def test_a_model_that_is_not_here_is_planned_with_the_size_it_is_said_to_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "count_parameters", lambda _: None)
     parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "launch": {"ranks": 1}}
-    unknown = make_plan(load_config(parts | {"model": {"dtype": "bfloat16"}}))["memory on each rank"]
+    unknown = make_plan(load_config(parts | {"model": {"dtype": "bfloat16"}}))["memory per rank"]
     assert unknown == {"parameters": "unknown until the model is downloaded"}
-    known = make_plan(load_config(parts | {"model": {"dtype": "bfloat16", "parameters": 512}}))["memory on each rank"]
+    known = make_plan(load_config(parts | {"model": {"dtype": "bfloat16", "parameters": 512}}))["memory per rank"]
     assert (known["parameters"], known["weights"]) == (512, "1 KiB")
     assert "gradients" not in known  # nothing is trained
 
@@ -80,7 +80,7 @@ def test_a_server_that_may_not_sample_is_warned_of(prompts: str, temperature: fl
         == told
     )
     assert "server" in made
-    assert "memory on each rank" not in made
+    assert "memory per rank" not in made
 
 
 @pytest.mark.parametrize(("path", "revision", "told"), [("a/b", None, 1), ("a/b", "f" * 40, 0), ("mini", None, 0)])
@@ -110,8 +110,8 @@ def test_a_plan_for_a_checkpoint_that_is_not_there_names_its_path() -> None:
 def test_slurms_gpus_are_as_large_as_they_are_said_to_be(gpu_memory: float | None, said: str) -> None:
     launch = {"name": "slurm", "ranks": 8, "gpu_memory": gpu_memory}
     plan = make_plan(load_config({"stage": {"name": "grpo"}, "reward": {"name": "accuracy"}, "launch": launch}))
-    assert plan["memory on each rank"]["on the device"] == said
-    assert plan["launch"]["threads a rank"] == "as many as slurm gives a task"
+    assert plan["memory per rank"]["available on the device"] == said
+    assert plan["launch"]["threads per rank"] == "as many as slurm gives a task"
 
 
 @pytest.mark.parametrize(

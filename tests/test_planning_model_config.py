@@ -76,7 +76,7 @@ def test_a_model_that_transformers_does_not_know_is_refused_when_it_is_loaded(tm
 
 
 def test_what_holds_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"model\.path: .* holds no model: there is no config\.json"):
+    with pytest.raises(RequestError, match=r"model\.path: no model in .*: it has no config\.json"):
         read_model_config(settings(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet"}))
     with pytest.raises(RequestError, match=r"model\.path: .* is not the configuration of a language model"):

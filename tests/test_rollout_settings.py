@@ -76,6 +76,6 @@ def test_a_plan_has_memory_for_a_local_model_and_a_server_for_any_other() -> Non
     parts = {"stage": {"name": "evaluate"}, "reward": {"name": "accuracy"}, "launch": {"ranks": 1}}
     local = make_plan(load_config({**parts, "rollout": {"name": "native"}}))
     served = make_plan(load_config({**parts, "rollout": {"name": "openai", "concurrency": 5}}))
-    assert "memory on each rank" in local and "server" not in local
-    assert "memory on each rank" not in served
+    assert "memory per rank" in local and "server" not in local
+    assert "memory per rank" not in served
     assert served["server"] == {"url": "http://localhost:8000/v1", "requests at once": 5}

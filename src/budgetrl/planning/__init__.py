@@ -1,1 +1,1 @@
-"""What a run will do, worked out before it starts: batch arithmetic, memory, warnings."""
+"""Computes what a run will do before it starts: batch sizes, tokens, memory, warnings, and values of `auto`."""

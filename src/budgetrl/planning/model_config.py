@@ -1,4 +1,4 @@
-"""What a model's own files say of it, read without torch or transformers, before its weights are."""
+"""Reads a model's shape and number of parameters from its files, without torch or transformers."""
 
 import json
 import math
@@ -10,35 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.settings.checkpoint import local_folder
 from budgetrl.settings.model import ModelSettings
 
 LOGITS_PER_CHUNK = 2**27
-"""Logits held at once (0.5 GB in float32): the output layer runs over chunks of tokens of that size."""
+"""Maximum number of logits in memory at once (0.5 GB in float32). The output layer processes tokens in such chunks."""
 PROMPT_TOKENS = 1024
-"""Tokens of a model's context that are left to the prompt, or a quarter of the context if that is less (ours)."""
+"""Tokens of a model's context reserved for the prompt (ours). A quarter of the context if that is less."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The numbers of `config.json` that memory and limits follow from."""
+    """The numbers of a model's `config.json` that memory estimates and token limits depend on."""
 
     layers: int
     width: int
     """Width of the hidden states."""
     feed_forward: int
-    """Width of the feed-forward layers; four times the model's where the configuration has another name for it."""
+    """Width of the feed-forward layers. Assumed to be 4 * `width` if the file has no `intermediate_size`."""
     key_value_heads: int
     head_size: int
     context: int | None
-    """Tokens that prompt and completion may have together."""
+    """Maximum tokens of prompt and completion together. None if the file does not say."""
 
     @staticmethod
     def of(raw: Mapping[str, Any]) -> "ModelConfig":
-        """From the content of a config.json; a model of text and pictures has its numbers below `text_config`.
+        """Convert the content of a `config.json`. Keys may have the names of Llama or those of GPT-2.
 
-        Raises KeyError for a key that every language model has, in its own or in GPT-2's name.
+        Raises:
+            KeyError: A number that every language model has is missing.
         """
+        # Models of text and images have the numbers of their language model under text_config.
         text = raw.get("text_config", raw)
         width = text.get("hidden_size") or text["n_embd"]
         heads = text.get("num_attention_heads") or text["n_head"]
@@ -53,30 +56,32 @@ class ModelConfig:
 
 
 def read_model_config(model: ModelSettings) -> ModelConfig | None:
-    """The model's configuration; None if it is not on this machine yet.
+    """Return the model's configuration. None if the model is not on this machine yet.
 
-    Raises RequestError for a folder that is not there, and for one that holds no language model.
+    Raises:
+        RequestError: The folder does not exist, or has no language model in it.
     """
     folder = local_folder(model)
     if folder is None:
         return None
     path = folder / "config.json"
     if not path.is_file():
-        raise RequestError(f"model.path: {folder} holds no model: there is no config.json in it")
+        raise RequestError(Message("model.path", f"no model in {folder}: it has no config.json", "fix the path"))
     try:
         return ModelConfig.of(json.loads(path.read_text()))
     except (ValueError, KeyError) as error:
-        raise RequestError(f"model.path: {path} is not the configuration of a language model ({error})") from None
+        text = f"{path} is not the configuration of a language model ({type(error).__name__}: {error})"
+        raise RequestError(Message("model.path", text, "use another model")) from None
 
 
 def context_length(model: ModelSettings) -> int | None:
-    """Tokens that prompt and completion may have together; None where that is not known on this machine."""
+    """Return the maximum tokens of prompt and completion together. None if this machine does not know."""
     config = read_model_config(model)
     return config.context if config else None
 
 
 def longest_completion(context: int) -> int:
-    """Tokens of a context that are left for a completion.
+    """Return how many tokens of a context remain for the completion.
 
     >>> longest_completion(131072), longest_completion(1024)
     (130048, 768)
@@ -85,7 +90,7 @@ def longest_completion(context: int) -> int:
 
 
 def count_parameters(model: ModelSettings) -> int | None:
-    """Parameters of a model, from the headers of its weight files; None if these are not on this machine."""
+    """Return the number of parameters according to the weight files. None if they are not on this machine."""
     folder = local_folder(model)
     return None if folder is None else _count_in(folder)
 
@@ -97,12 +102,14 @@ def _count_in(folder: Path) -> int | None:
     for file in _weight_files(folder):
         counts |= _count_in_file(file)
     if is_tied and len(counts) > 1:
-        counts.pop("lm_head.weight", None)  # the same numbers as the embeddings, which some files hold again
+        # Tied to the embeddings, so not parameters of their own. Some files store them twice.
+        counts.pop("lm_head.weight", None)
     return sum(counts.values()) or None
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files of the weights; others may lie beside them, such as a second copy in another layout."""
+    """Return the weight files; empty if any is missing."""
+    # Not simply *.safetensors: some repositories have a second copy of the weights in another layout.
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = set(json.loads(index.read_text())["weight_map"].values())
@@ -113,9 +120,11 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _count_in_file(path: Path) -> dict[str, int]:
-    """How many numbers each tensor of a safetensors file has. Its header is JSON, and its first eight bytes are how
-    long that is."""
+    """Return the number of elements of each tensor in a safetensors file: {"lm_head.weight": 8192}."""
     with open(path, "rb") as file:
+        # The file starts with the length of its header (8 bytes, little-endian), then the header as JSON:
+        # {"__metadata__": {...}, "lm_head.weight": {"dtype": "F32", "shape": [64, 128], "data_offsets": [0, 32768]}}
         (size,) = struct.unpack("<Q", file.read(8))
         header: dict[str, Any] = json.loads(file.read(size))
-    return {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+    header.pop("__metadata__", None)
+    return {name: math.prod(tensor["shape"]) for name, tensor in header.items()}
