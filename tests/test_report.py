@@ -331,14 +331,14 @@ def test_a_headline_speaks_of_a_format_that_was_lost(formed: float, told: str) -
     assert headline(run).endswith(told)
 
 
-def test_an_evaluation_shows_the_most_samples_and_its_cut_offs() -> None:
+def test_an_evaluation_shows_the_most_samples_and_its_cutoffs() -> None:
     keys = ("accuracy", "pass_at_2", "pass_at_8", "maj_at_8", "cutoff_64/accuracy", "cutoff_128/accuracy")
     results = Results.parse(dict.fromkeys(keys, 0.5) | {"tokens_per_correct": 81.25, "cutoff_area": 0.4})
     table = tables.evaluation({"mini": results})
-    assert "| one of 8 samples right | 50.0 % |" in table
-    assert "of 2 samples" not in table
-    assert "| tokens for a right answer | 81.2 |" in table
-    assert "| accuracy over the cut-offs | 40.0 % |" in table
+    assert "| pass@8 | 50.0 % |" in table
+    assert "pass@2" not in table
+    assert "| tokens per correct answer | 81.2 |" in table
+    assert "| area under accuracy, cutoffs | 40.0 % |" in table
     assert results.part_numbers(PartKind.CUTOFF) == [64, 128]
     assert "| 64 | 50.0 % | - |" in tables.cutoffs(results)
 

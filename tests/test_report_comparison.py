@@ -389,7 +389,7 @@ def test_tables_have_the_price_and_the_most_samples_and_the_csv_has_more() -> No
     cheap = TableRow(("a",), Results.parse({**numbers, "budget_area": 0.4}), 1)
     dear = TableRow(("b",), Results.parse({**numbers, "tokens_per_correct": 240.0}), 1)
     table = Table("mini", ("reward",), (cheap, dear))
-    names = ["tokens for a right answer", "one of 4 samples right, %", "majority of 4 samples right, %"]
+    names = ["tokens per correct answer", "pass@4, %", "maj@4, %"]
     assert to_markdown(table).splitlines()[0] == f"| reward | runs | accuracy, % | {' | '.join(names)} |"
     assert "| a | 1 | 50.0 | **120.0** | 80.0 | 70.0 |" in to_markdown(table)
     assert "budget_area" in to_csv([table]).splitlines()[0]

@@ -8,7 +8,7 @@ import pytest
 
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.hapo import Hapo
-from budgetrl.rewards.laser_d import LaserD, difficulty
+from budgetrl.rewards.laser_d import LaserD, group_difficulty
 
 GRID = LaserD(max_length=500, lower_bound=100, grid_step=100, update_every=2)
 
@@ -24,7 +24,7 @@ def group(right: Sequence[int] = (), wrong: Sequence[int] = (), problem: str = "
     [(6, 9, "easy"), (5, 9, "medium"), (3, 9, "medium"), (2, 9, "hard"), (4, 6, "easy"), (0, 8, "hard")],
 )
 def test_difficulty_turns_at_a_third_and_two_thirds(rights: int, size: int, expected: str) -> None:
-    assert difficulty(group(right=[1] * rights, wrong=[1] * (size - rights))) == expected
+    assert group_difficulty(group(right=[1] * rights, wrong=[1] * (size - rights))) == expected
 
 
 # Lengths 50, 150, ... 950 in tenths: with a group of 8, five of an easy group are sure to be right, so one

@@ -15,7 +15,12 @@ class Kind(NamedTuple):
     """The unit, including the space before it."""
 
 
-SHARE, POINTS, TOKENS, NUMBER = Kind(100, 1, " %"), Kind(100, 1, " points"), Kind(1, 1, ""), Kind(1, 2, "")
+SHARE = Kind(100, 1, " %")
+POINTS = Kind(100, 1, " points")
+"""Differences of shares, in percentage points."""
+TOKENS = Kind(1, 1, "")
+NUMBER = Kind(1, 2, "")
+"""Other numbers, such as correlations and ratios."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Metric:
     better: int
     """1 if higher is better, -1 if lower is better, 0 if neither (such as a budget)."""
     name: str = ""
-    """Name in tables; `{k}` is replaced with the number of samples. Empty: in no table."""
+    """Name in tables; `{k}` is replaced with the number of samples. Empty if the metric is not in any table."""
     single: bool = True
     """Whether it is in the table of a single evaluation."""
     several: bool = True
@@ -39,26 +44,26 @@ class Metric:
 
 METRICS = (
     Metric("accuracy", SHARE, 1, "accuracy"),
-    Metric("accuracy_change", POINTS, 1, "accuracy gained", single=False),
+    Metric("accuracy_change", POINTS, 1, "accuracy change", single=False),
     Metric("length", TOKENS, -1, "length, tokens"),
-    Metric("compression", SHARE, 1, "shorter by", single=False),
+    Metric("compression", SHARE, 1, "length reduction", single=False),
     Metric("budget", TOKENS, 0, "budget, tokens"),
     Metric("match_50", SHARE, 1, "length within 50 % of budget"),
     Metric("match_25", SHARE, 1, "length within 25 % of budget"),
     Metric("match_10", SHARE, 1, "length within 10 % of budget"),
     Metric("budget_level_rho", NUMBER, 1, "rank correlation of budget and level"),
     Metric("format", SHARE, 1, "well formed"),
-    Metric("truncated", SHARE, -1, "cut off at the token limit"),
-    Metric("length_budget_slope", NUMBER, 0, "slope of length over budget", single=False),
-    Metric("tokens_per_correct", TOKENS, -1, "tokens for a right answer"),
-    Metric("budget_use", NUMBER, 0, "length over budget, mean", several=False),
-    Metric("budget_use_sd", NUMBER, -1, "length over budget, standard deviation", several=False),
-    Metric("tokens_beyond_budget", SHARE, -1, "tokens beyond the budget, of all", several=False),
-    Metric("accuracy_beyond_budget", SHARE, -1, "right, but beyond the budget", several=False),
-    Metric("budget_area", SHARE, 1, "accuracy over the lengths of given budgets", several=False),
-    Metric("cutoff_area", SHARE, 1, "accuracy over the cut-offs", several=False),
-    Metric("pass_at", SHARE, 1, "one of {k} samples right", per_k=True),
-    Metric("maj_at", SHARE, 1, "majority of {k} samples right", per_k=True),
+    Metric("truncated", SHARE, -1, "truncated at the token limit"),
+    Metric("length_budget_slope", NUMBER, 0, "slope of length against budget", single=False),
+    Metric("tokens_per_correct", TOKENS, -1, "tokens per correct answer"),
+    Metric("budget_use", NUMBER, 0, "length / budget, mean", several=False),
+    Metric("budget_use_sd", NUMBER, -1, "length / budget, standard deviation", several=False),
+    Metric("tokens_beyond_budget", SHARE, -1, "share of tokens beyond the budget", several=False),
+    Metric("accuracy_beyond_budget", SHARE, -1, "correct, but longer than the budget", several=False),
+    Metric("budget_area", SHARE, 1, "area under accuracy, given budgets", several=False),
+    Metric("cutoff_area", SHARE, 1, "area under accuracy, cutoffs", several=False),
+    Metric("pass_at", SHARE, 1, "pass@{k}", per_k=True),
+    Metric("maj_at", SHARE, 1, "maj@{k}", per_k=True),
     # Not in tables.
     Metric("length_change", TOKENS, -1),
     Metric("tokens_per_correct_change", TOKENS, -1),

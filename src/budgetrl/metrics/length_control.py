@@ -1,10 +1,10 @@
-"""Accuracy as a function of length: hard cut-offs applied to existing completions, and pre-filled budgets.
+"""Accuracy as a function of length: hard cutoffs applied to existing completions, and pre-filled budgets.
 
 Each curve is summarized by one number (ours): the area below it over the logarithm of the length, divided by the width
 of the range. This is the mean accuracy for a limit that is as likely to lie between 100 and 200 tokens as between 1,000
 and 2,000. On a linear axis, the longest limits of a doubling grid would dominate.
 
-In variable names, P is the number of problems and B the number of cut-offs or budgets.
+In variable names, P is the number of problems and B the number of cutoffs or budgets.
 """
 
 import math

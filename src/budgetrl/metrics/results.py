@@ -89,7 +89,7 @@ class Results:
         return list(names)
 
     def part_numbers(self, kind: PartKind) -> list[int]:
-        """Return the levels, budgets or cut-offs that have results, in ascending order."""
+        """Return the levels, budgets or cutoffs that have results, in ascending order."""
         numbers: set[int] = set()
         for key in self.estimates:
             if key.part is not None and key.part.kind == kind:

@@ -8,19 +8,19 @@ from fractions import Fraction
 from budgetrl.core.records import Outcome
 
 
-def reported_ks(most: int) -> list[int]:
-    """Return the values of k to report if every problem has at least `most` samples: 2, 4, 8, ... and `most`.
+def reported_ks(samples: int) -> list[int]:
+    """Return the values of k to report if every problem has at least `samples` samples: 2, 4, 8, ... and `samples`.
 
     >>> reported_ks(6), reported_ks(1)
     ([2, 4, 6], [])
     """
     ks: list[int] = []
     k = 2
-    while k < most:
+    while k < samples:
         ks.append(k)
         k *= 2
-    if most > 1:
-        ks.append(most)
+    if samples > 1:
+        ks.append(samples)
     return ks
 
 
@@ -39,8 +39,8 @@ def pass_at(k: int, group: Sequence[Outcome]) -> float:
 def majority_at(k: int, group: Sequence[Outcome]) -> float:
     """Return the probability that the most frequent answer of k samples is correct, with ties broken at random.
 
-    Exact, by counting all choices of k samples (the algorithm is ours). Answers are compared as text. A response
-    without an answer does not vote; if none of the k votes, the result is wrong.
+    The result is exact: it counts all choices of k samples (the algorithm is ours). Answers are compared as text. A
+    response without an answer does not vote; if none of the k samples votes, the choice counts as wrong.
 
     >>> group = [Outcome(True, answer == "5", length=9, given_answer=answer) for answer in ("5", "5", "6", "6", None)]
     >>> majority_at(5, group), majority_at(4, group)
@@ -65,7 +65,7 @@ def majority_at(k: int, group: Sequence[Outcome]) -> float:
 
 
 def _ways_to_win(k: int, count: int, rivals: Iterable[int], abstentions: int) -> Fraction:
-    """The number of choices of k samples in which an answer wins. A tie of t answers counts as 1 / t.
+    """Return the number of choices of k samples in which an answer wins. A tie of t answers counts as 1 / t.
 
     `count` of the n samples give the answer, `rivals` are the counts of the other answers, and `abstentions` samples
     give none.
@@ -81,19 +81,19 @@ def _ways_to_win(k: int, count: int, rivals: Iterable[int], abstentions: int) ->
     return wins
 
 
-def _ways_by_ties(size: int, most: int, rivals: Iterable[int], abstentions: int) -> dict[int, int]:
-    """The number of ways to choose `size` samples so that no rival gets more than `most` votes.
+def _ways_by_ties(size: int, max_votes: int, rivals: Iterable[int], abstentions: int) -> dict[int, int]:
+    """Return the numbers of ways to choose `size` samples so that no rival gets more than `max_votes` votes.
 
-    The keys are the number of rivals that get exactly `most` votes.
+    They are split by the number of rivals that get exactly `max_votes`, which are the keys.
     """
-    # Dynamic programming over the rivals. State: (samples chosen so far, rivals with exactly `most` votes so far).
+    # Dynamic programming over the rivals. State: (samples chosen so far, rivals with exactly `max_votes` so far).
     # Value: the number of ways to reach that state.
     ways = {(0, 0): 1}
     for count in rivals:
         extended: dict[tuple[int, int], int] = defaultdict(int)
         for (chosen, ties), number in ways.items():
-            for votes in range(min(count, most, size - chosen) + 1):
-                extended[chosen + votes, ties + (votes == most)] += number * math.comb(count, votes)
+            for votes in range(min(count, max_votes, size - chosen) + 1):
+                extended[chosen + votes, ties + (votes == max_votes)] += number * math.comb(count, votes)
         ways = extended
     # The remaining samples are chosen among the abstentions.
     by_ties: dict[int, int] = defaultdict(int)

@@ -151,7 +151,7 @@ class AalcController(Controller):
     """Highest validation accuracy so far."""
     potential: float = 1.0
     """How far the target is above `best`."""
-    moves = ("validation_accuracy", "target_accuracy")
+    updated_fields = ("validation_accuracy", "target_accuracy")
 
     def validate(self, groups: Sequence[Sequence[Outcome]]) -> None:
         accuracy = fmean(map(solve_rate, groups))

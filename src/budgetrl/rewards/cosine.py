@@ -27,17 +27,18 @@ class Cosine(Reward):
         rep: share of the response's n-grams that repeat an earlier one.
 
     Source: arXiv 2502.03373. Code: eddycmu/demystify-long-cot, openrlhf/openrlhf/reward/cosine.py. From the paper: the
-    formula, the five reward values, L_max = 14336 (the longest generation), and n-grams of 40 tokens. The paper
-    subtracts 0.05 from each token inside a repeated n-gram, with a separate discount. An outcome has a single reward
-    here, so this class uses the sparse form of the published code, which penalizes wrong answers only. The code has
-    other defaults (0 to 1 for right answers, -1 to 0 for wrong ones), counts words for n-grams, and treats the last 16
-    tokens before L_max as exceeded.
-    Ours: `repetition_penalty`, which is published nowhere we could read. Its value makes sure that a wrong answer
+    formula, the five reward values, L_max = 14336 (the longest generation), and n-grams of 40 tokens.
+    The paper penalizes repetition per token: 0.05 for each token inside a repeated n-gram, with its own discount
+    factor. Here a response has a single reward, so this class uses the other form in the published code, which
+    penalizes the response as a whole, and only if it is wrong.
+    Differences in the code: its defaults (0 to 1 for right answers, -1 to 0 for wrong ones), n-grams of words instead
+    of tokens, and the last 16 tokens before L_max, which already count as exceeded.
+    Ours: the value of `repetition_penalty`, since we found no published one. It is large enough that a wrong answer
     gains nothing by repeating itself.
     Training: PPO without discount.
 
-    Limits: wrong answers are pulled toward L_max, beyond which they earn r_e. The band of wrong answers is ten times
-    as wide as that of right ones, so in mixed groups the length of right answers hardly matters.
+    Limits: wrong answers are pulled toward L_max, beyond which they earn r_e. The rewards of wrong answers span 10,
+    those of right answers only 1, so in a group that has both, the length of right answers hardly matters.
 
     >>> reward = Cosine(max_length=14336)
     >>> short, long = (Outcome(well_formed=True, correct=True, length=length) for length in (0, 14336))
@@ -71,7 +72,7 @@ class Cosine(Reward):
         require(self.repetition_penalty <= 0, "repetition_penalty", f"{self.repetition_penalty} rewards repetition")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """Return `exceeded`, `cosine`, and `repetition`."""
+        """Return `exceeded` for responses that did not end within L_max; `cosine` and `repetition` for all others."""
         longest = require_max_length(self.max_length)
         parts: Parts = {"exceeded": [], "cosine": [], "repetition": []}
         for outcome in group:
@@ -80,7 +81,7 @@ class Cosine(Reward):
             if outcome.truncated or outcome.length > longest:
                 exceeded = self.exceeded
             else:
-                cosine = self._cosine(outcome, outcome.length / longest)
+                cosine = self._cosine(outcome, longest)
                 if not is_right(outcome):
                     repetition = self.repetition_penalty * outcome.repetition
             parts["exceeded"].append(exceeded)
@@ -88,7 +89,8 @@ class Cosine(Reward):
             parts["repetition"].append(repetition)
         return parts
 
-    def _cosine(self, outcome: Outcome, share: float) -> float:
+    def _cosine(self, outcome: Outcome, max_length: int) -> float:
+        share = outcome.length / max_length
         if is_right(outcome):
             return cosine_between(self.correct_short, self.correct_long, share)
         return cosine_between(self.wrong_short, self.wrong_long, share)

@@ -92,7 +92,7 @@ class HapoController(Controller):
     counts: dict[str, int] = field(default_factory=dict)
     """Number of right answers behind each mean. A length from the configuration counts as one answer."""
 
-    moves = ("history",)
+    updated_fields = ("history",)
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
         history = dict(self.reward.history)  # a copy: the reward is immutable

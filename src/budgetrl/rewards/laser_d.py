@@ -13,7 +13,7 @@ from budgetrl.rewards.reward import Controller, Parts, Reward
 DIFFICULTIES = ("easy", "medium", "hard")
 
 
-def difficulty(group: Sequence[Outcome]) -> str:
+def group_difficulty(group: Sequence[Outcome]) -> str:
     """Return easy if at least two thirds of the group are right, medium if at least one third, otherwise hard."""
     rate = solve_rate(group)
     if rate >= 2 / 3:
@@ -34,23 +34,24 @@ class LaserD(Reward):
 
         floor(coverage(T) * n) >= 1
 
-    If no T satisfies this, the target is `max_length`.
+    that is, for which a group is expected to have at least one right response of T tokens or fewer. If no T satisfies
+    this, the target is `max_length`.
 
     Symbols:
         L: length of the response, in tokens.
-        difficulty: easy, medium, or hard, by the solve rate of the group (see `difficulty`).
+        difficulty: easy, medium, or hard, by the solve rate of the group (see `group_difficulty`).
         coverage(T): share of that difficulty's responses, right or wrong, that have T tokens or fewer.
-        n: how many of a group of G responses are right at least: floor(2 G / 3) if easy, floor(G / 3) if medium, 1 if
-            hard. `rounding=ceil` rounds the first two up instead.
+        n: minimum number of right responses in a group of G: floor(2 G / 3) if easy, floor(G / 3) if medium, 1 if hard.
+            `rounding=ceil` rounds the first two up instead.
 
     Source: arXiv 2505.15612, LASER-D. Code: hkust-nlp/Laser, verl/utils/reward_score/length_penalty.py: the reward, the
     condition, and n; a grid step of 1024 tokens up to 16384; a lower bound of 1024, 2048, or 4096; an update every 20
     steps.
     Ours, and different in the code: coverage uses the responses of all rollouts since the last update, at no extra
-    cost; the code samples 500 problems of a monitor set. Until the first update, targets are `max_length`; in the
-    code, a configured target_length. If no T covers enough, the code takes the longest response of the batch. Its
-    verifier gives some responses -1 (see `Laser`). Also ours: a difficulty that did not occur keeps its target, and n
-    is at least 1. Truncated responses are wrong and count in the coverage at the length at which they were cut off.
+    cost; the code samples 500 problems of a monitor set. Until the first update, targets are `max_length`; the code
+    has a setting for them (target_length). If no T covers enough, the code takes the longest response of the batch.
+    Its verifier gives some responses -1 (see `Laser`). Also ours: a difficulty that did not occur keeps its target,
+    and n is at least 1. Truncated responses are wrong, and count in the coverage with the length they had reached.
     Training: GRPO, with the ratio clipped to the range from 0.8 to 1.28.
 
     Limits: the target for hard problems must cover every response, including truncated ones, so it soon reaches
@@ -100,8 +101,8 @@ class LaserD(Reward):
         require(fits, "lower_bound", f"{self.lower_bound} is above max_length ({self.max_length}); use fewer tokens")
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
-        """Return `verdict` and `length`."""
-        target = self.target(difficulty(group))
+        """Return `verdict`, and in `length` the bonus."""
+        target = self.target(group_difficulty(group))
         return {
             "verdict": verdicts(group, self.correct, self.wrong),
             "length": [self._bonus(outcome, target) for outcome in group],
@@ -120,7 +121,7 @@ class LaserD(Reward):
     def smallest_target(self, difficulty: str, lengths: Sequence[int], group_size: int) -> int:
         """Return the smallest target that covers enough of these lengths for the difficulty, in tokens."""
         longest = require_max_length(self.max_length)
-        n = self._least_right(difficulty, group_size)
+        n = self._min_right(difficulty, group_size)
         for target in range(self.lower_bound, longest, self.grid_step):
             covered = sum(length <= target for length in lengths)
             # floor(covered / len(lengths) * n) >= 1, in integers, so that rounding cannot change the result
@@ -131,8 +132,8 @@ class LaserD(Reward):
     def _bonus(self, outcome: Outcome, target: int) -> float:
         return self.bonus if is_right(outcome) and outcome.length <= target else 0.0
 
-    def _least_right(self, difficulty: str, group_size: int) -> int:
-        """Return n, the least number of right responses in a group of this difficulty. A group of 8: 5, 2, and 1."""
+    def _min_right(self, difficulty: str, group_size: int) -> int:
+        """Return n, the minimum number of right responses. For a group of 8: 5 if easy, 2 if medium, 1 if hard."""
         thirds = {"easy": 2, "medium": 1, "hard": 0}[difficulty] * group_size
         rounded = thirds // 3 if self.rounding == "floor" else -(-thirds // 3)  # -(-a // b) rounds up
         return max(1, rounded)
@@ -148,15 +149,15 @@ class LaserDController(Controller):
     lengths: dict[str, list[int]] = field(default_factory=dict)
     """Lengths of the responses since the last update by difficulty: `{"easy": [812, 640, ...], ...}`."""
 
-    moves = ("target_easy", "target_medium", "target_hard")
+    updated_fields = ("target_easy", "target_medium", "target_hard")
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
         for group in groups:
-            lengths = self.lengths.setdefault(difficulty(group), [])
+            lengths = self.lengths.setdefault(group_difficulty(group), [])
             lengths.extend(outcome.length for outcome in group)
         self.rollouts += 1
         if self.rollouts % self.reward.update_every == 0:
-            self._move_targets(group_size=max(map(len, groups)))
+            self._update_targets(group_size=max(map(len, groups)))
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "rollouts": self.rollouts, "lengths": self.lengths}
@@ -167,7 +168,7 @@ class LaserDController(Controller):
         # Copies, so that later updates do not change the caller's state.
         self.lengths = {name: list(lengths) for name, lengths in state["lengths"].items()}
 
-    def _move_targets(self, group_size: int) -> None:
+    def _update_targets(self, group_size: int) -> None:
         targets: dict[str, int] = {}
         for name, lengths in self.lengths.items():  # only difficulties that occurred; the others keep their target
             targets[f"target_{name}"] = self.reward.smallest_target(name, lengths, group_size)

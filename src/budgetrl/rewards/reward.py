@@ -188,12 +188,12 @@ def _numbers(value: object) -> list[float]:
 class Controller:
     """Holds the current reward and updates it during training. This base class never changes it.
 
-    A subclass lists in `moves` the fields of the reward that it changes; these are saved and restored. Any other
-    state of its own must be added in `state_dict` and restored in `load_state_dict`.
+    A subclass lists in `updated_fields` the fields of the reward that it changes; these are saved and restored. Any
+    other state of its own must be added in `state_dict` and restored in `load_state_dict`.
     """
 
     reward: Any
-    moves: ClassVar[tuple[str, ...]] = ()
+    updated_fields: ClassVar[tuple[str, ...]] = ()
 
     def update(self, groups: Sequence[Sequence[Outcome]]) -> None:
         """Update the reward from the outcomes of a rollout [P][G], after they have been rewarded.
@@ -206,8 +206,8 @@ class Controller:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs, as JSON values."""
-        return {name: getattr(self.reward, name) for name in self.moves}
+        return {name: getattr(self.reward, name) for name in self.updated_fields}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a state that `state_dict` returned."""
-        self.reward = replace(self.reward, **{name: state[name] for name in self.moves})
+        self.reward = replace(self.reward, **{name: state[name] for name in self.updated_fields})

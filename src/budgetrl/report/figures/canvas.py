@@ -25,7 +25,7 @@ BLACK = "#000000"
 ORANGE, SKY, GREEN, BLUE, RED, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 COLORS = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("solid", "dashed", "dotted", "dashdot")
+LINE_STYLES = ("solid", "dashed", "dotted", "dashdot")
 
 MAX_COLUMNS = 3
 """Maximum panels per row: more are too small to read at the width of a rendered Markdown page."""

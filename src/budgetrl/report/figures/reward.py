@@ -139,9 +139,9 @@ class _Scene:
             first, second, third = self.others
             correct = f"correct with {first.length:,} and {second.length:,} tokens"
             notes.append(f"rest of the group: {correct}, incorrect with {third.length:,}")
-        if moves := self.reward.controller().moves:
+        if updated := self.reward.controller().updated_fields:
             values: list[str] = []
-            for name in moves:
+            for name in updated:
                 value = getattr(self.reward, name)
                 values.append(f"{name} {'none' if value in (None, {}) else value}")
             notes.append(f"learned so far: {', '.join(values)}")

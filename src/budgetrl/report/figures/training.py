@@ -11,7 +11,7 @@ from budgetrl.metrics.keys import DURING_TRAINING
 from budgetrl.metrics.results import Results
 from budgetrl.report.figures.canvas import (
     COLORS,
-    LINES,
+    LINE_STYLES,
     MARKERS,
     error_line,
     grid,
@@ -72,14 +72,15 @@ PANELS = (
     Panel("KL to reference (nats per token)", (Curve("kl", "KL"),)),
     _LOSS,
 )
-"""In reading order. Panels without a logged metric are left out, and so is the loss if there is a reward."""
+"""All panels, in the order in which they are drawn. `training_curves` leaves out those without data."""
 
 
 @styled
 def training_curves(rows: Sequence[Row]) -> "Figure | None":
     """Draw a panel for each group of logged metrics over the training steps.
 
-    Each step is thin, the running mean bold. Evaluations during training are points with error bars.
+    A thin line shows the value of each step, a bold line the running mean. Evaluations during training are points with
+    error bars.
     """
     panels: list[Panel] = []
     for panel in PANELS:
@@ -91,7 +92,7 @@ def training_curves(rows: Sequence[Row]) -> "Figure | None":
         return None
     figure, axes = small_multiples(len(panels))
     evaluations = _evaluations(rows)
-    markers = dict(zip(sorted(evaluations), MARKERS, strict=False))
+    markers = dict(zip(sorted(evaluations), MARKERS, strict=False))  # data sets beyond the last marker are left out
     for ax, panel in zip(axes, panels, strict=True):
         _draw_panel(ax, panel, rows, evaluations, markers)
     if markers:
@@ -121,7 +122,7 @@ def budgets_in_training(models: Mapping[str, Sequence[Row]]) -> "Figure | None":
             steps, values = _mean_series(rows, curve)
             # Once all colors are used, they repeat with the next line style.
             color = COLORS[index % len(COLORS)]
-            style = LINES[index // len(COLORS) % len(LINES)]
+            style = LINE_STYLES[index // len(COLORS) % len(LINE_STYLES)]
             ax.plot(steps, values, color=color, linewidth=0.6, alpha=0.35)
             ax.plot(steps, _running_mean(values), color=color, linestyle=style, label=model)
         ax.set(title=title, xlabel="Step")
@@ -166,7 +167,7 @@ def _set_percent_limits(ax: "Axes") -> None:
 
 
 def _draw_evaluations(ax: "Axes", by_step: Mapping[int, Results], curve: Curve, **style: Any) -> None:
-    """Draw a point with its error at each step at which an evaluation measured the curve's metric."""
+    """Draw the curve's metric as a point with an error bar at each step that has an evaluation."""
     steps: list[int] = []
     estimates: list[Estimate] = []
     for step, results in by_step.items():
@@ -212,9 +213,9 @@ def _mean_series(rows: Sequence[Row], curve: Curve) -> tuple[np.ndarray, np.ndar
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean around each value; the window is centered and shrinks at both ends."""
+    """Return a moving average. The window is centered, and smaller at both ends."""
     half = max(1, round(SMOOTHING * len(values) / 2))
     means = np.empty(len(values))
-    for at in range(len(values)):
-        means[at] = values[max(0, at - half) : at + half + 1].mean()
+    for center in range(len(values)):
+        means[center] = values[max(0, center - half) : center + half + 1].mean()
     return means
