@@ -1,4 +1,4 @@
-"""What `auto` comes to: numbers that fit the model and the ranks, and nothing else is touched."""
+"""`auto` becomes numbers that fit the model and the ranks; other settings do not change."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Counts that may be null: what is refused, and how it is said."""
+"""`require_count` accepts null and numbers from 1 on."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ class Limits:
 
 
 @pytest.mark.parametrize("value", [None, 1, 7])
-def test_null_and_counts_are_taken(value: int | None) -> None:
+def test_null_and_positive_numbers_are_accepted(value: int | None) -> None:
     require_count(Limits(value), "problems")
 
 
 @pytest.mark.parametrize("value", [0, -5])
-def test_what_is_no_count_is_refused(value: int) -> None:
+def test_zero_and_negative_numbers_are_rejected(value: int) -> None:
     with pytest.raises(ValueError, match="^problems: "):
         require_count(Limits(value), "problems")

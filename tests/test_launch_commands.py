@@ -1,4 +1,4 @@
-"""What the launchers are told: environments, command lines, the sbatch script, and starting a folder again."""
+"""Launchers: environments, command lines, the sbatch script, and resuming a run folder."""
 
 import re
 import subprocess
@@ -78,7 +78,7 @@ def test_malloc_is_tuned_on_cpus_alone_and_only_where_the_user_has_not(monkeypat
         ({"hostfile": "hosts", "ranks": 4}, None, ["--hostfile", "hosts", "--num_gpus", "4"]),
     ],
 )
-def test_deepspeeds_launcher_is_told_the_devices(
+def test_devices_passed_to_deepspeeds_launcher(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], visible: str | None, devices: list[str]
 ) -> None:
     if visible:
@@ -122,7 +122,7 @@ def test_the_sbatch_script(folder: RunFolder, tmp_path: Path) -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A slurm whose only job is in the queue as long as the file `queue` exists; gives back its folder."""
+    """A fake Slurm whose only job is queued while the file `queue` exists. Returns the folder of its commands."""
     commands = {
         "sbatch": '[ $# = 2 ] && [ "$1" = --parsable ] && touch "$0.$(basename "$2")" && echo "17;east"',
         "squeue": '[ "$*" = "--noheader --jobs 17" ] && cat "$(dirname "$0")/queue"',
@@ -136,7 +136,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_submitting_says_which_job_it_became(
+def test_submitting_prints_the_number_of_the_job(
     folder: RunFolder, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start.check_launcher(config(name="slurm", ranks=1).launch, folder)
@@ -149,7 +149,7 @@ def test_submitting_says_which_job_it_became(
 
 
 @pytest.mark.parametrize("name", ["slurm", "local"])
-def test_a_run_that_slurm_has_already_is_not_started_again(folder: RunFolder, cluster: Path, name: str) -> None:
+def test_a_run_with_a_slurm_job_is_not_started_again(folder: RunFolder, cluster: Path, name: str) -> None:
     spec = config(name=name, ranks=1).launch
     slurm.submit(folder)
     (cluster / "queue").write_text("17 gpu RUNNING\n")
@@ -194,7 +194,7 @@ def test_a_folder_is_started_again_unless_it_is_done(
     assert "already done" in capsys.readouterr().err
 
 
-def test_what_is_no_run_folder_cannot_be_started_again(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_folders_than_run_folders_are_rejected(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert main([str(folder.path)]) == 2
     said = capsys.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""Ranks live and die together. The ranks here are small scripts; what counts is who hears what, and who is left."""
+"""The supervisor forwards signals to all ranks and stops all if one fails. The ranks here are small scripts."""
 
 import os
 import re
@@ -29,7 +29,7 @@ Ranks = Callable[..., list[Child]]
 
 @pytest.fixture
 def ranks(tmp_path: Path) -> Ranks:
-    """A child for each script, the first one shown."""
+    """Return a function that makes a child process per script; the output of the first is shown."""
 
     def make(*scripts: str) -> list[Child]:
         return [
@@ -41,7 +41,7 @@ def ranks(tmp_path: Path) -> Ranks:
 
 
 def when_ready(children: list[Child], *signals: int) -> threading.Thread:
-    """Sends signals to this process once all children have said that they are ready."""
+    """Send signals to this process once all children have printed that they are ready."""
 
     def wait_and_send() -> None:
         while not all(child.log.exists() and "ready" in child.log.read_text() for child in children):
@@ -80,7 +80,7 @@ def test_a_dead_rank_ends_the_run_at_once(
     assert re.search(rf"rank 1 {re.escape(how)}; the end of .*rank1\.log:\n  no more numbers", capfd.readouterr().err)
 
 
-def test_the_rank_that_died_first_is_blamed(
+def test_the_rank_that_failed_first_is_reported(
     ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(supervisor, "POLL_SECONDS", 2.0)  # both are dead at the second look
@@ -95,7 +95,7 @@ def test_only_the_end_of_a_long_log_is_shown(ranks: Ranks, capfd: pytest.Capture
     assert capfd.readouterr().err.splitlines()[1:] == [f"  {i}" for i in range(80, 100)]
 
 
-def test_of_ranks_below_a_launcher_the_first_that_says_why_it_failed_is_shown(
+def test_the_first_failure_among_ranks_of_a_launcher_is_shown(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "rank1.log").write_text("Traceback (most recent call last):\nof an earlier start\n")
@@ -131,10 +131,10 @@ def test_signals_reach_every_rank(ranks: Ranks, signum: int, script: str, code: 
 
 
 @pytest.mark.parametrize("code", [0, 1, 143])
-def test_who_starts_runs_learns_that_a_stop_was_requested(
+def test_launch_raises_if_a_stop_was_requested(
     ranks: Ranks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """Even where the run itself came to another end just then."""
+    """Whatever the exit code of the run itself."""
     children = ranks(f"signal.signal(signal.SIGTERM, lambda *_: sys.exit({code})); {NAP}")
     monkeypatch.setattr(launchers, "local_ranks", lambda *_: children)
     config = load_config({"stage": {"name": "fake_stage.FakeStage"}, "reward": {"name": "accuracy"}})
@@ -217,7 +217,7 @@ def test_ranks_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 def gone(pid: int, within: float = 20) -> bool:
-    """Whether a process ends in time; one that nobody has collected yet counts as ended."""
+    """Return whether a process exits in time. Zombies count as exited."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         try:

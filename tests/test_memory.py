@@ -1,4 +1,4 @@
-"""What a run is said to need of memory: against what PyTorch really keeps, and what follows from it for `auto`."""
+"""Memory estimates compared with what PyTorch really keeps, and the values of `auto` that follow from them."""
 
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ SHAPE = dict(hidden_size=64, intermediate_size=160, num_attention_heads=4, num_k
 
 
 def numbers_of(config: Any) -> ModelConfig:
-    """What a transformers configuration comes to once it is written and read."""
+    """Return a transformers configuration as read from its config.json."""
     return ModelConfig.of(config.to_dict())
 
 
 def kept_for_backward(model: Any, tokens: int) -> int:
-    """Bytes of all tensors, weights apart, that the forward pass of the layers keeps."""
+    """Return the bytes of all tensors except weights that the layers keep for the backward pass."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 

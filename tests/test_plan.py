@@ -1,4 +1,4 @@
-"""What a run is said to need before it starts."""
+"""The plan: memory, warnings and what is shown before a run starts."""
 
 import pytest
 

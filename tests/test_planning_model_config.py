@@ -1,4 +1,4 @@
-"""What is read of a model's files without torch: the same numbers as transformers has of the model that it builds."""
+"""Numbers read from a model's files without torch are those of the model that transformers builds."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_weights_in_several_files_are_counted_once_and_copies_beside_them_not_at
     assert count_parameters(settings(tmp_path)) == sum(p.numel() for p in model.parameters())
 
 
-def test_a_model_that_transformers_does_not_know_is_refused_when_it_is_loaded(tmp_path: Path) -> None:
+def test_a_model_that_transformers_does_not_know_is_rejected_on_loading(tmp_path: Path) -> None:
     config = {"model_type": "of_next_year", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert read_model_config(settings(tmp_path)) is not None
@@ -75,7 +75,7 @@ def test_a_model_that_transformers_does_not_know_is_refused_when_it_is_loaded(tm
         load_policy(settings(tmp_path), PlainFormat(), torch.device("cpu"))
 
 
-def test_what_holds_no_model_is_refused(tmp_path: Path) -> None:
+def test_folders_without_a_language_model_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"model\.path: no model in .*: it has no config\.json"):
         read_model_config(settings(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet"}))

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself."""
+"""The model card of a checkpoint."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Prompts, targets and reading, with the mini tokenizers and the real ones."""
+"""Prompts, targets and parsing of responses, with the mini tokenizers and real ones."""
 
 import re
 import shutil
@@ -209,7 +209,7 @@ def test_shared_pad_and_end_token(real: Load) -> None:
     assert codec.read([*body, end, end], PLAIN).length == len(body) + 1
 
 
-def test_a_tokenizer_without_an_end_token_is_refused() -> None:
+def test_a_tokenizer_without_an_end_token_is_rejected() -> None:
     tokenizer = make_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(ValueError, match=r"model\.path.*eos_token"):
@@ -222,7 +222,7 @@ def test_a_budget_too_small_to_write_becomes_the_smallest() -> None:
     assert mini("digits").writable(131) == 131
 
 
-def test_a_length_asked_for_stands_in_the_prompt(real: Load) -> None:
+def test_a_requested_length_is_in_the_prompt(real: Load) -> None:
     codec, fmt = real("deepseek"), PromptBudgetFormat(instruction="Think for {budget} tokens.")
     text = codec.decode(codec.prompt(QUESTION, fmt, 900).all_ids)
     assert f"{QUESTION}\n\nThink for 900 tokens.<" in text and text.endswith("<think>\n")

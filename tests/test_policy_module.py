@@ -43,7 +43,7 @@ def run(policy: PolicyModule, batch: Batch, entropy_at: Tensor = ENTROPY_AT) -> 
 
 
 def in_full(model: Qwen2ForCausalLM, temperature: float) -> tuple[Tensor, Tensor]:
-    """The same from all logits at once, one unpadded sequence at a time."""
+    """Return the same numbers computed from all logits at once, one unpadded sequence at a time."""
     logprobs, entropies = [], []
     for prompt, completion in SEQUENCES:
         ids = torch.tensor([[*prompt, *completion]])
@@ -108,7 +108,7 @@ def test_a_half_precision_model_gives_float32(model: Qwen2ForCausalLM) -> None:
     torch.testing.assert_close(logprobs, in_full(model, 1.0)[0].float(), rtol=0.1, atol=0.1)
 
 
-def test_logits_that_a_model_rescales_are_refused(model: Qwen2ForCausalLM) -> None:
+def test_models_that_rescale_their_logits_are_rejected(model: Qwen2ForCausalLM) -> None:
     model.config.final_logit_softcapping = 30.0
     with pytest.raises(ValueError, match=r"qwen2.*final_logit_softcapping"):
         PolicyModule(model)

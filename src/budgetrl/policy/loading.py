@@ -36,33 +36,33 @@ class Policy:
     codec: TextCodec
 
 
-def resolve_path(spec: ModelSettings, fmt: ResponseFormat) -> str:
+def resolve_path(settings: ModelSettings, fmt: ResponseFormat) -> str:
     """Return the folder or Hub name to load. Shipped models have one folder per response format."""
-    return str(shipped_folder(spec.path, fmt.name)) if is_shipped(spec.path) else spec.path
+    return str(shipped_folder(settings.path, fmt.name)) if is_shipped(settings.path) else settings.path
 
 
-def resolve_dtype(spec: ModelSettings, device: torch.device) -> torch.dtype:
+def resolve_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
     """Return the dtype of the weights. `auto` means bfloat16 on GPUs and float32 elsewhere."""
-    if spec.dtype == "auto":
+    if settings.dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return getattr(torch, spec.dtype)
+    return getattr(torch, settings.dtype)
 
 
-def load_policy(spec: ModelSettings, fmt: ResponseFormat, device: torch.device) -> Policy:
+def load_policy(settings: ModelSettings, fmt: ResponseFormat, device: torch.device) -> Policy:
     """Load a model and its tokenizer onto a device.
 
     Raises:
         RequestError: transformers cannot load the model as a language model, or its tokenizer has no end token.
     """
-    path = resolve_path(spec, fmt)
-    _require_language_model(path, spec.revision)
+    path = resolve_path(settings, fmt)
+    _require_language_model(path, settings.revision)
     model = AutoModelForCausalLM.from_pretrained(
-        path, revision=spec.revision, dtype=resolve_dtype(spec, device), attn_implementation="sdpa"
+        path, revision=settings.revision, dtype=resolve_dtype(settings, device), attn_implementation="sdpa"
     )
     model.to(device)  # pyright: ignore[reportArgumentType]: transformers' decorated signature
-    if spec.gradient_checkpointing:
+    if settings.gradient_checkpointing:
         _checkpoint_activations(model)
-    return Policy(model, make_codec(load_tokenizer(path, spec.revision), spec, model.generation_config))
+    return Policy(model, make_codec(load_tokenizer(path, settings.revision), settings, model.generation_config))
 
 
 def _require_language_model(path: str, revision: str | None) -> None:
@@ -88,14 +88,14 @@ def _checkpoint_activations(model: "PreTrainedModel") -> None:
     enable({"use_reentrant": False})
 
 
-def load_codec(spec: ModelSettings, fmt: ResponseFormat) -> TextCodec:
+def load_codec(settings: ModelSettings, fmt: ResponseFormat) -> TextCodec:
     """Return the codec that `load_policy` would make, without loading weights. They may be missing here."""
-    path = resolve_path(spec, fmt)
+    path = resolve_path(settings, fmt)
     try:
-        generation = GenerationConfig.from_pretrained(path, revision=spec.revision or "main")
+        generation = GenerationConfig.from_pretrained(path, revision=settings.revision or "main")
     except OSError:  # no generation_config.json, as in a folder with only a tokenizer
         generation = None
-    return make_codec(load_tokenizer(path, spec.revision), spec, generation)
+    return make_codec(load_tokenizer(path, settings.revision), settings, generation)
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -106,7 +106,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
 
 
 def make_codec(
-    tokenizer: PreTrainedTokenizerBase, spec: ModelSettings, generation: GenerationConfig | None = None
+    tokenizer: PreTrainedTokenizerBase, settings: ModelSettings, generation: GenerationConfig | None = None
 ) -> TextCodec:
     """Return the codec of a tokenizer. Completions end at its end token, or at one of the generation config.
 
@@ -119,9 +119,9 @@ def make_codec(
     # The tokenizer's own end token stays first: targets end with it.
     stop_ids = tuple(dict.fromkeys(token for token in candidates if token is not None))
     if not stop_ids:
-        text = f"the tokenizer of {spec.path} has no end token"
+        text = f"the tokenizer of {settings.path} has no end token"
         raise RequestError(Message("model.path", text, "set eos_token in its tokenizer_config.json"))
-    return TextCodec(tokenizer, spec, stop_ids)
+    return TextCodec(tokenizer, settings, stop_ids)
 
 
 def save_pretrained(
