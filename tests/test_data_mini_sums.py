@@ -203,6 +203,7 @@ assert not any(name.split(".")[0] == "budgetrl" for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_checkpoints_work_in_transformers_alone(tmp_path: Path) -> None:
     folders = [str(CHECKPOINTS / task / name) for task in TASKS for name in SHIPPED]
     done = subprocess.run(

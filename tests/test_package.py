@@ -87,6 +87,7 @@ sys.meta_path.insert(0, Refuse())
 OUTCOMES = '{"problem_id": "a", "well_formed": true, "correct": true, "length": 90, "budget": 100, "b_max": 100}\n' * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "code"),
     [

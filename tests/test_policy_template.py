@@ -134,6 +134,7 @@ def test_a_saved_checkpoint_is_asked_as_it_was_trained(tmp_path: Path) -> None:
     check_saved(make_codec(own(THINKING), MODEL), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["tokenizer_config.json", "tokenizer_config.no_think_prefill.json"])
 def test_so_is_one_of_deepseeks(shared_dir: Path, tmp_path: Path, config: str) -> None:
     source = shared_dir / "tokenizers" / "deepseek-r1-distill-qwen"

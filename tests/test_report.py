@@ -490,6 +490,7 @@ def _legend(figure: Any) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", reward_names())
 def test_every_reward_is_drawn_for_correct_and_incorrect(name: str) -> None:
     figure = figures.reward_shape(reward_class(name)(), 5000)
@@ -516,6 +517,7 @@ def test_a_grid_has_a_panel_for_each_reward_at_the_end_of_training() -> None:
     assert max(np.asarray(budgeted.lines[0].get_ydata())) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_drawn_reward_says_what_stands_around_it() -> None:
     assert "correct with 500 and 1,000 tokens, incorrect with 1,500" in _texts(
         figures.reward_shape(ShorterBetter(), 2000)

@@ -256,6 +256,7 @@ def test_an_answer_that_was_cut_off_never_earns_more_than_if_it_had_ended(
     assert reward([cut, *others], progress)[0] <= reward([ended, *others], progress)[0]
 
 
+@pytest.mark.slow
 @rewards_named({name for name, reward in DEFAULT.items() if reward.controller().updated_fields})
 @given(rollouts=st.lists(st.lists(groups, min_size=1, max_size=3), min_size=1, max_size=5), data=st.data())
 def test_what_a_reward_remembers_is_saved_and_resumed(

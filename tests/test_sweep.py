@@ -74,6 +74,7 @@ def _summary() -> str:
     return Path("curve/sweep.md").read_text()
 
 
+@pytest.mark.slow
 def test_in_sequence(run: Run, launched: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*SWEEP) == 1
     assert launched == [-0.4] * 3 + [0] * 3
@@ -94,6 +95,7 @@ def test_in_sequence(run: Run, launched: list[float], capsys: pytest.CaptureFixt
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_started_again_does_what_is_missing_and_says_the_same(run: Run, launched: list[float]) -> None:
     assert run(*SWEEP) == 1
     table = Path("curve/sweep.csv").read_bytes()
@@ -112,6 +114,7 @@ def test_the_jobs_of_a_sweep_are_one_wandb_group(run: Run, launched: list[float]
     assert groups == ["curve", "curve", "mine"]
 
 
+@pytest.mark.slow
 def test_a_dry_sweep_leaves_plans_alone(run: Run, launched: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*SWEEP, "mode=dry") == 0
     assert launched == []
@@ -141,6 +144,7 @@ def test_a_job_that_cannot_be_composed_is_one_that_failed(
     assert "| failed | stage.steps=0 |  | stage.steps: must be 1 or more, got 0 |" in _summary()
 
 
+@pytest.mark.slow
 def test_a_sweep_has_a_run_in_its_wandb_group_with_table_and_curves(run: Run, launched: list[float]) -> None:
     def records() -> list[Path]:
         return sorted(Path("curve/wandb").glob("offline-run-*/*.wandb"))
@@ -176,6 +180,7 @@ if seed == 13:
 """
 
 
+@pytest.mark.slow
 def test_several_at_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = tmp_path / "python"
     child.write_text(CHILD)
@@ -204,6 +209,7 @@ def test_jobs_that_run_at_once_have_gpus_of_their_own(monkeypatch: pytest.Monkey
 WAITS = f"#!{sys.executable}\nimport os, signal, sys, time\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_queue_that_is_told_to_stop_tells_its_jobs_and_starts_no_other(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int, code: int
@@ -224,6 +230,7 @@ def test_a_queue_that_is_told_to_stop_tells_its_jobs_and_starts_no_other(
 # Slurm
 
 
+@pytest.mark.slow
 def test_slurm_gets_every_job_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = {
         "sbatch": 'echo "$2" >> submitted; wc -l < submitted',  # counts its jobs

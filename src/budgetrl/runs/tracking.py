@@ -190,7 +190,7 @@ def _open_run(settings: TrackingSettings, run_dir: Path, config: Mapping[str, An
             id=_run_id(run_dir),
             resume="allow",  # continue the run if the id exists, else create it
             mode=mode,
-            dir=str(run_dir),
+            dir=str(run_dir.absolute()),  # wandb's service may run in another working directory
             config=dict(config),
             settings=wandb.Settings(silent=True, console="off"),  # the run folder has its own logs
         )
