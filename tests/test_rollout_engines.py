@@ -22,7 +22,7 @@ from transformers import (
 
 from budgetrl.core.records import Completion, Request, Sampling
 from budgetrl.policy.codec import TextCodec
-from budgetrl.rollout import cache, decoder, native
+from budgetrl.rollout import decoder, scheduler, slots
 from budgetrl.rollout.engine import Engine, make_engine
 from budgetrl.rollout.native import NativeEngine
 from budgetrl.rollout.transformers_engine import TransformersEngine
@@ -160,7 +160,7 @@ def test_order_and_company_change_nothing(qwen2: nn.Module) -> None:
 
 
 def test_a_long_run_with_packing_and_a_growing_cache(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "ROOM", 3)
+    monkeypatch.setattr(slots, "MIN_ROOM", 3)
     sampling = Sampling(200, stop_ids=(4,))
     prompts, seeds = prompts_of(*range(1, 25)), [[s, s + 100] for s in range(24)]
     groups = generate(native_engine(qwen2, 48), prompts, seeds, sampling)
@@ -171,7 +171,8 @@ def test_a_long_run_with_packing_and_a_growing_cache(qwen2: nn.Module, monkeypat
 
 def test_running_rows_counted_seldom_as_on_a_gpu(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = generate(native_engine(qwen2, 9), PROMPTS, SEEDS, SAMPLING)
-    monkeypatch.setattr(native, "_patience", lambda device: 7)
+    monkeypatch.setattr(scheduler, "steps_per_check", lambda device: 7)
+
     same(generate(native_engine(qwen2, 9), PROMPTS, SEEDS, SAMPLING), whole)
 
 
@@ -185,15 +186,15 @@ def test_prompts_of_very_different_lengths(qwen2: nn.Module) -> None:
 
 def test_small_prefill_chunks_and_unfused_weights(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = generate(native_engine(qwen2, 9), PROMPTS, SEEDS, SAMPLING)
-    monkeypatch.setattr(native, "PREFILL_TOKENS", 20)
+    monkeypatch.setattr(scheduler, "PREFILL_TOKENS", 20)
     monkeypatch.setattr(decoder, "FUSE_BYTES", 0)
     same(generate(native_engine(qwen2, 9), PROMPTS, SEEDS, SAMPLING), whole)
 
 
 def test_no_memory_is_read_before_it_is_written(qwen2: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's deterministic mode fills uninitialized memory with NaN; chunks leave some of the padding alone."""
-    monkeypatch.setattr(native, "PREFILL_TOKENS", 20)
-    monkeypatch.setattr(cache, "ROOM", 3)
+    monkeypatch.setattr(scheduler, "PREFILL_TOKENS", 20)
+    monkeypatch.setattr(slots, "MIN_ROOM", 3)
     whole = generate(native_engine(qwen2, 9), PROMPTS, SEEDS, SAMPLING)
     torch.use_deterministic_algorithms(True)
     try:
@@ -212,7 +213,7 @@ def test_a_prompt_is_read_once_for_all_its_samples(qwen2: nn.Module, monkeypatch
 
     monkeypatch.setattr(decoder.Decoder, "prefill", counted)
     generate(native_engine(qwen2, 16), [PROMPTS[1], PROMPTS[3], PROMPTS[1]], [[1, 2], [3, 4], [5]], Sampling(2))
-    assert read == [(2, 40)]
+    assert read == [(2, 39)]  # a prompt's last token is the first step's
 
 
 def test_samples_of_a_prompt_differ_and_equal_seeds_agree(qwen2: nn.Module) -> None:

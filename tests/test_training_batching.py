@@ -98,7 +98,7 @@ def test_more_minibatches_than_prompts_are_refused(parts: int) -> None:
 
 
 def test_collate_by_hand() -> None:
-    batch = collate([([5, 6], [7]), ([8], [0, 9, 0])])
+    batch = collate([([5, 6], [7], ()), ([8], [0, 9, 0], ())])
     assert batch.input_ids.tolist() == [[5, 6, 7, 0], [8, 0, 9, 0]]  # id 0 is a token here, and padding there
     assert batch.rows.tolist() == [0, 1, 1, 1]
     assert batch.columns.tolist() == [2, 1, 2, 3]
@@ -110,7 +110,7 @@ ids = st.lists(st.integers(0, 9), min_size=1, max_size=5)
 @settings(deadline=None)
 @given(st.lists(st.tuples(ids, st.lists(st.integers(0, 9), max_size=5)), min_size=1, max_size=5))
 def test_collate_finds_the_completion_tokens(sequences: list[tuple[list[int], list[int]]]) -> None:
-    batch = collate(sequences)
+    batch = collate([(prompt, completion, ()) for prompt, completion in sequences])
     assert batch.input_ids[batch.rows, batch.columns].tolist() == [i for _, end in sequences for i in end]
     assert batch.input_ids.shape == (len(sequences), max(len(a) + len(b) for a, b in sequences))
     for row, (prompt, completion) in enumerate(sequences):
@@ -128,11 +128,17 @@ def test_an_empty_micro_batch_runs_and_has_a_gradient_of_zero() -> None:
     assert torch.autograd.grad(loss, table)[0].tolist() == [0.0] * 4
 
 
+def test_skipped_tokens_are_read_and_not_learned_from() -> None:
+    batch = collate([([5, 6], [7, 8, 9], {1}), ([1], [2], {0})])
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9], [1, 2, 0, 0, 0]]
+    assert (batch.rows.tolist(), batch.columns.tolist()) == ([0, 0], [2, 4])
+
+
 def test_collate_refuses_an_empty_prompt() -> None:
     with pytest.raises(ValueError, match="prompt"):
-        collate([([1], [2]), ([], [2])])
+        collate([([1], [2], ()), ([], [2], ())])
 
 
 def test_a_batch_moves() -> None:
-    moved = collate([([1], [2])]).to("meta")
+    moved = collate([([1], [2], ())]).to("meta")
     assert {moved.input_ids.device.type, moved.rows.device.type, moved.columns.device.type} == {"meta"}

@@ -92,3 +92,14 @@ def test_the_entropy_bonus_is_per_digit_so_that_writing_more_of_them_earns_nothi
     metrics = optimizer_step(Table(), objective, single_units([short, long]), 1e-3, 100)  # pyright: ignore[reportArgumentType]
     assert metrics["loss"] == pytest.approx(-0.5 * (2 / 1 + 4 / 3) / 2)
     assert metrics["budget_entropy"] == pytest.approx((2 + 4) / 2)
+
+
+def test_forced_tokens_carry_no_loss_and_no_ratio() -> None:
+    """A datum with a forced token in its middle is learned from as if that token were a part of the text alone."""
+    forced = PolicyDatum(
+        (1,), (5, 6, 5), forced=frozenset({1}), logprobs=(-1.0,) * 2, advantage=2.0, budget_field=range(0)
+    )
+    table = Table()
+    objective = PolicyGradient(Algorithm(), LONGEST)
+    optimizer_step(table, objective, single_units([forced]), 1e-3, 100)  # pyright: ignore[reportArgumentType]
+    assert table.seen == {5}

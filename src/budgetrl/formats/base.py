@@ -98,6 +98,8 @@ class ResponseFormat(ABC):
     """Where the budget is: in the "response", in the "prompt", or None if the format has no budget."""
     starts_response: ClassVar[bool] = False
     """Whether responses start with a tag of this format. If so, a `<think>` that ends the prompt is removed."""
+    body_opening: ClassVar[str] = ""
+    """Text after which the body begins, if a response has something before its body."""
     samples_to_teach: ClassVar[int] = 1
     """Default number of completions per problem in a cold start.
 

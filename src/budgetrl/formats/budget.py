@@ -40,6 +40,7 @@ class BudgetFormat(ResponseFormat):
     taught = True
     budget_in = "response"
     starts_response = True
+    body_opening = "<solution>"
 
     def parse(self, text: str) -> Parsed:
         head = _HEAD.match(text)  # anchored at the start: no text may come before the budget

@@ -52,6 +52,10 @@ class GradingInput:
     """The budget requested in the prompt; None if the prompt requested none."""
     repetition: float = 0.0
     """Share of repeated n-grams in the body; 0 if not measured."""
+    tokens_spent: int | None = None
+    """All tokens that the response cost; None if not known."""
+    tokens_read: int = 0
+    """Tokens that were computed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ def make_outcome(item: GradingInput, verdict: Verdict) -> Outcome:
         level=problem.level,
         problem_id=problem.id,
         given_answer=verdict.answer,
+        tokens_spent=item.tokens_spent,
+        tokens_read=item.tokens_read,
     )
     return without_credit_if_truncated(outcome)
 

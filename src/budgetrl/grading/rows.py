@@ -44,6 +44,8 @@ def grading_input_from_row(row: Row, fmt: ResponseFormat) -> GradingInput:
         b_max=before.b_max,
         asked_budget=before.budget if fmt.budget_in == "prompt" else None,
         repetition=before.repetition,
+        tokens_spent=before.tokens_spent,
+        tokens_read=before.tokens_read,
     )
 
 

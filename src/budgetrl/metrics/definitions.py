@@ -56,6 +56,7 @@ METRICS = (
     Metric("truncated", SHARE, -1, "truncated at the token limit"),
     Metric("length_budget_slope", NUMBER, 0, "slope of length against budget", single=False),
     Metric("tokens_per_correct", TOKENS, -1, "tokens per correct answer"),
+    Metric("tokens_spent", TOKENS, -1, "tokens spent per response", several=False),
     Metric("budget_use", NUMBER, 0, "length / budget, mean", several=False),
     Metric("budget_use_sd", NUMBER, -1, "length / budget, standard deviation", several=False),
     Metric("tokens_beyond_budget", SHARE, -1, "share of tokens beyond the budget", several=False),
@@ -65,6 +66,7 @@ METRICS = (
     Metric("pass_at", SHARE, 1, "pass@{k}", per_k=True),
     Metric("maj_at", SHARE, 1, "maj@{k}", per_k=True),
     # Not in tables.
+    Metric("tokens_read", TOKENS, -1),
     Metric("length_change", TOKENS, -1),
     Metric("tokens_per_correct_change", TOKENS, -1),
     Metric("length_budget_rho", NUMBER, 1),

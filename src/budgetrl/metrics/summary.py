@@ -47,6 +47,7 @@ def summarize(groups: Groups) -> Results:
     - Shares of all responses: `accuracy`, `format`, `truncated`, `match_<percent>`. A malformed response never matches.
     - Means in tokens: `length` over all responses, `budget` over well-formed ones, `thinking_length` over those with a
       `<think>` block.
+    - Cost in tokens, if known: `tokens_spent` (sampled, forced and discarded), `tokens_read` (computed again).
     - Spearman's rank correlations over well-formed responses: `budget_level_rho`, `length_budget_rho`. Their errors are
       from a bootstrap over problems with a fixed seed.
     - With k samples per problem: `pass_at_<k>`, `maj_at_<k>`.
@@ -236,6 +237,9 @@ def _scores(outcome: Outcome, has_budgets: bool) -> dict[str, float]:
             scores[f"match_{percent}"] = _matches(outcome, percent)
     if outcome.well_formed and outcome.budget is not None:
         scores["budget"] = outcome.budget
+    if outcome.tokens_spent is not None:
+        scores["tokens_spent"] = outcome.tokens_spent
+        scores["tokens_read"] = outcome.tokens_read
     if outcome.thinking_length is not None:
         scores["thinking_length"] = outcome.thinking_length
     return scores

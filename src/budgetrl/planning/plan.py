@@ -1,6 +1,7 @@
 """The plan of a run: what it will do, computed from its configuration. Starts nothing and writes nothing."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,19 @@ def _run_section(config: Config, work: Workload) -> Plan:
         section["rows in files"] = rows
     if work.longest_completion:
         section["tokens per completion, at most"] = work.longest_completion
+    if work.generates and (decoding := _decoding(config)) != "sampling":
+        section["decoding"] = decoding
     return section | {"reward": config.reward.name, "seed": config.seed, "folder": str(run_dir(config))}
+
+
+def _decoding(config: Config) -> str:
+    """Return the decoding method and the settings that are not its defaults, such as `sampling, top_p 0.9`."""
+    method, words = config.decoding, [config.decoding.name]
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if field.name != "name" and value != field.default:
+            words.append(f"{field.name} {value}")
+    return ", ".join(words)
 
 
 def _rows_of_files(config: Config) -> str:

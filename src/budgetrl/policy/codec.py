@@ -96,6 +96,10 @@ class TextCodec:
         """Return the exact text of tokens, including special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text inside a response, without a begin token."""
+        return self._encode(text)
+
     def read(self, response_ids: Sequence[int], fmt: ResponseFormat) -> ParsedResponse:
         """Parse a whole response, pre-filled tokens included. A final end token is removed and does not count."""
         ids = list(response_ids)

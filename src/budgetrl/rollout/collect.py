@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any
 
 from budgetrl.core.records import Completion, Outcome, Problem, Request, Sampling
+from budgetrl.decoding.base import DecodingMethod, Start
+from budgetrl.decoding.sampling import PlainSampling
 from budgetrl.formats.base import ResponseFormat
 from budgetrl.grading.grader import Graded, GradingInput, ParsedResponse, grade
 from budgetrl.grading.provenance import Hashes, evaluation_hashes, measure_hash
@@ -15,6 +17,7 @@ from budgetrl.grading.rows import completion_row
 from budgetrl.grading.verifier import Verdict, Verifier
 from budgetrl.policy.codec import Prompt, TextCodec
 from budgetrl.rollout.engine import Engine
+from budgetrl.rollout.programs import AnswerRequest, RunningProgram
 from budgetrl.runs.world import World
 
 ANY_BUDGET = 100
@@ -52,6 +55,9 @@ class Collector:
     verifier: Verifier
     fmt: ResponseFormat
     sampling: Sampling
+    decoding: DecodingMethod = PlainSampling()
+    intervention: object = None
+    """What the decoding method does inside the steps, a `budgetrl.rollout.interventions.Intervention`."""
     b_max: Mapping[str, float] = field(default_factory=dict)
     """Reference length by problem id; infinite where absent."""
     repetition_ngram: int | None = None
@@ -66,11 +72,7 @@ class Collector:
         """One graded sample per problem and seed. `budgets` holds what is pre-filled, or asked for, per problem."""
         given = list(budgets or [None] * len(problems))
         prompts = self.prompts(problems, given)
-        requests: list[Request] = []
-        for prompt, row in zip(prompts, seeds, strict=True):
-            prompt_ids = prompt.all_ids
-            requests += [Request(prompt_ids, seed, self.sampling) for seed in row]
-        completions = iter(self.engine.generate(requests))
+        completions = iter(self._generate(prompts, seeds))
         generated: list[tuple[Prompt, Completion, GradingInput]] = []
         for problem, prompt, budget, row in zip(problems, prompts, given, seeds, strict=True):
             for completion in islice(completions, len(row)):
@@ -83,6 +85,24 @@ class Collector:
         )
         return [[next(samples) for _ in row] for row in seeds]
 
+    def _generate(self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[Completion]:
+        """A completion for each prompt and seed, prompt by prompt."""
+        if self.decoding.is_one_request:
+            requests: list[Request] = []
+            for prompt, prompt_seeds in zip(prompts, seeds, strict=True):
+                prompt_ids = prompt.all_ids
+                requests += [Request(prompt_ids, seed, self.sampling) for seed in prompt_seeds]
+            return self.engine.generate(requests)
+        programs: list[RunningProgram] = []
+        for prompt, prompt_seeds in zip(prompts, seeds, strict=True):
+            prefix = self.codec.decode(prompt.prefix_ids)
+            for seed in prompt_seeds:
+                start = Start(self.fmt, self.codec, self.sampling.max_new_tokens, prefix)
+                request = AnswerRequest(prompt.all_ids, seed, self.sampling, start)
+                programs.append(RunningProgram(self.decoding, request, self.intervention))
+        self.engine.run_programs(programs)
+        return [program.completion(self.engine.version) for program in programs]
+
     def prompts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[Prompt]:
         """What the model is given, by problem."""
         return [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, budgets, strict=True)]
@@ -94,7 +114,7 @@ class Collector:
         """
         asked = ANY_BUDGET if self.fmt.budget_in == "prompt" else None
         prompts = self.prompts(problems, [asked] * len(problems))
-        sampling = {**asdict(self.sampling), "samples": samples}
+        sampling = {**asdict(self.sampling), "samples": samples, "decoding": asdict(self.decoding)}
         del sampling["stop_ids"]  # they belong to the model
         measure = measure_hash(self.codec.spec.length, self.codec.tokenizer.get_vocab())
         return evaluation_hashes(problems, [self.codec.decode(prompt.all_ids) for prompt in prompts], sampling, measure)
@@ -114,6 +134,8 @@ class Collector:
             b_max=self.b_max.get(problem.id, math.inf),
             asked_budget=asked,
             repetition=repetition(response.body_ids, self.repetition_ngram),
+            tokens_spent=completion.tokens_spent,
+            tokens_read=completion.tokens_read,
         )
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from budgetrl.rollout.cache import Cache, Layout, Source
+from budgetrl.rollout.slots import Layout, SlotCache, Source
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """`config.model_type` of what is supported: one block layout, with or without biases and q/k norms."""
@@ -24,8 +24,14 @@ FUSE_BYTES = 256 * 2**20
 """Projections of one input are joined into one matrix if all the copies together stay below this size.
 Fewer, larger multiplications are what a small model's speed is about; a large one would only lose memory."""
 
+MIN_POSITIONS = 1024
+"""Positions whose rotations are computed at once; more when sequences are longer."""
+
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries [..., h, d], keys [..., kv, d], values [..., kv, d]) -> attention's output [..., h * d]."""
+
+Edit = Callable[[int, Tensor], Tensor]
+"""(layer, hidden states [B, H] that come out of it) -> the hidden states that the next layer is given."""
 
 Linear = tuple[Tensor, Tensor | None]
 """Weight and bias."""
@@ -82,13 +88,13 @@ class Layer:
 
 
 class Decoder:
-    """Logits for prompts (`prefill`) and for single tokens after them (`step`).
+    """Reads prompts into a cache (`prefill`), and gives logits after single tokens (`step`).
 
-    `positions` is the length of the longest sequence to come. Build a new decoder whenever the weights
-    may have changed: it may hold joined copies of some. `model` is one that `require_support` lets pass.
+    Build a decoder again whenever the weights may have changed: it may hold joined copies of some. `model` is one that
+    `require_support` lets pass.
     """
 
-    def __init__(self, model: nn.Module, positions: int) -> None:
+    def __init__(self, model: nn.Module) -> None:
         whole: Any = model
         config, body = whole.config, whole.model
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -98,7 +104,19 @@ class Decoder:
         self._embedding: Tensor = body.embed_tokens.weight
         self._norm: Tensor = body.norm.weight
         self._epsilon: float = config.rms_norm_eps
-        self._cos, self._sin = _rotations(body.rotary_emb, self._embedding, positions)
+        self._rotary: Any = body.rotary_emb
+        self._cos, self._sin = _rotations(self._rotary, self._embedding, MIN_POSITIONS)
+
+    def reach(self, positions: int) -> None:
+        """Make ready for sequences of so many tokens, if they are longer than those so far."""
+        if positions > len(self._cos):
+            # A little more, so that answers that grow do not come here again and again.
+            self._cos, self._sin = _rotations(self._rotary, self._embedding, positions + MIN_POSITIONS)
+
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the logits."""
+        return self._unembedding.shape[0]
 
     @property
     def layout(self) -> Layout:
@@ -106,10 +124,10 @@ class Decoder:
         heads, like = self._heads, self._embedding
         return Layout(len(self._layers), heads.keys, heads.size, like.dtype, like.device)
 
-    def prefill(self, ids: Tensor, lengths: Tensor, cache: Cache, source: Source) -> Tensor:
-        """Read prompts into `cache`; returns the logits [n, V] of the token after each.
+    def prefill(self, ids: Tensor, cache: SlotCache, source: Source) -> None:
+        """Read prompts `ids` [n, m] into the rows of `cache` that `source` names.
 
-        `ids` [n, m] are padded on the right after `lengths` [n] tokens: causal attention then needs no mask.
+        They are padded on the right: causal attention then needs no mask, and what comes of the padding is not used.
         """
         grouped = self._heads.keys < self._heads.queries
 
@@ -119,23 +137,26 @@ class Decoder:
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
             return out.transpose(1, 2).flatten(2)
 
-        hidden = self._forward(ids, torch.arange(ids.shape[1], device=ids.device), attend)
-        last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
-        return F.linear(last, self._unembedding)
+        self._forward(ids, torch.arange(ids.shape[1], device=ids.device), attend)
 
-    def step(self, ids: Tensor, cache: Cache) -> Tensor:
-        """Append one token a row, `ids` [B], to `cache`; returns the logits [B, V] of the next."""
-        positions, bias = cache.advance()
+    def step(self, ids: Tensor, cache: SlotCache, edit: Edit | None = None) -> Tensor:
+        """Append one token to each of the first rows of `cache`, `ids` [B]; returns the logits [B, V] of the next."""
+        positions, spans = cache.advance(len(ids))
         shape = (len(ids), self._heads.keys, -1, self._heads.size)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            k, v = cache.append(layer, k, v)
+            cache.append(layer, k, v)
             # Queries that share a key head stand where a sequence would, so no key is repeated.
-            return F.scaled_dot_product_attention(q.view(shape), k, v, attn_mask=bias).flatten(1)
+            q = q.view(shape)
+            parts: list[Tensor] = []
+            for span in spans:
+                keys, values = cache.window(layer, span)
+                parts.append(F.scaled_dot_product_attention(q[span.rows], keys, values, attn_mask=span.bias))
+            return (parts[0] if len(parts) == 1 else torch.cat(parts)).flatten(1)
 
-        return F.linear(self._forward(ids, positions, attend), self._unembedding)
+        return F.linear(self._forward(ids, positions, attend, edit), self._unembedding)
 
-    def _forward(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def _forward(self, ids: Tensor, positions: Tensor, attend: Attend, edit: Edit | None = None) -> Tensor:
         """Hidden states [..., n, hidden] of `ids` [..., n] at `positions` [n] after all layers."""
         cos, sin = self._cos.index_select(0, positions), self._sin.index_select(0, positions)
         x = F.embedding(ids, self._embedding)
@@ -143,6 +164,8 @@ class Decoder:
             q, k, v = self._qkv(layer, self._normed(x, layer.attention_norm), cos, sin)
             x = x + F.linear(attend(index, q, k, v), *layer.output)
             x = x + _mlp(layer, self._normed(x, layer.mlp_norm))
+            if edit is not None:
+                x = edit(index, x)
         return self._normed(x, self._norm)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:

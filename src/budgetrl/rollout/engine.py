@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from budgetrl.core.records import Completion, Request
 from budgetrl.policy.codec import TextCodec
+from budgetrl.rollout.programs import RunningProgram, run_in_rounds
 from budgetrl.settings.rollout.base import Capabilities, RolloutSettings
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -53,6 +54,10 @@ class Engine(ABC, Generic[S]):
         Log-probabilities are of the drawn token under the distribution it was drawn from
         (temperature applied; at temperature 0: under the untempered distribution).
         """
+
+    def run_programs(self, programs: Sequence[RunningProgram]) -> None:
+        """Bring programs of a decoding method to their answers: here by prompts that hold what they go on from."""
+        run_in_rounds(self.generate, programs)
 
     @abstractmethod
     def sync(self, version: int) -> None:

@@ -1,7 +1,7 @@
 """What the engines on a Hugging Face model share: their life, the checks of requests, and batches."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -14,9 +14,6 @@ from budgetrl.settings.rollout.base import LocalSettings
 if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
 
-Batch = list[Request]
-"""Requests that are decoded together: all have the same sampling limits, and equal prompts are neighbors."""
-
 
 class LocalEngine(Engine[LocalSettings]):
     """Generates with the weights it was opened with, on whatever device they are.
@@ -27,10 +24,20 @@ class LocalEngine(Engine[LocalSettings]):
 
     def __init__(self, settings: LocalSettings) -> None:
         super().__init__(settings)
-        self._opened: Any = None
+        self._opened: tuple[TextCodec, Any] | None = None
+
+    @property
+    def _codec(self) -> TextCodec:
+        return self._ready()[0]
 
     @property
     def _model(self) -> Any:
+        return self._ready()[1]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self._codec.decode(ids)
+
+    def _ready(self) -> tuple[TextCodec, Any]:
         if self._opened is None:
             raise RuntimeError("the engine has no model: call open first")
         return self._opened
@@ -39,7 +46,7 @@ class LocalEngine(Engine[LocalSettings]):
         """See `Engine.open`."""
         if model is None:
             raise ValueError(f"rollout={self.settings.name} needs the weights of the model")
-        self._opened = model
+        self._opened = codec, model
         return self
 
     def sync(self, version: int) -> None:
@@ -53,18 +60,14 @@ class LocalEngine(Engine[LocalSettings]):
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `Engine.generate`. Raises ValueError for an empty prompt or sampling limits that make no sense."""
+        if not requests:
+            return []
         check_requests(requests, self._model.config.vocab_size)
-        order = batch_order(requests)
-        batches = cut_batches([requests[i] for i in order], self.settings.batch_size)
-        completions: list[Completion] = []
-        for batch in self._generate_batches(batches):
-            completions += batch
-        by_place = dict(zip(order, completions, strict=True))
-        return [by_place[place] for place in range(len(requests))]
+        return self._generate(requests)
 
     @abstractmethod
-    def _generate_batches(self, batches: Sequence[Batch]) -> Iterable[list[Completion]]:
-        """The completions of each batch, in its order."""
+    def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """The completions of one request or more, in their order."""
 
 
 def check_requests(requests: Sequence[Request], vocabulary: int) -> None:
@@ -86,33 +89,26 @@ def _check_sampling(sampling: Sampling, vocabulary: int) -> None:
         raise ValueError(f"stop_ids {unknown} are not in the model's vocabulary of {vocabulary} tokens")
 
 
-def batch_order(requests: Sequence[Request]) -> list[int]:
-    """The places of the requests in the order in which they are decoded: those with equal limits together, the
-    longest prompts first, equal prompts next to each other.
+def admission_order(requests: Sequence[Request]) -> list[int]:
+    """The places of the requests in the order in which they are decoded: the longest prompts first, equal prompts
+    next to each other.
 
     Longest first, so that a batch that is too large for the device fails at once and not after an hour.
     """
-    groups: dict[Sampling, list[int]] = {}
-    for place, request in enumerate(requests):
-        groups.setdefault(request.sampling, []).append(place)
 
     def longest_first(place: int) -> tuple[int, tuple[int, ...]]:
         prompt = requests[place].prompt_ids
         return -len(prompt), prompt
 
-    order: list[int] = []
-    for places in groups.values():
-        order += sorted(places, key=longest_first)
-    return order
+    return sorted(range(len(requests)), key=longest_first)
 
 
-def cut_batches(requests: Sequence[Request], batch_size: int) -> list[Batch]:
-    """Runs of at most `batch_size` requests that have equal sampling limits."""
-    batches: list[Batch] = []
-    for request in requests:
-        last = batches[-1] if batches else []
-        if last and len(last) < batch_size and last[0].sampling == request.sampling:
-            last.append(request)
-        else:
-            batches.append([request])
+def batches_of(requests: Sequence[Request], batch_size: int) -> list[list[int]]:
+    """The places of requests that are decoded together: at most `batch_size`, with equal sampling settings."""
+    by_sampling: dict[Sampling, list[int]] = {}
+    for place in admission_order(requests):
+        by_sampling.setdefault(requests[place].sampling, []).append(place)
+    batches: list[list[int]] = []
+    for places in by_sampling.values():
+        batches += [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
     return batches

@@ -61,12 +61,18 @@ class OpenAIEngine(Engine[OpenAISettings]):
         Raises RequestError if the server refuses a request, or would read a prompt other than it is; Unavailable
         if it stays away.
         """
+        # Forced tokens are the end of the prompt to a server. Many requests share a prompt, which is encoded once.
         prompts: dict[tuple[int, ...], str | list[int]] = {}
+        bodies: list[dict[str, Any]] = []
         for request in requests:
-            if request.prompt_ids not in prompts:
-                prompts[request.prompt_ids] = self._prompt(request.prompt_ids)
-        bodies = [self._body(request, prompts[request.prompt_ids]) for request in requests]
-        return [self._completion(answer) for answer in self._ask(bodies)]
+            ids = request.prompt_ids + request.forced_ids
+            if ids not in prompts:
+                prompts[ids] = self._prompt(ids)
+            bodies.append(self._body(request, prompts[ids]))
+        completions: list[Completion] = []
+        for request, answer in zip(requests, self._ask(bodies), strict=True):
+            completions.append(self._completion(request, answer))
+        return completions
 
     @property
     def _codec(self) -> TextCodec:
@@ -99,15 +105,20 @@ class OpenAIEngine(Engine[OpenAISettings]):
             "prompt": prompt,
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
-            "top_p": 1.0,
-            "seed": request.seed % LARGEST_SEED,
+            "top_p": sampling.top_p,
+            # A continuation has draws of its own: with the seed alone it would repeat those of the first tokens.
+            "seed": (request.seed + request.position) % LARGEST_SEED,
         }
+        if sampling.stop_strings:
+            body["stop"] = list(sampling.stop_strings)
         if self.settings.prompts == "text":
             return body  # some servers refuse what they do not know
         return body | {
-            "top_k": -1,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
+            "top_k": sampling.top_k or -1,
+            "min_p": sampling.min_p,
+            "repetition_penalty": sampling.repetition_penalty,
+            "min_tokens": sampling.min_tokens,
+            "include_stop_str_in_output": True,
             "stop_token_ids": list(sampling.stop_ids),
             "skip_special_tokens": False,
             "return_token_ids": True,
@@ -126,7 +137,7 @@ class OpenAIEngine(Engine[OpenAISettings]):
             "set rollout.prompts=ids, with a server that takes token ids"
         )
 
-    def _completion(self, answer: Mapping[str, Any]) -> Completion:
+    def _completion(self, request: Request, answer: Mapping[str, Any]) -> Completion:
         try:
             choice = answer["choices"][0]
             text = choice["text"]
@@ -136,6 +147,8 @@ class OpenAIEngine(Engine[OpenAISettings]):
             raise RequestError(f"rollout.url: the answer of {url} holds no completion: {shown}") from None
         ids = choice.get("token_ids") or self._codec.tokenizer.encode(text, add_special_tokens=False)
         ended = bool(ids) and ids[-1] in self._codec.stop_ids
-        if reason == "stop" and not ended:
+        if reason == "stop" and not ended and not any(stop in text for stop in request.sampling.stop_strings):
             ids = [*ids, self._codec.stop_ids[0]]
-        return Completion(tuple(ids), (math.nan,) * len(ids), reason)
+        forced = request.forced_ids
+        logprobs = (0.0,) * len(forced) + (math.nan,) * len(ids)
+        return Completion((*forced, *ids), logprobs, reason, forced=frozenset(range(len(forced))))

@@ -16,6 +16,8 @@ from budgetrl.core.errors import SettingError
 from budgetrl.core.messages import Message
 from budgetrl.data.sources.base import DatasetSettings
 from budgetrl.data.sources.registry import source_class
+from budgetrl.decoding.base import DecodingMethod
+from budgetrl.decoding.registry import decoding_class
 from budgetrl.objectives.base import Objective
 from budgetrl.objectives.registry import objective_class
 from budgetrl.rewards.registry import reward_class
@@ -59,6 +61,7 @@ class Config:
     reward: Reward
     algorithm: Algorithm
     objective: Objective
+    decoding: DecodingMethod
     rollout: RolloutSettings
     zero: ZeroSettings
     launch: LaunchSettings
@@ -140,7 +143,7 @@ def errors(config: Config) -> list[Message]:
     Values that are invalid by themselves are already rejected by `load_config`.
     """
     missing = missing_files(config.stage.dataset_splits(config), config)
-    general = [*_metric_errors(config), *_engine_errors(config), *_model_errors(config)]
+    general = [*_metric_errors(config), *_engine_errors(config), *_decoding_errors(config), *_model_errors(config)]
     return [*general, *missing, *config.stage.errors(config)]
 
 
@@ -175,6 +178,25 @@ def _engine_errors(config: Config) -> list[Message]:
     stage, engine = config.stage.name, config.rollout.name
     text = f"stage={stage} generates with the weights being trained, which rollout={engine} cannot"
     return [Message("rollout", text, "use rollout=native or rollout=transformers")]
+
+
+def _decoding_errors(config: Config) -> list[Message]:
+    """Return what keeps the decoding method from working in this stage, or on this engine."""
+    work = config.stage.workload(config)
+    if not work.generates:
+        return []
+    found: dict[Message, None] = {}  # a dictionary removes duplicates: the parts of a pipeline may share a limit
+    for limit in work.completion_limits.values():
+        for message in config.decoding.errors(limit):
+            found[message.below("decoding")] = None
+    for capability in config.decoding.required_capabilities():
+        if not getattr(config.rollout.capabilities, capability):
+            text = f"decoding={config.decoding.name} needs an engine with {capability.replace('_', ' ')}"
+            found[Message("rollout", f"{text}, which rollout={config.rollout.name} has not", "use rollout=native")] = None
+    if work.generates_in_training:
+        for message in config.decoding.training_errors():
+            found[message.below("decoding")] = None
+    return list(found)
 
 
 def run_name(config: Config) -> str:
@@ -224,6 +246,7 @@ _CLASS_FINDERS: dict[str, Callable[[str], type]] = {
     "launch": launch_class,
     "reward": reward_class,
     "objective": objective_class,
+    "decoding": decoding_class,
     "stage": stage_class,
 }
 """Groups in which one key selects the settings class, such as `reward.name: kimi`; the function finds the class."""
@@ -231,7 +254,7 @@ _CLASS_FINDERS: dict[str, Callable[[str], type]] = {
 _CLASS_NAME_KEY = {"dataset": "source"}
 """The key that selects the class, for groups where it is not `name`."""
 
-_DEFAULT_CLASS_NAME = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised"}
+_DEFAULT_CLASS_NAME = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised", "decoding": "sampling"}
 """The class selected if the key is not given. Groups not listed here must give it."""
 
 

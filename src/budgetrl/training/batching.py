@@ -4,7 +4,7 @@ Lengths are in tokens, prompt plus completion. Everything here is a pure functio
 the same plan without communication.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -121,8 +121,10 @@ class Batch:
         return Batch(self.input_ids.to(device), self.rows.to(device), self.columns.to(device))
 
 
-def collate(sequences: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Batch:
-    """Collate the (prompt ids, completion ids) of sequences into one right-padded batch on the CPU.
+def collate(sequences: Iterable[tuple[Sequence[int], Sequence[int], Collection[int]]]) -> Batch:
+    """Collate the (prompt ids, completion ids, skipped positions) of sequences into one right-padded batch on the CPU.
+
+    Completion tokens at skipped positions are part of the text, but not among the N tokens of the batch.
 
     An empty micro-batch becomes one padding row without completion tokens. Every rank must run a forward and backward
     pass; on this row the gradient is 0.
@@ -130,20 +132,21 @@ def collate(sequences: Iterable[tuple[Sequence[int], Sequence[int]]]) -> Batch:
     Raises:
         ValueError: an empty prompt. Nothing would predict the first completion token.
     """
-    pairs = list(sequences) or [([PADDING], [])]
+    rows_of_batch = list(sequences) or [([PADDING], [], ())]
     longest = 0
-    for prompt, completion in pairs:
+    for prompt, completion, _ in rows_of_batch:
         if not len(prompt):
             raise ValueError("every sequence needs at least one prompt token")
         longest = max(longest, len(prompt) + len(completion))
-    input_ids = torch.full((len(pairs), longest), PADDING)
+    input_ids = torch.full((len(rows_of_batch), longest), PADDING)
     rows: list[Tensor] = []
     columns: list[Tensor] = []
-    for row, (prompt, completion) in enumerate(pairs):
+    for row, (prompt, completion, skipped) in enumerate(rows_of_batch):
         start, end = len(prompt), len(prompt) + len(completion)
         input_ids[row, :end] = torch.tensor([*prompt, *completion])
-        rows.append(torch.full((end - start,), row))
-        columns.append(torch.arange(start, end))
+        learned = [start + position for position in range(len(completion)) if position not in skipped]
+        rows.append(torch.full((len(learned),), row))
+        columns.append(torch.tensor(learned, dtype=torch.long))
     return Batch(input_ids, torch.cat(rows), torch.cat(columns))
 
 

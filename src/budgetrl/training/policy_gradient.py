@@ -28,13 +28,14 @@ from budgetrl.training.tally import Tally
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyDatum(Datum):
-    """One completion to train on. Positions are relative to its first token."""
+    """One completion to train on. Its values are those of the tokens that the policy drew; forced ones have none."""
 
     logprobs: tuple[float, ...]
     """Log-probability of each completion token when it was drawn, as reported by the rollout engine."""
     advantage: float
     budget_field: range
-    """Positions of the tokens that set the budget: its digits and the token after them. Empty if it has no budget.
+    """Positions, among the drawn tokens, of those that set the budget: its digits and the token after them. Empty if it
+    has no budget.
 
     Example: in `<budget> 1 2 </budget>`, the positions of `1`, `2` and `</budget>`.
     """
@@ -57,7 +58,7 @@ def policy_logprobs(engine: ZeroEngine, data: Sequence[Datum], tokens_per_device
     with torch.no_grad():
         for indices in plan_units(single_units(data), tokens_per_device, engine):
             part = [data[i] for i in indices]
-            lengths = [len(datum.response_ids) for datum in part]
+            lengths = [datum.learned_tokens for datum in part]
             # Run the engine even if the micro-batch is empty: under ZeRO 3 a forward pass is collective.
             logprobs_N, _ = engine(collate_data(part))
             logprobs_by_datum = logprobs_N.cpu().split(lengths) if part else ()
@@ -88,7 +89,7 @@ class PolicyGradient:
         lengths: list[int] = []
         masked: list[bool] = []
         for datum in data:
-            lengths.append(len(datum.response_ids))
+            lengths.append(datum.learned_tokens)
             masked.append(settings.mask_truncated and datum.truncated)
         return token_weights(lengths, settings.level, self.max_new_tokens, masked)
 
@@ -142,7 +143,7 @@ def _budget_fields(data: Sequence[PolicyDatum]) -> tuple[Tensor, Tensor]:
         for position in datum.budget_field:
             positions.append(start + position)
             weights.append(1 / digits)
-        start += len(datum.response_ids)
+        start += datum.learned_tokens
     return torch.tensor(positions, dtype=torch.long), torch.tensor(weights)
 
 

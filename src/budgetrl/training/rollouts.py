@@ -33,15 +33,19 @@ def policy_data(group: RewardedGroup, advantages: Sequence[float], collector: Co
     """Return the training data of one prompt's completions."""
     data: list[PolicyDatum] = []
     for sample, advantage in zip(group.samples, advantages, strict=True):
+        completion = sample.completion
         prefilled = len(sample.prompt.prefix_ids)
+        # Empty if the budget was pre-filled: the policy did not choose it, so it earns no entropy bonus.
+        field = collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled)
+        forced_before = sum(position < field.start for position in completion.forced)
         datum = PolicyDatum(
             prompt_ids=sample.prompt.all_ids,
-            response_ids=sample.completion.token_ids,
-            logprobs=sample.completion.logprobs,
+            response_ids=completion.token_ids,
+            forced=completion.forced,
+            logprobs=completion.drawn_logprobs,
             advantage=advantage,
-            # Empty if the budget was pre-filled: the policy did not choose it, so it earns no entropy bonus.
-            budget_field=collector.codec.budget_field(sample.response_ids, collector.fmt, prefilled),
-            truncated=not sample.completion.finished,
+            budget_field=range(field.start - forced_before, field.stop - forced_before),
+            truncated=not completion.finished,
         )
         data.append(datum)
     return data

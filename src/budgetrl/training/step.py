@@ -47,8 +47,8 @@ class MicroBatch(Generic[D]):
 
     @property
     def lengths(self) -> list[int]:
-        """Number of response tokens of each datum."""
-        return [len(datum.response_ids) for datum in self.data]
+        """Number of learned response tokens of each datum."""
+        return [datum.learned_tokens for datum in self.data]
 
 
 class BatchObjective(Protocol[D]):
@@ -113,7 +113,7 @@ def plan_units(units: Sequence[Unit[D]], tokens_per_device: int, engine: ZeroEng
 
 def collate_data(data: Sequence[Datum]) -> Batch:
     """Return the data as one right-padded batch on the CPU."""
-    return collate((datum.prompt_ids, datum.response_ids) for datum in data)
+    return collate((datum.prompt_ids, datum.response_ids, datum.forced) for datum in data)
 
 
 def _micro_batches(

@@ -28,7 +28,7 @@ class SupervisedLoss:
 
     def weights(self, data: Sequence[Datum]) -> list[float]:
         """Return 1 / (response tokens in the global batch) for every datum."""
-        total = sum(len(datum.response_ids) for datum in data)
+        total = sum(datum.learned_tokens for datum in data)
         return [1 / total] * len(data)
 
     def loss(self, engine: ZeroEngine, part: MicroBatch[Datum]) -> tuple[Tensor, None]:

@@ -16,4 +16,12 @@ class NativeSettings(LocalSettings):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(local=True, follows_training=True, logprobs=True, token_ids=True)
+        return Capabilities(
+            local=True,
+            follows_training=True,
+            logprobs=True,
+            token_ids=True,
+            streams=True,
+            interventions=True,
+            fork=True,
+        )

@@ -1,0 +1,239 @@
+"""Sampling options and interventions: on both engines the same, and what they say they do."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from budgetrl.core.records import Completion, Request, Sampling
+from budgetrl.rollout import scheduler
+from budgetrl.rollout.decoder import Decoder
+from budgetrl.rollout.draws import Distributions, draw_from
+from budgetrl.rollout.engine import Engine, make_engine
+from budgetrl.rollout.generation import Generation
+from budgetrl.rollout.interventions import Intervention, StepRows
+from budgetrl.rollout.scheduler import Job, Scheduler
+from budgetrl.settings.rollout.native import NativeSettings
+from budgetrl.settings.rollout.transformers import TransformersSettings
+
+VOCABULARY = 40
+PLAIN = Sampling(24, stop_ids=(3,))
+
+
+class Letters:
+    """A codec whose tokens are single letters."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(chr(ord("A") + i) for i in ids)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def opened(settings: Any, model: nn.Module) -> Engine:
+    codec: Any = Letters()
+    whole: Any = model
+    return make_engine(settings).open(codec, whole)
+
+
+def native(model: nn.Module) -> Engine:
+    return opened(NativeSettings(batch_size=5), model)
+
+
+def reference(model: nn.Module) -> Engine:
+    return opened(TransformersSettings(batch_size=5), model)
+
+
+def ask(engine: Engine, samplings: Sequence[Sampling], **more: Any) -> list[Completion]:
+    requests = [Request((5 + n % 3, 7), 10 + n, sampling, **more) for n, sampling in enumerate(samplings)]
+    return engine.generate(requests)
+
+
+def same(left: Sequence[Completion], right: Sequence[Completion]) -> None:
+    for a, b in zip(left, right, strict=True):
+        assert replace(a, logprobs=()) == replace(b, logprobs=())
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+OPTIONS = {
+    "top_k": replace(PLAIN, top_k=3),
+    "top_p": replace(PLAIN, top_p=0.7),
+    "min_p": replace(PLAIN, min_p=0.2, temperature=0.8),
+    "penalty": replace(PLAIN, repetition_penalty=1.6),
+    "penalty, greedy": replace(PLAIN, repetition_penalty=1.6, temperature=0.0),
+    "min_tokens": replace(PLAIN, min_tokens=12),
+    "stop string": replace(PLAIN, stop_strings=("JK", "Z")),
+    "all": Sampling(24, 0.7, (3,), ("Q",), 4, 9, 0.9, 0.01, 1.2),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_both_engines_agree(model: nn.Module, name: str) -> None:
+    same(ask(native(model), [OPTIONS[name]] * 9), ask(reference(model), [OPTIONS[name]] * 9))
+
+
+def test_rows_of_one_batch_may_differ_in_their_options(model: nn.Module) -> None:
+    """Each as it is alone, plain sampling among them."""
+    samplings = [*OPTIONS.values(), PLAIN, replace(PLAIN, temperature=0.5)]
+    together = ask(native(model), samplings)
+    for n, sampling in enumerate(samplings):
+        alone = native(model).generate([Request((5 + n % 3, 7), 10 + n, sampling)])
+        same(alone, [together[n]])
+
+
+def test_min_tokens_bans_end_tokens_until_then(model: nn.Module) -> None:
+    plain = ask(native(model), [PLAIN] * 30)
+    late = ask(native(model), [replace(PLAIN, min_tokens=12)] * 30)
+    assert min(len(completion.token_ids) for completion in plain) < 12
+    assert all(len(c.token_ids) > 12 or c.finish_reason == "length" for c in late)
+    assert any(c.finish_reason == "stop" for c in late)
+
+
+def test_a_stop_string_ends_a_completion_with_the_token_that_completes_it(model: nn.Module) -> None:
+    letters = Letters()
+    stopped = 0
+    plain = ask(native(model), [replace(PLAIN, stop_ids=())] * 30)
+    cut = ask(native(model), [replace(PLAIN, stop_ids=(), stop_strings=("J", "KL"))] * 30)
+    for whole, part in zip(plain, cut, strict=True):
+        text = letters.decode(whole.token_ids)
+        places = [text.find(stop) + len(stop) for stop in ("J", "KL") if stop in text]
+        expected = min(places, default=len(text))
+        assert part.token_ids == whole.token_ids[:expected]
+        assert part.finish_reason == ("stop" if places else "length")
+        stopped += bool(places)
+    assert 5 < stopped < 30
+
+
+def of(**options: float) -> Distributions:
+    fields: dict[str, Any] = dict(options)
+    return Distributions.of([Sampling(1, **fields)], 4, torch.device("cpu"))
+
+
+LOGITS = torch.log(torch.tensor([[0.1, 0.4, 0.3, 0.2]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"top_k": 2}, {1, 2}),
+        ({"top_p": 0.4}, {1}),  # the first token reaches it
+        ({"top_p": 0.41}, {1, 2}),
+        ({"top_p": 0.75}, {1, 2, 3}),
+        ({"min_p": 0.45}, {1, 2, 3}),  # 0.18 and more
+        ({"min_p": 0.6}, {1, 2}),
+        ({"top_k": 3, "top_p": 0.7}, {1, 2}),  # of 0.4, 0.3, 0.2, scaled up to 1: 0.44, 0.33
+        ({"temperature": 0.0, "top_k": 3}, {1}),
+    ],
+)
+def test_what_may_be_drawn_by_hand(options: dict[str, float], kept: set[int]) -> None:
+    drawn: set[int] = set()
+    probabilities = LOGITS.exp().squeeze(0)
+    total = sum(float(probabilities[i]) for i in kept)
+    for uniform in torch.linspace(0.001, 0.999, 97):
+        ids, logprobs = draw_from(LOGITS, uniform[None], of(**options), None)
+        drawn.add(int(ids))
+        if options.get("temperature") != 0:
+            assert logprobs.exp().item() == pytest.approx(float(probabilities[int(ids)]) / total, rel=1e-4)
+    assert drawn == kept
+
+
+def test_the_penalty_is_ctrls() -> None:
+    """Positive logits are divided by it, negative ones multiplied, for tokens that are there already."""
+    logits = torch.tensor([[2.0, -1.0, 1.5, -4.0]])
+    seen = torch.tensor([[True, True, False, False]])
+    expected = torch.log_softmax(torch.tensor([1.0, -2.0, 1.5, -4.0]), -1)
+    for uniform in torch.linspace(0.01, 0.99, 31):
+        ids, logprobs = draw_from(logits, uniform[None], of(repetition_penalty=2.0), seen)
+        assert logprobs.item() == pytest.approx(float(expected[int(ids)]), abs=1e-5)
+
+
+class Shift(Intervention):
+    """Adds a constant to what comes out of layer 1, and to the logit of token 9 after the third token."""
+
+    layers = (1,)
+
+    def __init__(self) -> None:
+        self.rows_seen: set[int] = set()
+
+    def edit_hidden(self, layer: int, hidden: Tensor, rows: StepRows) -> Tensor:
+        assert layer == 1 and len(hidden) == len(rows.requests)
+        return hidden + 0.5
+
+    def edit_logits(self, logits: Tensor, rows: StepRows) -> Tensor:
+        self.rows_seen.update(request.seed for request in rows.requests)
+        bonus = torch.zeros_like(logits)
+        bonus[:, 9] = (rows.drawn >= 3).float() * 2
+        return logits + bonus
+
+
+@pytest.mark.parametrize("look", [1, 6])
+def test_an_intervention_acts_on_the_rows_that_asked_for_it(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    monkeypatch.setattr(scheduler, "steps_per_check", lambda device: look)
+    shift = Shift()
+    requests: list[Request] = []
+    for n in range(12):
+        requests.append(Request((5 + n % 3, 7), 10 + n, PLAIN, intervention=shift if n % 2 else None))
+    mixed = native(model).generate(requests)
+    assert shift.rows_seen == {11, 13, 15, 17, 19, 21}
+    same(mixed, reference(model).generate(requests))
+    plain = native(model).generate([replace(request, intervention=None) for request in requests])
+    same(mixed[::2], plain[::2])
+    assert all(mixed[n].token_ids != plain[n].token_ids for n in range(1, 12, 2))
+
+
+@pytest.mark.parametrize("look", [1, 5])
+def test_tokens_are_streamed_as_they_come(model: nn.Module, monkeypatch: pytest.MonkeyPatch, look: int) -> None:
+    monkeypatch.setattr(scheduler, "steps_per_check", lambda device: look)
+    letters = Letters()
+    engine = Scheduler(Decoder(model), 2, letters.decode)
+    heard: list[list[tuple[int, float]]] = [[], [], []]
+    jobs: list[Job] = []
+    for n, stream in enumerate(heard):
+
+        def hear(ids: Sequence[int], logprobs: Sequence[float], stream: list[tuple[int, float]] = stream) -> None:
+            stream += zip(ids, logprobs, strict=True)
+
+        jobs.append(Job(Generation(Request((5 + n, 7), 10 + n, PLAIN)), lambda job: None, hear))
+        engine.submit(jobs[-1])
+    with torch.inference_mode():
+        engine.advance()
+        assert [len(stream) for stream in heard] == [look, look, 0]  # two slots: the third waits
+        engine.run()
+    for job, stream in zip(jobs, heard, strict=True):
+        assert stream == list(zip(job.generation.token_ids, job.generation.logprobs, strict=True))
+        assert job.generation.finish_reason
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_many_sequences(model: nn.Module) -> None:
+    """Sequences come and go for a long time, and the cache stays as small as at the beginning."""
+    engine = Scheduler(Decoder(model), 64, Letters().decode)
+    sizes: list[int] = []
+    with torch.inference_mode():
+        for start in range(0, 20_000, 1000):
+            for n in range(start, start + 1000):
+                request = Request((n % VOCABULARY, 7), n, Sampling(1 + n % 5, stop_ids=(3,)))
+                engine.submit(Job(Generation(request), lambda job: None))
+            engine.run()
+            sizes.append(engine.cache_columns)
+    assert max(sizes) < 2 * min(sizes)

@@ -1,0 +1,310 @@
+"""Programs of decoding methods: the same answers on every engine, and against plain loops over the model itself."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from budgetrl.core.records import Completion, Request, Sampling
+from budgetrl.core.seeds import derive_seed
+from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Piece, Program, Start
+from budgetrl.decoding.budget_cap import BudgetCap
+from budgetrl.decoding.sampling import PlainSampling
+from budgetrl.decoding.two_budgets import TwoBudgets
+from budgetrl.formats.base import ResponseFormat
+from budgetrl.formats.budget import BudgetFormat
+from budgetrl.formats.plain import PlainFormat
+from budgetrl.rollout import scheduler, slots
+from budgetrl.rollout.draws import draw, uniforms
+from budgetrl.rollout.engine import Engine, make_engine
+from budgetrl.rollout.programs import AnswerRequest, RunningProgram
+from budgetrl.settings.rollout.native import NativeSettings
+from budgetrl.settings.rollout.transformers import TransformersSettings
+
+WORDS = ["<eos>", "</think>", "<think>", "<solution>", "</solution>", "<budget>", "</budget>", " \\boxed{", "}"]
+VOCABULARY = 48
+WORDS += [f" {n}" for n in range(VOCABULARY - len(WORDS))]
+END = 0
+SAMPLING = Sampling(60, stop_ids=(END,))
+
+
+class Words:
+    """A codec whose tokens are whole words."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(WORDS[i] for i in ids)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return (WORDS.index(text),) if text else ()
+
+
+CODEC: Any = Words()
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def native(model: nn.Module, batch_size: int = 4) -> Engine:
+    return make_engine(NativeSettings(batch_size=batch_size)).open(CODEC, model)  # pyright: ignore[reportArgumentType]
+
+
+def reference(model: nn.Module, batch_size: int = 4) -> Engine:
+    return make_engine(TransformersSettings(batch_size=batch_size)).open(CODEC, model)  # pyright: ignore[reportArgumentType]
+
+
+def prompt(length: int) -> tuple[int, ...]:
+    generator = random.Random(length)
+    return tuple(generator.randrange(9, VOCABULARY) for _ in range(length))
+
+
+def answers(
+    engine: Engine,
+    method: DecodingMethod,
+    count: int = 12,
+    fmt: ResponseFormat | None = None,
+    prefix: tuple[int, ...] = (),
+    sampling: Sampling = SAMPLING,
+) -> list[Completion]:
+    programs: list[RunningProgram] = []
+    for n in range(count):
+        start = Start(fmt or PlainFormat(), CODEC, sampling.max_new_tokens, CODEC.decode(prefix))
+        programs.append(RunningProgram(method, AnswerRequest(prompt(1 + n % 5) + prefix, 100 + n, sampling, start)))
+    engine.run_programs(programs)
+    return [program.completion(engine.version) for program in programs]
+
+
+def same(left: Sequence[Completion], right: Sequence[Completion]) -> None:
+    """Equal in all but the reading, which depends on the engine; log-probabilities up to rounding."""
+    for a, b in zip(left, right, strict=True):
+        assert replace(a, logprobs=(), tokens_read=0) == replace(b, logprobs=(), tokens_read=0)
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_plain_sampling_as_a_program_is_plain_sampling(model: nn.Module) -> None:
+    requests = [Request(prompt(1 + n % 5), 100 + n, SAMPLING) for n in range(12)]
+    same(answers(native(model), PlainSampling()), native(model).generate(requests))
+
+
+@dataclass(frozen=True)
+class InParts(DecodingMethod):
+    """Samples an answer in parts of some tokens: the same as in one go."""
+
+    name: str = "in_parts"
+    part: int = 5
+
+    def program(self, start: Start) -> Program:
+        piece = start.root
+        while not piece.ended and piece.position < start.max_new_tokens:
+            left = start.max_new_tokens - piece.position
+            [piece] = yield [Continue(piece, min(self.part, left))]
+        return Answer(piece, "stop" if piece.ended else "length")
+
+
+@dataclass(frozen=True)
+class Wanderer(DecodingMethod):
+    """Goes on, rolls back, forks and forces at random; what it does depends on the answer's first tokens alone."""
+
+    name: str = "wanderer"
+    seed: int = 0
+    moves: int = 6
+
+    def program(self, start: Start) -> Program:
+        rng = random.Random(self.seed)
+        known = [start.root]
+        for move in range(self.moves):
+            after = rng.choice(known)
+            asked: list[Continue] = []
+            for branch in range(rng.randint(1, 3)):
+                forced = tuple(rng.randrange(9, VOCABULARY) for _ in range(rng.randint(0, 2)))
+                origin = after if rng.random() < 0.7 else rng.choice(known)
+                asked.append(Continue(origin, rng.randint(1, 9), forced, branch=10 * move + branch))
+            pieces = yield asked
+            known += [piece for piece in pieces if not piece.ended]
+            if rng.random() < 0.3:
+                known = [known[0], *rng.sample(known[1:], k=len(known) // 2)]
+        last = rng.choice(known)
+        return Answer(last, "length")
+
+
+def test_an_answer_in_parts_is_the_same_answer(model: nn.Module) -> None:
+    whole = answers(native(model), PlainSampling())
+    for engine in (native(model), native(model, 1), native(model, 30), reference(model)):
+        parts = answers(engine, InParts())
+        same(parts, whole)
+        assert all(part.tokens_discarded == 0 for part in parts)
+    assert all(part.tokens_read == 0 for part in answers(native(model), InParts()))
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 9), st.integers(1, 300))
+def test_forks_and_rollbacks_are_the_same_on_every_engine(seed: int, slots_: int, look: int, room: int) -> None:
+    """With any number of slots, any number of steps between two looks, and a cache that moves often."""
+    torch.manual_seed(1)
+    tiny = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            initializer_range=0.4,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "steps_per_check", lambda device: look)
+        patch.setattr(slots, "MIN_ROOM", room)
+        ours = answers(native(tiny, slots_), Wanderer(seed=seed), 6)
+    same(ours, answers(reference(tiny, 5), Wanderer(seed=seed), 6))
+
+
+def reference_two_budgets(model: Any, prompt_ids: tuple[int, ...], seed: int, how: TwoBudgets) -> tuple[list[int], set[int], str]:
+    """The same by a loop over the model itself, one token at a time, the whole text read again for each."""
+    ids: list[int] = []
+    forced: set[int] = set()
+
+    def next_token() -> int:
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt_ids, *ids]])).logits[:, -1]
+        token, _ = draw(logits, uniforms(torch.tensor([seed]), len(ids)), 1.0)
+        return int(token)
+
+    closed = False
+    while len(ids) < how.thinking and not closed:
+        ids.append(next_token())
+        if ids[-1] == END:
+            return ids, forced, "stop"
+        closed = WORDS[ids[-1]] in ("</think>", " \\boxed{")
+    by_itself = closed
+    if not closed:
+        forced.add(len(ids))
+        ids.append(WORDS.index(" \\boxed{"))
+    for _ in range(how.answer):
+        ids.append(next_token())
+        if ids[-1] == END:
+            return ids, forced, "stop" if by_itself else "forced_close"
+    return ids, forced, "length"
+
+
+FORMAT = PlainFormat(answer_prefix=" \\boxed{")
+
+
+@pytest.mark.parametrize("engine", [native, reference])
+def test_two_budgets_is_a_plain_loop_token_by_token(model: nn.Module, engine: Any) -> None:
+    how = TwoBudgets(thinking=12, answer=25)
+    completions = answers(engine(model), how, 24, FORMAT)
+    reasons: set[str] = set()
+    for n, completion in enumerate(completions):
+        ids, forced, reason = reference_two_budgets(model, prompt(1 + n % 5), 100 + n, how)
+        assert (list(completion.token_ids), completion.forced, completion.finish_reason) == (ids, forced, reason)
+        assert all(completion.logprobs[place] == 0 for place in forced)
+        reasons.add(reason)
+    assert reasons == {"stop", "forced_close", "length"}
+
+
+def test_thinking_in_tags_is_closed_by_its_tag(model: nn.Module) -> None:
+    think, close = WORDS.index("<think>"), WORDS.index("</think>")
+    for completion in answers(native(model), TwoBudgets(thinking=3, answer=2), 24, FORMAT, (think,)):
+        for place in completion.forced:
+            assert completion.token_ids[place] == close and close not in completion.token_ids[:place]
+
+
+def test_whether_a_forced_close_is_cut_off_is_a_setting(model: nn.Module) -> None:
+    for closed_is_truncated in (False, True):
+        how = TwoBudgets(thinking=3, answer=200, closed_is_truncated=closed_is_truncated)
+        closed = [c for c in answers(native(model), how, 24, FORMAT) if c.finish_reason == "forced_close"]
+        assert closed and all(c.finished is not closed_is_truncated for c in closed)
+
+
+def test_a_response_is_stopped_at_a_multiple_of_its_budget(model: nn.Module) -> None:
+    """The budget is given; the body's tokens are counted after its tag."""
+    fmt = BudgetFormat(answer_prefix=" \\boxed{")
+    prefix = tuple(WORDS.index(word) for word in ("<budget>", " 7", "</budget>"))
+    how = BudgetCap(multiple=2, answer=4)
+    stopped = 0
+    for completion in answers(native(model), how, 40, fmt, prefix, replace(SAMPLING, max_new_tokens=200)):
+        words = [WORDS[i] for i in completion.token_ids]
+        if completion.forced:
+            [place] = completion.forced
+            body = place - words.index("<solution>") - 1
+            assert body == 14 and words[place] == " \\boxed{" and len(words) - place - 1 <= 4
+            stopped += 1
+    assert stopped > 5
+
+
+@dataclass(frozen=True)
+class Trial(DecodingMethod):
+    """Draws three tokens, throws them away, and draws others."""
+
+    name: str = "trial"
+
+    def program(self, start: Start) -> Program:
+        [head] = yield [Continue(start.root, 4)]
+        yield [Continue(head, 3, branch=1)]
+        [rest] = yield [Continue(head, 5)]
+        return Answer(rest, "length")
+
+
+def test_every_token_is_counted(model: nn.Module) -> None:
+    sampling = replace(SAMPLING, stop_ids=())
+    for engine, read in ((native(model), 0), (reference(model), None)):
+        for n, completion in enumerate(answers(engine, Trial(), 6, sampling=sampling)):
+            assert len(completion.token_ids) == 9
+            assert completion.tokens_discarded == 3 and completion.tokens_spent == 12
+            again = 2 * (len(prompt(1 + n % 5)) + 4)  # a server reads what a request goes on from
+            assert completion.tokens_read == (again if read is None else read)
+
+
+def test_a_trial_leaves_no_trace(model: nn.Module) -> None:
+    sampling = Sampling(9)
+    with_trial = answers(native(model), Trial(), 6, sampling=sampling)
+    without = answers(native(model), PlainSampling(), 6, sampling=sampling)
+    assert [c.token_ids for c in with_trial] == [c.token_ids for c in without]
+
+
+def test_branches_have_draws_of_their_own() -> None:
+    assert derive_seed(5, 1) != derive_seed(5, 2) != 5
+
+
+@dataclass(frozen=True)
+class Nothing(DecodingMethod):
+    name: str = "nothing"
+
+    def program(self, start: Start) -> Program:
+        yield []
+        return Answer(start.root, "stop")
+
+
+def test_a_program_that_asks_for_nothing_is_refused(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="decoding=nothing: its program yielded an empty list"):
+        answers(native(model), Nothing(), 1)
+
+
+def test_pieces_know_their_path() -> None:
+    root = Piece()
+    first = Piece(root, (1, 2), (0.0, 0.0))
+    second = Piece(first, (3,), (0.0,))
+    assert second.path() == [first, second] and second.answer_ids() == (1, 2, 3) and root.answer_ids() == ()
