@@ -181,7 +181,9 @@ def test_forks_and_rollbacks_are_the_same_on_every_engine(seed: int, slots_: int
     same(ours, answers(reference(tiny, 5), Wanderer(seed=seed), 6))
 
 
-def reference_two_budgets(model: Any, prompt_ids: tuple[int, ...], seed: int, how: TwoBudgets) -> tuple[list[int], set[int], str]:
+def reference_two_budgets(
+    model: Any, prompt_ids: tuple[int, ...], seed: int, how: TwoBudgets
+) -> tuple[list[int], set[int], str]:
     """The same by a loop over the model itself, one token at a time, the whole text read again for each."""
     ids: list[int] = []
     forced: set[int] = set()

@@ -25,6 +25,7 @@ from budgetrl.core.messages import Message
 from budgetrl.core.records import FinishReason
 from budgetrl.formats.base import ResponseFormat
 
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Piece:
     """A part of an answer: what one request came to."""

@@ -50,5 +50,7 @@ class TwoBudgets(DecodingMethod):
         together = self.thinking + self.answer
         if together <= max_new_tokens:
             return []
-        text = f"{self.thinking} and decoding.answer={self.answer} are more than the {max_new_tokens} tokens of an answer"
+        text = (
+            f"{self.thinking} and decoding.answer={self.answer} are more than the {max_new_tokens} tokens of an answer"
+        )
         return [Message("thinking", text, "lower them, or raise the stage's max_new_tokens")]

@@ -55,7 +55,7 @@ class Collector:
     verifier: Verifier
     fmt: ResponseFormat
     sampling: Sampling
-    decoding: DecodingMethod = PlainSampling()
+    decoding: DecodingMethod = field(default_factory=PlainSampling)
     intervention: object = None
     """What the decoding method does inside the steps, a `budgetrl.rollout.interventions.Intervention`."""
     b_max: Mapping[str, float] = field(default_factory=dict)

@@ -1,7 +1,6 @@
 """Functions that act inside a decoding step, on the rows that asked for them: they may read and change hidden states
 and logits. The native and the transformers engine run them; others say that they cannot."""
 
-from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,7 +20,7 @@ class StepRows:
     """[r] int64: tokens of each row's completion so far, forced ones included."""
 
 
-class Intervention(ABC):
+class Intervention:
     """Changes what a step computes for some rows. A subclass overrides what it needs.
 
     An intervention is asked at every step, so it should do its work for all rows at once, and must not wait for the

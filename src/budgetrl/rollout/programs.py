@@ -90,7 +90,9 @@ class RunningProgram:
             self.asked, self.answer = (), end.value
             return
         if not self.asked:
-            raise ValueError(f"decoding={self.method.name}: its program yielded an empty list; yield requests, or return")
+            raise ValueError(
+                f"decoding={self.method.name}: its program yielded an empty list; yield requests, or return"
+            )
 
     def _request(self, asked: Continue) -> Request:
         whole = self.request

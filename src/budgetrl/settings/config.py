@@ -192,7 +192,9 @@ def _decoding_errors(config: Config) -> list[Message]:
     for capability in config.decoding.required_capabilities():
         if not getattr(config.rollout.capabilities, capability):
             text = f"decoding={config.decoding.name} needs an engine with {capability.replace('_', ' ')}"
-            found[Message("rollout", f"{text}, which rollout={config.rollout.name} has not", "use rollout=native")] = None
+            found[Message("rollout", f"{text}, which rollout={config.rollout.name} has not", "use rollout=native")] = (
+                None
+            )
     if work.generates_in_training:
         for message in config.decoding.training_errors():
             found[message.below("decoding")] = None
@@ -254,7 +256,13 @@ _CLASS_FINDERS: dict[str, Callable[[str], type]] = {
 _CLASS_NAME_KEY = {"dataset": "source"}
 """The key that selects the class, for groups where it is not `name`."""
 
-_DEFAULT_CLASS_NAME = {"dataset": "mini", "rollout": "native", "launch": "local", "objective": "supervised", "decoding": "sampling"}
+_DEFAULT_CLASS_NAME = {
+    "dataset": "mini",
+    "rollout": "native",
+    "launch": "local",
+    "objective": "supervised",
+    "decoding": "sampling",
+}
 """The class selected if the key is not given. Groups not listed here must give it."""
 
 
