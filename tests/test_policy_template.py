@@ -103,7 +103,7 @@ def test_a_tokenizer_with_several_templates_keeps_their_names() -> None:
 
 def reloaded(codec: TextCodec, fmt: ResponseFormat, folder: Path) -> TextCodec:
     codec.tokenizer_to_save(fmt).save_pretrained(folder)
-    return make_codec(load_tokenizer(str(folder)), codec.spec)
+    return make_codec(load_tokenizer(str(folder)), codec.settings)
 
 
 def check_chat_gives_our_prompt(folder: Path, codec: TextCodec, fmt: ResponseFormat) -> None:

@@ -180,7 +180,7 @@ class Shift(Intervention):
     def edit_logits(self, logits: Tensor, rows: StepRows) -> Tensor:
         self.rows_seen.update(request.seed for request in rows.requests)
         bonus = torch.zeros_like(logits)
-        bonus[:, 9] = (rows.drawn >= 3).float() * 2
+        bonus[:, 9] = (rows.lengths >= 3).float() * 2
         return logits + bonus
 
 

@@ -98,7 +98,7 @@ class Completion:
         return self.finish_reason == "stop"
 
     @property
-    def drawn_logprobs(self) -> tuple[float, ...]:
+    def sampled_logprobs(self) -> tuple[float, ...]:
         """Log-probabilities of the tokens that the policy drew."""
         if not self.forced:
             return self.logprobs

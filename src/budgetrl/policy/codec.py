@@ -36,9 +36,9 @@ class Prompt:
 class TextCodec:
     """A tokenizer and the rules by which its model is prompted and its responses are read."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ModelSettings, stop_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: ModelSettings, stop_ids: Sequence[int]) -> None:
         self.tokenizer = tokenizer
-        self.spec = spec
+        self.settings = settings
         self.stop_ids = tuple(stop_ids)
 
     def prompt(self, problem: str, fmt: ResponseFormat, budget: int | None = None) -> Prompt:
@@ -108,7 +108,7 @@ class TextCodec:
         text = self.decode(ids)
         parsed = fmt.parse(text)
         start, end = self._token_at(ids, parsed.body_start), self._token_at(ids, parsed.body_end)
-        length = len(ids) if self.spec.length == "response" else end - start
+        length = len(ids) if self.settings.length == "response" else end - start
         return ParsedResponse(text, parsed, length, self._thinking_length(ids, text, start), tuple(ids[start:end]))
 
     def budget_field(self, response_ids: Sequence[int], fmt: ResponseFormat, prefilled: int = 0) -> range:

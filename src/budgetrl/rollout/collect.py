@@ -116,7 +116,7 @@ class Collector:
         prompts = self.prompts(problems, [asked] * len(problems))
         sampling = {**asdict(self.sampling), "samples": samples, "decoding": asdict(self.decoding)}
         del sampling["stop_ids"]  # they belong to the model
-        measure = measure_hash(self.codec.spec.length, self.codec.tokenizer.get_vocab())
+        measure = measure_hash(self.codec.settings.length, self.codec.tokenizer.get_vocab())
         return evaluation_hashes(problems, [self.codec.decode(prompt.all_ids) for prompt in prompts], sampling, measure)
 
     def _grading_input(

@@ -35,7 +35,7 @@ class Generation:
         place = len(self.token_ids) + ahead
         return self.request.forced_ids[place] if place < len(self.request.forced_ids) else drawn
 
-    def take(self, token_id: int, logprob: float, decode: Decode) -> None:
+    def append(self, token_id: int, logprob: float, decode: Decode) -> None:
         """Note the next token, and whether it is the last."""
         self.token_ids.append(token_id)
         drawn = len(self.token_ids) - len(self.request.forced_ids)

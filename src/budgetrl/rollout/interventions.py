@@ -16,7 +16,7 @@ class StepRows:
     """The rows of a step that an intervention is given: they alone, not the whole batch."""
 
     requests: Sequence[Request]
-    drawn: Tensor
+    lengths: Tensor
     """[r] int64: tokens of each row's completion so far, forced ones included."""
 
 
@@ -48,7 +48,7 @@ class EndTokenBan(Intervention):
         for row, request in enumerate(rows.requests):
             least.append(request.sampling.min_tokens)
             banned[row, list(request.sampling.stop_ids)] = True
-        is_early = rows.drawn < torch.tensor(least, device=logits.device)
+        is_early = rows.lengths < torch.tensor(least, device=logits.device)
         return logits.masked_fill(banned & is_early[:, None], -torch.inf)
 
 

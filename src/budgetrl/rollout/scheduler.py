@@ -274,7 +274,7 @@ class Scheduler:
             generation = job.generation
             known = len(generation.token_ids)
             for token_id, logprob in zip(ids[row], logprobs[row], strict=True):
-                generation.take(token_id, logprob, self._decode)
+                generation.append(token_id, logprob, self._decode)
                 if generation.finish_reason:
                     ended.append(row)
                     break

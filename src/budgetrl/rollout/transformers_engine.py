@@ -92,7 +92,7 @@ class _Step(LogitsProcessor):
         for row, (generation, logprob) in enumerate(zip(self._batch, logprobs.tolist(), strict=True)):
             if generation.finish_reason is None:
                 tokens[row] = generation.next_forced(tokens[row])
-                generation.take(tokens[row], logprob, self._decode)
+                generation.append(tokens[row], logprob, self._decode)
         ids = torch.tensor(tokens, device=scores.device)
         return torch.full_like(scores, -torch.inf).scatter_(1, ids[:, None], 0.0)
 

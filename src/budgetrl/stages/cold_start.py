@@ -167,7 +167,7 @@ def _check_texts(target: Target, taught: ResponseFormat, codec: TextCodec) -> No
     for text in target.before + target.after:
         written = codec.written(text)
         if "".join(written.split()) != "".join(text.split()):
-            problem = f"the tokenizer of {codec.spec.path} cannot write {text!r}, which becomes {written!r}"
+            problem = f"the tokenizer of {codec.settings.path} cannot write {text!r}, which becomes {written!r}"
             raise RequestError(Message(_key_of(text, taught), problem, "use words that it has"))
 
 

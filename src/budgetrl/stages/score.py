@@ -144,7 +144,7 @@ def _read_completion(line: InputRow, fmt: ResponseFormat, codec: "TextCodec") ->
     text = line.row["completion"]
     ids = codec.tokenizer.encode(text, add_special_tokens=False)
     if _normalized(codec.decode(ids)) != _normalized(text):
-        problem = f"the tokenizer of model.path={codec.spec.path} cannot represent this text"
+        problem = f"the tokenizer of model.path={codec.settings.path} cannot represent this text"
         raise line.error("completion", problem, "set model.path to the model that wrote it")
     return codec.read(ids, fmt)
 

@@ -81,7 +81,7 @@ class Checkpoints:
             fresh = self.folder / f"partial-{name}"
             if fresh.exists():  # left by a run that was killed while saving
                 shutil.rmtree(fresh)
-            tokenizer, learned = policy.codec.tokenizer_to_save(fmt), LearnedFormat(fmt, policy.codec.spec.length)
+            tokenizer, learned = policy.codec.tokenizer_to_save(fmt), LearnedFormat(fmt, policy.codec.settings.length)
             save_pretrained(fresh, policy.model, tokenizer, weights, learned, card)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)

@@ -42,7 +42,7 @@ def policy_data(group: RewardedGroup, advantages: Sequence[float], collector: Co
             prompt_ids=sample.prompt.all_ids,
             response_ids=completion.token_ids,
             forced=completion.forced,
-            logprobs=completion.drawn_logprobs,
+            logprobs=completion.sampled_logprobs,
             advantage=advantage,
             budget_field=range(field.start - forced_before, field.stop - forced_before),
             truncated=not completion.finished,
