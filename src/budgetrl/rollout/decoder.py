@@ -105,13 +105,14 @@ class Decoder:
         self._norm: Tensor = body.norm.weight
         self._epsilon: float = config.rms_norm_eps
         self._rotary: Any = body.rotary_emb
-        self._cos, self._sin = _rotations(self._rotary, self._embedding, MIN_POSITIONS)
+        self._rotations = _rotations(self._rotary, self._embedding, MIN_POSITIONS)
+        """[positions, 1, 2 d]: cosines and sines of each position's rotation."""
 
     def reach(self, positions: int) -> None:
         """Make ready for sequences of so many tokens, if they are longer than those so far."""
-        if positions > len(self._cos):
+        if positions > len(self._rotations):
             # A little more, so that answers that grow do not come here again and again.
-            self._cos, self._sin = _rotations(self._rotary, self._embedding, positions + MIN_POSITIONS)
+            self._rotations = _rotations(self._rotary, self._embedding, positions + MIN_POSITIONS)
 
     @property
     def vocabulary(self) -> int:
@@ -158,7 +159,7 @@ class Decoder:
 
     def _forward(self, ids: Tensor, positions: Tensor, attend: Attend, edit: Edit | None = None) -> Tensor:
         """Hidden states [..., n, hidden] of `ids` [..., n] at `positions` [n] after all layers."""
-        cos, sin = self._cos.index_select(0, positions), self._sin.index_select(0, positions)
+        cos, sin = self._rotations.index_select(0, positions).chunk(2, dim=-1)
         x = F.embedding(ids, self._embedding)
         for index, layer in enumerate(self._layers):
             q, k, v = self._qkv(layer, self._normed(x, layer.attention_norm), cos, sin)
@@ -194,11 +195,11 @@ def _project(x: Tensor, parts: Sequence[Linear]) -> Tensor:
     return torch.cat([F.linear(x, weight, bias) for weight, bias in parts], dim=-1)
 
 
-def _rotations(rotary: Any, like: Tensor, positions: int) -> tuple[Tensor, Tensor]:
-    """cos and sin, [positions, 1, d], of the model's own RoPE; the sign of its "rotate half" is in sin."""
+def _rotations(rotary: Any, like: Tensor, positions: int) -> Tensor:
+    """cos and sin, [positions, 1, 2 d], of the model's own RoPE; the sign of its "rotate half" is in sin."""
     cos, sin = rotary.forward(like, torch.arange(positions, device=like.device)[None])
     first, second = sin.chunk(2, dim=-1)
-    return cos[0, :, None], torch.cat((-first, second), dim=-1)[0, :, None]
+    return torch.cat((cos, -first, second), dim=-1)[0, :, None]
 
 
 def _read_layers(blocks: Sequence[Any], heads: Heads) -> list[Layer]:

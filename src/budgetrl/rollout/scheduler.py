@@ -104,8 +104,8 @@ class Scheduler:
         """
         self._admit()
         steps = [self._step(number) for number in range(self._steps_per_check)]
-        ids = torch.stack([step_ids for step_ids, _ in steps], dim=1).tolist()
-        logprobs = torch.stack([step_logprobs for _, step_logprobs in steps], dim=1).tolist()
+        ids = torch.cat([step_ids for step_ids, _ in steps]).tolist()
+        logprobs = torch.cat([step_logprobs for _, step_logprobs in steps]).tolist()
         ended = self._note_tokens(ids, logprobs)
         if ended:
             self._end(ended)
@@ -265,16 +265,17 @@ class Scheduler:
 
     # Leaving.
 
-    def _note_tokens(self, ids: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]]) -> list[int]:
-        """Hand each job its new tokens, [rows][steps]. Returns the rows whose jobs have ended."""
+    def _note_tokens(self, ids: Sequence[int], logprobs: Sequence[float]) -> list[int]:
+        """Hand each job its new tokens, [steps * rows], step by step. Returns the rows whose jobs have ended."""
+        rows = len(self._rows)
         ended: list[int] = []
         for row, job in enumerate(self._rows):
             if job is None:
                 continue
             generation = job.generation
             known = len(generation.token_ids)
-            for token_id, logprob in zip(ids[row], logprobs[row], strict=True):
-                generation.append(token_id, logprob, self._decode)
+            for place in range(row, len(ids), rows):
+                generation.append(ids[place], logprobs[place], self._decode)
                 if generation.finish_reason:
                     ended.append(row)
                     break
