@@ -13,10 +13,14 @@ from tokenizers.processors import TemplateProcessing
 from budgetrl.core.errors import RequestError, Unavailable
 from budgetrl.core.records import Completion, Request, Sampling
 from budgetrl.data.mini.model import make_tokenizer
+from budgetrl.decoding.base import Start
+from budgetrl.decoding.two_budgets import TwoBudgets
+from budgetrl.formats.plain import PlainFormat
 from budgetrl.policy.codec import TextCodec
 from budgetrl.policy.loading import make_codec
 from budgetrl.rollout import completions_client
 from budgetrl.rollout.openai_engine import OpenAIEngine
+from budgetrl.rollout.programs import AnswerRequest, RunningProgram
 from budgetrl.settings.model import ModelSettings
 from budgetrl.settings.rollout.openai import OpenAISettings
 
@@ -248,3 +252,41 @@ def test_a_server_knows_the_model_by_where_its_tokenizer_came_from(scripted: Scr
     tokenizer.name_or_path = "an/other"
     generate(engine(scripted, make_codec(tokenizer, ModelSettings()), model=None), [5], [1])
     assert scripted.asked[0]["model"] == "an/other"
+
+
+def test_sampling_options_and_stop_strings_are_sent(scripted: Scripted, codec: TextCodec) -> None:
+    scripted.script = lambda _, body: completion(" 3 ok", "stop", token_ids=[9, 8])
+    sampling = Sampling(9, 0.7, (1,), (" ok",), 2, 40, 0.9, 0.05, 1.1)
+    [answer] = engine(scripted, codec).generate([Request((5,), 3, sampling)])
+    [body] = scripted.asked
+    assert body["stop"] == [" ok"] and body["include_stop_str_in_output"] and body["min_tokens"] == 2
+    assert (body["top_k"], body["top_p"], body["min_p"], body["repetition_penalty"]) == (40, 0.9, 0.05, 1.1)
+    assert (answer.token_ids, answer.finish_reason) == ((9, 8), "stop")  # no end token: the text ended it
+
+
+def test_forced_tokens_are_the_end_of_the_prompt(scripted: Scripted, codec: TextCodec) -> None:
+    """A continuation has other draws than the tokens before it had."""
+    scripted.script = lambda _, body: completion(" 3", "length", token_ids=[9])
+    request = Request((5, 6), 3, SAMPLING, forced_ids=(7, 8), position=20)
+    [answer] = engine(scripted, codec).generate([request])
+    [body] = scripted.asked
+    assert (body["prompt"], body["max_tokens"], body["seed"]) == ([5, 6, 7, 8], 9, 23)
+    assert (answer.token_ids, answer.forced) == ((7, 8, 9), {0, 1})
+    assert answer.logprobs[:2] == (0.0, 0.0) and math.isnan(answer.logprobs[2])
+
+
+def test_a_program_runs_on_a_server(scripted: Scripted, codec: TextCodec) -> None:
+    """Thinking that does not end is closed, and the answer is asked for in a second request with all of it."""
+    close, thought = ids_of(codec, " \\boxed{"), ids_of(codec, " plan one wait")
+    replies = [completion("", "length", token_ids=list(thought)), completion("", "stop", token_ids=[9, 1])]
+    scripted.script = lambda number, _: replies[number]
+    fmt = PlainFormat(close="", answer_prefix=" \\boxed{")
+    start = Start(fmt, codec, 9)
+    program = RunningProgram(TwoBudgets(thinking=3, answer=6), AnswerRequest((5, 6), 3, SAMPLING, start))
+    engine(scripted, codec).run_programs([program])
+    first, second = scripted.asked
+    assert (first["prompt"], first["max_tokens"], first["stop"]) == ([5, 6], 3, [" \\boxed{"])
+    assert (second["prompt"], second["max_tokens"]) == ([5, 6, *thought, *close], 6)
+    answer = program.completion(0)
+    assert answer.token_ids == (*thought, *close, 9, 1) and answer.finish_reason == "forced_close"
+    assert answer.forced == {len(thought)} and answer.tokens_read == 2 + len(thought)

@@ -1,16 +1,20 @@
 """Sampling options and interventions: on both engines the same, and what they say they do."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from budgetrl.core.records import Completion, Request, Sampling
 from budgetrl.rollout import scheduler
+from budgetrl.rollout import slots as slots_module
 from budgetrl.rollout.decoder import Decoder
 from budgetrl.rollout.draws import Distributions, draw_from
 from budgetrl.rollout.engine import Engine, make_engine
@@ -222,6 +226,47 @@ def test_tokens_are_streamed_as_they_come(model: nn.Module, monkeypatch: pytest.
     for job, stream in zip(jobs, heard, strict=True):
         assert stream == list(zip(job.generation.token_ids, job.generation.logprobs, strict=True))
         assert job.generation.finish_reason
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 8))
+def test_a_sequence_is_the_same_among_many_that_come_and_go(seed: int, slots: int, look: int) -> None:
+    """200 requests of any kind join while others run; each ends as it does alone."""
+    rng = random.Random(seed)
+    torch.manual_seed(3)
+    tiny = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            initializer_range=0.4,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+    requests: list[Request] = []
+    for n in range(200):
+        prompt = tuple(rng.randrange(VOCABULARY) for _ in range(rng.choice((1, 2, 9, 60))))
+        sampling = replace(rng.choice(list(OPTIONS.values())), max_new_tokens=rng.randint(1, 50))
+        forced = tuple(rng.randrange(VOCABULARY) for _ in range(rng.choice((0, 0, 3))))
+        requests.append(Request(prompt, n, sampling if n % 2 else replace(PLAIN, max_new_tokens=40), forced))
+    jobs = [Job(Generation(request), lambda job: None) for request in requests]
+    waiting = list(jobs)
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        patch.setattr(scheduler, "steps_per_check", lambda device: look)
+        patch.setattr(slots_module, "MIN_ROOM", rng.choice((3, 50, 256)))
+        engine = Scheduler(Decoder(tiny), slots, Letters().decode)
+        while waiting or not engine.is_idle:
+            for _ in range(min(len(waiting), rng.choice((0, 0, 1, 30)))):
+                engine.submit(waiting.pop())
+            if not engine.is_idle:
+                engine.advance()
+    for n in rng.sample(range(200), 25):
+        [alone] = native(tiny).generate([requests[n]])
+        same([jobs[n].generation.completion(0)], [alone])
 
 
 @pytest.mark.slow

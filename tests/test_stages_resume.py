@@ -37,6 +37,10 @@ DAPO = [
     "reward=accuracy",
     "stage.format=budget",
 ]
+TWO_BUDGETS = [
+    *("reward=accuracy", "stage.format=plain", "decoding=two_budgets"),
+    *("decoding.thinking=40", "decoding.answer=8"),
+]
 SEVERAL = ["algorithm.optimizer_steps_per_rollout=2", "algorithm.kl.coefficient=0.1"]
 COLD_START = [
     *("stage=cold_start", *DATA, IN_PARTS, "stage.steps=6", "stage.save_every=2", "stage.tokens_per_step=512"),
@@ -69,6 +73,7 @@ KILLS: dict[str, tuple[list[str], list[End]]] = {
     ),
     "several": ([*GRPO, *SEVERAL], [End(ROW, 3), End(ROW, 2), End(STATE_SAVED, 1)]),
     "dapo": ([*GRPO, *DAPO], [End(ROW, 3)]),  # the second batch is filled again, from the same prompts
+    "two_budgets": ([*GRPO, *TWO_BUDGETS], [End(ROW, 3)]),
     "cold_start": (
         COLD_START,
         [
