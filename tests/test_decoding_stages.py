@@ -1,4 +1,4 @@
-"""Decoding methods in runs: evaluation, training, own methods, and what is refused before anything starts."""
+"""Decoding methods in whole runs: evaluation, training, user-defined methods, and rejected settings."""
 
 import json
 import os
@@ -33,30 +33,33 @@ def config_of(*words: str) -> Config:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["stage=grpo", "decoding.top_p=0.9"], "decoding.top_p: .*another distribution .*set decoding.top_p=1.0"),
-        (["stage=grpo", "decoding.min_tokens=3"], "decoding.min_tokens: .*another distribution"),
-        (["stage=pipeline", "decoding.repetition_penalty=1.1"], "decoding.repetition_penalty: .*another distribution"),
+        (["stage=grpo", "decoding.top_p=0.9"], "decoding.top_p: .*different distribution .*set decoding.top_p=1.0"),
+        (["stage=grpo", "decoding.min_tokens=3"], "decoding.min_tokens: .*different distribution"),
+        (
+            ["stage=pipeline", "decoding.repetition_penalty=1.1"],
+            "decoding.repetition_penalty: .*different distribution",
+        ),
         (["stage=evaluate", "decoding.top_p=0"], "decoding.top_p: must be above 0"),
-        (["stage=evaluate", "decoding.stop_strings=['']"], "decoding.stop_strings: an empty text"),
-        (["stage=evaluate", "decoding=two_budgets"], "decoding.thinking: 1024 .* 420 tokens of an answer"),
+        (["stage=evaluate", "decoding.stop_strings=['']"], "decoding.stop_strings: an empty string"),
+        (["stage=evaluate", "decoding=two_budgets"], "decoding.thinking: 1024 plus .* max_new_tokens=420"),
         (["stage=evaluate", "decoding=budget_cap", "decoding.multiple=0"], "decoding.multiple: must be above 0"),
         (["stage=evaluate", "decoding=greedy"], "decoding: there is no option 'greedy'"),
         (["stage=evaluate", "decoding.thinking=3"], "decoding.thinking: there is no such key"),
     ],
 )
-def test_what_cannot_work_is_refused_before_it_starts(words: list[str], message: str) -> None:
+def test_invalid_settings_are_rejected_before_the_run_starts(words: list[str], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         read_request([*words, "mode=dry"])
 
 
-def test_sampling_options_are_for_evaluations(tmp_path: Path) -> None:
+def test_the_plan_shows_decoding_settings_other_than_the_default(tmp_path: Path) -> None:
     plan = make_plan(config_of("stage=evaluate", "decoding.top_p=0.9", "stage.problems=5", f"run.dir={tmp_path}"))
     assert plan["run"]["decoding"] == "sampling, top_p 0.9"
     plan = make_plan(config_of("stage=evaluate", "stage.problems=5", f"run.dir={tmp_path}"))
     assert "decoding" not in plan["run"]
 
 
-def test_a_method_with_an_intervention_is_not_for_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_with_an_intervention_is_rejected_for_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "steered.py").write_text(
         "from dataclasses import dataclass\n"
         "from budgetrl.decoding.sampling import PlainSampling\n"
@@ -73,14 +76,14 @@ def test_a_method_with_an_intervention_is_not_for_servers(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_a_cap_at_the_announced_budget_keeps_every_length(tmp_path: Path) -> None:
+def test_budget_cap_limits_the_length_of_every_response(tmp_path: Path) -> None:
     words = ["stage=evaluate", "decoding=budget_cap", "decoding.answer=3", "run.dir=capped", *FEW]
     done = call(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     rows = read_rows(tmp_path / "capped" / "completions.jsonl")
     for row in rows:
         if row["well_formed"]:
-            # The close, the answer of one word, its closing brace.
+            # 3: the inserted `answer_prefix`, a one-word answer, and its closing brace.
             assert row["length"] <= row["budget"] + 3
     result = json.loads((tmp_path / "capped" / "result.json").read_text())
     assert result["mini/tokens_spent"] > result["mini/length"] and result["mini/tokens_read"] == 0
@@ -103,8 +106,8 @@ TWO_BUDGETS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["rollout=transformers"], ["launch.ranks=2", "zero=stage3"]])
-def test_rollouts_may_have_two_budgets(tmp_path: Path, more: list[str]) -> None:
-    """The same numbers on every engine, and on one rank or two."""
+def test_grpo_trains_with_two_budgets(tmp_path: Path, more: list[str]) -> None:
+    """The metrics are the same on every engine, and on one or two ranks."""
     for words in ([], more):
         done = call(tmp_path, *TWO_BUDGETS, *words, f"run.dir={'more' if words else 'one'}")
         assert done.returncode == 0, done.stderr
@@ -120,7 +123,7 @@ def test_rollouts_may_have_two_budgets(tmp_path: Path, more: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_method_of_ones_own_as_the_page_describes_it(repo: Path, tmp_path: Path) -> None:
+def test_the_user_defined_method_in_the_docs_works(repo: Path, tmp_path: Path) -> None:
     text = (repo / "docs/decoding.md").read_text()
     ((path, content),) = re.findall(r"```python\n# (my_package/decoding\.py)\n(.*?)```", text, re.S)
     (tmp_path / "my_package").mkdir()

@@ -1,4 +1,4 @@
-"""Sampling options and interventions: on both engines the same, and what they say they do."""
+"""Sampling options and interventions: both local engines agree, and each option does what it says."""
 
 import random
 from collections.abc import Sequence
@@ -94,8 +94,8 @@ def test_both_engines_agree(model: nn.Module, name: str) -> None:
     same(ask(native(model), [OPTIONS[name]] * 9), ask(reference(model), [OPTIONS[name]] * 9))
 
 
-def test_rows_of_one_batch_may_differ_in_their_options(model: nn.Module) -> None:
-    """Each as it is alone, plain sampling among them."""
+def test_requests_with_different_options_share_a_batch(model: nn.Module) -> None:
+    """Each completion is the same as if its request were alone."""
     samplings = [*OPTIONS.values(), PLAIN, replace(PLAIN, temperature=0.5)]
     together = ask(native(model), samplings)
     for n, sampling in enumerate(samplings):
@@ -103,7 +103,7 @@ def test_rows_of_one_batch_may_differ_in_their_options(model: nn.Module) -> None
         same(alone, [together[n]])
 
 
-def test_min_tokens_bans_end_tokens_until_then(model: nn.Module) -> None:
+def test_min_tokens_bans_earlier_end_tokens(model: nn.Module) -> None:
     plain = ask(native(model), [PLAIN] * 30)
     late = ask(native(model), [replace(PLAIN, min_tokens=12)] * 30)
     assert min(len(completion.token_ids) for completion in plain) < 12
@@ -138,16 +138,16 @@ LOGITS = torch.log(torch.tensor([[0.1, 0.4, 0.3, 0.2]]))
     ("options", "kept"),
     [
         ({"top_k": 2}, {1, 2}),
-        ({"top_p": 0.4}, {1}),  # the first token reaches it
+        ({"top_p": 0.4}, {1}),  # the first token alone reaches it
         ({"top_p": 0.41}, {1, 2}),
         ({"top_p": 0.75}, {1, 2, 3}),
-        ({"min_p": 0.45}, {1, 2, 3}),  # 0.18 and more
+        ({"min_p": 0.45}, {1, 2, 3}),  # 0.45 * 0.4 = 0.18
         ({"min_p": 0.6}, {1, 2}),
-        ({"top_k": 3, "top_p": 0.7}, {1, 2}),  # of 0.4, 0.3, 0.2, scaled up to 1: 0.44, 0.33
+        ({"top_k": 3, "top_p": 0.7}, {1, 2}),  # top-k keeps 0.4, 0.3, 0.2, renormalized to 0.44, 0.33, 0.22
         ({"temperature": 0.0, "top_k": 3}, {1}),
     ],
 )
-def test_what_may_be_drawn_by_hand(options: dict[str, float], kept: set[int]) -> None:
+def test_truncated_distributions_match_hand_computed_ones(options: dict[str, float], kept: set[int]) -> None:
     drawn: set[int] = set()
     probabilities = LOGITS.exp().squeeze(0)
     total = sum(float(probabilities[i]) for i in kept)
@@ -159,8 +159,8 @@ def test_what_may_be_drawn_by_hand(options: dict[str, float], kept: set[int]) ->
     assert drawn == kept
 
 
-def test_the_penalty_is_ctrls() -> None:
-    """Positive logits are divided by it, negative ones multiplied, for tokens that are there already."""
+def test_repetition_penalty_is_that_of_ctrl() -> None:
+    """Positive logits of seen tokens are divided by the penalty, negative ones multiplied."""
     logits = torch.tensor([[2.0, -1.0, 1.5, -4.0]])
     seen = torch.tensor([[True, True, False, False]])
     expected = torch.log_softmax(torch.tensor([1.0, -2.0, 1.5, -4.0]), -1)
@@ -170,7 +170,7 @@ def test_the_penalty_is_ctrls() -> None:
 
 
 class Shift(Intervention):
-    """Adds a constant to what comes out of layer 1, and to the logit of token 9 after the third token."""
+    """Adds a constant to the output of layer 1, and to the logit of token 9 after the third token."""
 
     layers = (1,)
 
@@ -189,7 +189,7 @@ class Shift(Intervention):
 
 
 @pytest.mark.parametrize("look", [1, 6])
-def test_an_intervention_acts_on_the_rows_that_asked_for_it(
+def test_an_intervention_acts_only_on_its_own_rows(
     model: nn.Module, monkeypatch: pytest.MonkeyPatch, look: int
 ) -> None:
     monkeypatch.setattr(scheduler, "steps_per_check", lambda device: look)
@@ -206,7 +206,9 @@ def test_an_intervention_acts_on_the_rows_that_asked_for_it(
 
 
 @pytest.mark.parametrize("look", [1, 5])
-def test_tokens_are_streamed_as_they_come(model: nn.Module, monkeypatch: pytest.MonkeyPatch, look: int) -> None:
+def test_on_tokens_receives_new_tokens_at_every_check(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
     monkeypatch.setattr(scheduler, "steps_per_check", lambda device: look)
     letters = Letters()
     engine = Scheduler(Decoder(model), 2, letters.decode)
@@ -271,7 +273,7 @@ def test_a_sequence_is_the_same_among_many_that_come_and_go(seed: int, slots: in
 
 @pytest.mark.slow
 def test_memory_is_flat_over_many_sequences(model: nn.Module) -> None:
-    """Sequences come and go for a long time, and the cache stays as small as at the beginning."""
+    """The cache does not grow while many sequences join and leave."""
     engine = Scheduler(Decoder(model), 64, Letters().decode)
     sizes: list[int] = []
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Programs of decoding methods: the same answers on every engine, and against plain loops over the model itself."""
+"""Programs of decoding methods: every engine gives the same answers, and so does a plain loop over the model."""
 
 import random
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def answers(
 
 
 def same(left: Sequence[Completion], right: Sequence[Completion]) -> None:
-    """Equal in all but the reading, which depends on the engine; log-probabilities up to rounding."""
+    """Assert equal completions, except for `tokens_read`, which depends on the engine, and rounding."""
     for a, b in zip(left, right, strict=True):
         assert replace(a, logprobs=(), tokens_read=0) == replace(b, logprobs=(), tokens_read=0)
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
@@ -108,7 +108,7 @@ def test_plain_sampling_as_a_program_is_plain_sampling(model: nn.Module) -> None
 
 @dataclass(frozen=True)
 class InParts(DecodingMethod):
-    """Samples an answer in parts of some tokens: the same as in one go."""
+    """Samples an answer in parts of `part` tokens. The result is the same as in a single request."""
 
     name: str = "in_parts"
     part: int = 5
@@ -122,10 +122,10 @@ class InParts(DecodingMethod):
 
 
 @dataclass(frozen=True)
-class Wanderer(DecodingMethod):
-    """Goes on, rolls back, forks and forces at random; what it does depends on the answer's first tokens alone."""
+class RandomTree(DecodingMethod):
+    """Continues, rolls back, forks and forces tokens at random. Only `seed` and which pieces ended decide its moves."""
 
-    name: str = "wanderer"
+    name: str = "random_tree"
     seed: int = 0
     moves: int = 6
 
@@ -159,7 +159,7 @@ def test_an_answer_in_parts_is_the_same_answer(model: nn.Module) -> None:
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 9), st.integers(1, 300))
 def test_forks_and_rollbacks_are_the_same_on_every_engine(seed: int, slots_: int, look: int, room: int) -> None:
-    """With any number of slots, any number of steps between two looks, and a cache that moves often."""
+    """With any number of slots, any number of steps per check, and a cache that moves often."""
     torch.manual_seed(1)
     tiny = LlamaForCausalLM(
         LlamaConfig(
@@ -177,14 +177,14 @@ def test_forks_and_rollbacks_are_the_same_on_every_engine(seed: int, slots_: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "steps_per_check", lambda device: look)
         patch.setattr(slots, "MIN_ROOM", room)
-        ours = answers(native(tiny, slots_), Wanderer(seed=seed), 6)
-    same(ours, answers(reference(tiny, 5), Wanderer(seed=seed), 6))
+        by_native = answers(native(tiny, slots_), RandomTree(seed=seed), 6)
+    same(by_native, answers(reference(tiny, 5), RandomTree(seed=seed), 6))
 
 
 def reference_two_budgets(
     model: Any, prompt_ids: tuple[int, ...], seed: int, how: TwoBudgets
 ) -> tuple[list[int], set[int], str]:
-    """The same by a loop over the model itself, one token at a time, the whole text read again for each."""
+    """Run two_budgets as a loop over the model: one token at a time, without a cache. Returns ids, forced, reason."""
     ids: list[int] = []
     forced: set[int] = set()
 
@@ -215,7 +215,7 @@ FORMAT = PlainFormat(answer_prefix=" \\boxed{")
 
 
 @pytest.mark.parametrize("engine", [native, reference])
-def test_two_budgets_is_a_plain_loop_token_by_token(model: nn.Module, engine: Any) -> None:
+def test_two_budgets_equals_a_token_by_token_loop(model: nn.Module, engine: Any) -> None:
     how = TwoBudgets(thinking=12, answer=25)
     completions = answers(engine(model), how, 24, FORMAT)
     reasons: set[str] = set()
@@ -227,14 +227,14 @@ def test_two_budgets_is_a_plain_loop_token_by_token(model: nn.Module, engine: An
     assert reasons == {"stop", "forced_close", "length"}
 
 
-def test_thinking_in_tags_is_closed_by_its_tag(model: nn.Module) -> None:
+def test_thinking_in_tags_is_closed_with_the_end_tag(model: nn.Module) -> None:
     think, close = WORDS.index("<think>"), WORDS.index("</think>")
     for completion in answers(native(model), TwoBudgets(thinking=3, answer=2), 24, FORMAT, (think,)):
         for place in completion.forced:
             assert completion.token_ids[place] == close and close not in completion.token_ids[:place]
 
 
-def test_whether_a_forced_close_is_cut_off_is_a_setting(model: nn.Module) -> None:
+def test_closed_is_truncated_decides_whether_forced_closes_are_finished(model: nn.Module) -> None:
     for closed_is_truncated in (False, True):
         how = TwoBudgets(thinking=3, answer=200, closed_is_truncated=closed_is_truncated)
         closed = [c for c in answers(native(model), how, 24, FORMAT) if c.finish_reason == "forced_close"]
@@ -242,7 +242,7 @@ def test_whether_a_forced_close_is_cut_off_is_a_setting(model: nn.Module) -> Non
 
 
 def test_a_response_is_stopped_at_a_multiple_of_its_budget(model: nn.Module) -> None:
-    """The budget is given; the body's tokens are counted after its tag."""
+    """The budget is pre-filled. The cap counts tokens after `<solution>`."""
     fmt = BudgetFormat(answer_prefix=" \\boxed{")
     prefix = tuple(WORDS.index(word) for word in ("<budget>", " 7", "</budget>"))
     how = BudgetCap(multiple=2, answer=4)
@@ -258,10 +258,10 @@ def test_a_response_is_stopped_at_a_multiple_of_its_budget(model: nn.Module) -> 
 
 
 @dataclass(frozen=True)
-class Trial(DecodingMethod):
-    """Draws three tokens, throws them away, and draws others."""
+class DiscardedBranch(DecodingMethod):
+    """Samples three tokens, discards them, and samples others."""
 
-    name: str = "trial"
+    name: str = "discarded_branch"
 
     def program(self, start: Start) -> Program:
         [head] = yield [Continue(start.root, 4)]
@@ -273,36 +273,36 @@ class Trial(DecodingMethod):
 def test_every_token_is_counted(model: nn.Module) -> None:
     sampling = replace(SAMPLING, stop_ids=())
     for engine, read in ((native(model), 0), (reference(model), None)):
-        for n, completion in enumerate(answers(engine, Trial(), 6, sampling=sampling)):
+        for n, completion in enumerate(answers(engine, DiscardedBranch(), 6, sampling=sampling)):
             assert len(completion.token_ids) == 9
             assert completion.tokens_discarded == 3 and completion.tokens_spent == 12
-            again = 2 * (len(prompt(1 + n % 5)) + 4)  # a server reads what a request goes on from
-            assert completion.tokens_read == (again if read is None else read)
+            reread = 2 * (len(prompt(1 + n % 5)) + 4)  # prompt and head, for each of the two later requests
+            assert completion.tokens_read == (reread if read is None else read)
 
 
-def test_a_trial_leaves_no_trace(model: nn.Module) -> None:
+def test_a_discarded_branch_does_not_change_the_answer(model: nn.Module) -> None:
     sampling = Sampling(9)
-    with_trial = answers(native(model), Trial(), 6, sampling=sampling)
+    with_branch = answers(native(model), DiscardedBranch(), 6, sampling=sampling)
     without = answers(native(model), PlainSampling(), 6, sampling=sampling)
-    assert [c.token_ids for c in with_trial] == [c.token_ids for c in without]
+    assert [c.token_ids for c in with_branch] == [c.token_ids for c in without]
 
 
-def test_branches_have_draws_of_their_own() -> None:
+def test_branches_have_different_seeds() -> None:
     assert derive_seed(5, 1) != derive_seed(5, 2) != 5
 
 
 @dataclass(frozen=True)
-class Nothing(DecodingMethod):
-    name: str = "nothing"
+class EmptyRequest(DecodingMethod):
+    name: str = "empty"
 
     def program(self, start: Start) -> Program:
         yield []
         return Answer(start.root, "stop")
 
 
-def test_a_program_that_asks_for_nothing_is_refused(model: nn.Module) -> None:
-    with pytest.raises(ValueError, match="decoding=nothing: its program yielded an empty list"):
-        answers(native(model), Nothing(), 1)
+def test_a_program_that_yields_an_empty_list_is_an_error(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="decoding=empty: its program yielded an empty list"):
+        answers(native(model), EmptyRequest(), 1)
 
 
 def test_pieces_know_their_path() -> None:

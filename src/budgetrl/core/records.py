@@ -21,92 +21,92 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the tokens of a completion are drawn, and where it ends."""
+    """How the tokens of a completion are sampled, and where it ends."""
 
     max_new_tokens: int
-    """Most tokens to draw; forced tokens do not count."""
+    """Maximum number of tokens to sample. Forced tokens do not count."""
     temperature: float = 1.0
-    """0 is greedy."""
+    """0 means greedy decoding."""
     stop_ids: tuple[int, ...] = ()
-    """Tokens that end a completion; the one drawn is kept as its last token."""
+    """Tokens that end a completion. The completion includes the one that ended it."""
     stop_strings: tuple[str, ...] = ()
-    """Texts that end a completion; the token that completes one is kept as its last token."""
+    """Strings that end a completion. The token that completes one is its last token."""
     min_tokens: int = 0
-    """No token of `stop_ids` is drawn before so many others."""
+    """Minimum number of tokens before one of `stop_ids` can be sampled."""
     top_k: int = 0
-    """Draw from the k most likely tokens alone; 0 for all."""
+    """Sample only from the k most likely tokens. 0: from all tokens."""
     top_p: float = 1.0
-    """Draw from the most likely tokens that together have this probability."""
+    """Sample only from the smallest set of most likely tokens with at least this total probability."""
     min_p: float = 0.0
-    """Draw from the tokens that have this share of the most likely token's probability."""
+    """Sample only from tokens with at least this fraction of the most likely token's probability."""
     repetition_penalty: float = 1.0
-    """Divides positive logits, and multiplies negative ones, of tokens that the sequence holds already (CTRL)."""
+    """Penalty on tokens already in the sequence: divides positive logits, multiplies negative ones (CTRL)."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether tokens are drawn from the model's own distribution at this temperature."""
+        """Whether tokens are sampled from the model's own distribution at this temperature."""
         return not self.top_k and self.top_p >= 1 and self.min_p <= 0 and self.repetition_penalty == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an engine is asked for: one completion."""
+    """A request to an engine for one completion."""
 
     prompt_ids: tuple[int, ...]
-    """All tokens that the model is given, a pre-filled part of the response included."""
+    """All tokens that the model gets, including a pre-filled start of the response."""
     seed: int
     sampling: Sampling
     forced_ids: tuple[int, ...] = ()
-    """Tokens that the completion begins with whatever the model would draw."""
+    """Tokens that the completion starts with, in place of sampled ones."""
     position: int = 0
-    """How many tokens of the answer come before: the draw of token t has the number `position + t`."""
+    """Number of answer tokens before this completion. Token t uses random number `position + t` of the seed."""
     intervention: object = None
-    """What acts inside the steps, a `budgetrl.rollout.interventions.Intervention`; None for nothing."""
+    """A `budgetrl.rollout.interventions.Intervention` to apply while decoding, or None."""
 
 
 FinishReason = Literal["stop", "length", "forced_close", "aborted"]
-"""Why a completion ended: with an end token or a stop string, at the token limit, after a decoding method closed its
-reasoning, or because it was given up."""
+"""Why a completion ended: an end token or stop string, the token limit, an answer after a decoding method closed the
+reasoning, or cancellation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the policy generated for one request."""
+    """The tokens generated for one request, or by one decoding program."""
 
     token_ids: tuple[int, ...]
-    """Tokens generated, the end token included; pre-filled tokens are not among them."""
+    """Generated tokens, including the end token but no pre-filled tokens."""
     logprobs: tuple[float, ...]
-    """Log-probability of each generated token under the distribution it was drawn from (temperature applied); 0 for a
+    """Log-probability of each token under the distribution that it was sampled from, with temperature applied. 0 for a
     forced token."""
     finish_reason: FinishReason
     version: int = 0
-    """The version of the weights that generated it: how many optimizer steps they had taken."""
+    """Version of the weights that generated it: their number of optimizer steps."""
     forced: frozenset[int] = frozenset()
-    """Positions of the tokens that a decoding method inserted, which the policy did not draw."""
+    """Positions of tokens that a decoding method inserted, rather than the policy sampling them."""
     is_truncated: bool = False
-    """Whether a forced close counts as being cut off."""
+    """Whether a completion with finish reason `forced_close` counts as truncated."""
     tokens_discarded: int = 0
-    """Tokens, drawn or forced, that the decoding method threw away."""
+    """Number of tokens, sampled or forced, that the decoding method discarded."""
     tokens_read: int = 0
-    """Tokens of prompt and answer that were computed again."""
+    """Number of prompt and answer tokens that were computed again."""
 
     @property
     def finished(self) -> bool:
-        """Whether it came to an end, rather than being cut off."""
+        """Whether the completion is whole, rather than truncated."""
         if self.finish_reason == "forced_close":
             return not self.is_truncated
         return self.finish_reason == "stop"
 
     @property
     def sampled_logprobs(self) -> tuple[float, ...]:
-        """Log-probabilities of the tokens that the policy drew."""
+        """Log-probabilities of the sampled tokens, without forced ones."""
         if not self.forced:
             return self.logprobs
         return tuple(value for position, value in enumerate(self.logprobs) if position not in self.forced)
 
     @property
     def tokens_spent(self) -> int:
-        """All tokens that it cost: drawn, forced and discarded."""
+        """Number of all tokens that were generated for it: sampled, forced and discarded."""
         return len(self.token_ids) + self.tokens_discarded
 
 
@@ -135,7 +135,7 @@ class Outcome:
     given_answer: str | None = None
     """The answer as written in the response, counted by maj@k. None if none was found."""
     tokens_spent: int | None = None
-    """All tokens that the response cost: sampled, forced and discarded ones, tags and the end token. None if unknown."""
+    """All tokens generated for the response: sampled, forced, discarded, tags and end token. None if unknown."""
     tokens_read: int = 0
     """Tokens of prompt and response that had to be computed again."""
 

@@ -1,17 +1,17 @@
-"""What every decoding method is: a program that makes one answer out of any number of requests.
+"""The base class of decoding methods: programs that make one answer out of any number of requests.
 
-A program is a Python generator. It yields the requests that it wants answered next, and is sent what came of them:
+A program is a Python generator. It yields a list of requests and receives their results, called pieces:
 
     def program(self, start):
         [thought] = yield [Continue(start.root, max_tokens=500, stop_strings=("</think>",))]
         [answer] = yield [Continue(thought, max_tokens=100)]
         return Answer(answer, answer.finish_reason)
 
-Pieces form a tree. A request goes on from any piece, so that going on from the last one keeps it, going on from an
-earlier one rolls back to it, and several requests after one piece fork it. The answer is the path to the piece that
-the program returns; every other token was spent for nothing, and is counted.
+Pieces form a tree, because a request can continue any earlier piece. Continuing the last piece extends the answer,
+continuing an earlier one rolls back, and several requests after the same piece fork. The answer is the path from the
+root to the piece that the program returns. All other tokens are discarded, but counted.
 
-Programs do not know engines, models or torch. All programs of all problems run side by side.
+Programs know nothing about engines, models or torch. The programs of all problems run concurrently.
 """
 
 import math
@@ -28,25 +28,25 @@ from budgetrl.formats.base import ResponseFormat
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Piece:
-    """A part of an answer: what one request came to."""
+    """A part of an answer: the result of one request."""
 
     parent: "Piece | None" = None
-    """The piece that it goes on from; None for the root, which holds no tokens."""
+    """The piece that it continues. None for the root, which has no tokens."""
     token_ids: tuple[int, ...] = ()
-    """Its own tokens: the forced ones of its request, then those that were drawn."""
+    """The piece's own tokens: the forced ones of its request, then the sampled ones."""
     logprobs: tuple[float, ...] = ()
-    """Log-probability of each token under the distribution it was drawn from; 0 for a forced token."""
+    """Log-probability of each token under the distribution that it was sampled from. 0 for a forced token."""
     forced: int = 0
-    """How many of its tokens were forced."""
+    """Number of forced tokens at its start."""
     finish_reason: FinishReason = "stop"
-    """stop (an end token or a stop string) or length."""
+    """`stop` for an end token or a stop string, `length` at the token limit."""
     ended: bool = False
-    """Whether its last token is an end token: there is nothing to go on with."""
+    """Whether its last token is an end token, so that the answer is over."""
     position: int = 0
-    """Tokens of the answer up to and with this piece."""
+    """Number of tokens of the answer up to and including this piece."""
 
     def path(self) -> list["Piece"]:
-        """The pieces of the answer up to and with this one, the root aside."""
+        """Return the pieces of the answer from the first to this one, without the root."""
         pieces: list[Piece] = []
         piece = self
         while piece.parent is not None:
@@ -55,7 +55,7 @@ class Piece:
         return pieces[::-1]
 
     def answer_ids(self) -> tuple[int, ...]:
-        """All tokens of the answer up to and with this piece."""
+        """Return all tokens of the answer up to and including this piece."""
         ids: list[int] = []
         for piece in self.path():
             ids += piece.token_ids
@@ -64,38 +64,40 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """A request: go on after a piece, until an end token, a stop string or a number of tokens."""
+    """A request to continue a piece until an end token, a stop string, or a number of tokens."""
 
     after: Piece
+    """The piece to continue."""
     max_tokens: int
-    """Most tokens to draw."""
+    """Maximum number of tokens to sample."""
     forced_ids: tuple[int, ...] = ()
-    """Tokens to insert first. They are not drawn, and do not count in `max_tokens`."""
+    """Tokens to insert first. They are not sampled and do not count toward `max_tokens`."""
     stop_strings: tuple[str, ...] = ()
-    """Texts that end the piece; the token that completes one is its last."""
+    """Strings that end the piece. The token that completes one is its last token."""
     min_tokens: int = 0
-    """No end token is drawn before so many tokens of the piece."""
+    """Minimum number of tokens in the piece before an end token can be sampled."""
     branch: int = 0
-    """Pieces with the same position and branch get the same random draws; give forks numbers of their own."""
+    """Number of the random stream. Forks need different numbers, or they would sample with the same random numbers."""
     intervene: bool = False
-    """Whether the method's intervention acts on the steps."""
+    """Whether to apply the method's intervention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a program returns: the path to a piece is the answer."""
+    """What a program returns. The answer is the path from the root to a piece."""
 
     piece: Piece
+    """The last piece of the answer."""
     finish_reason: FinishReason
     is_truncated: bool = False
-    """Whether a forced close counts as being cut off."""
+    """Whether an answer with finish reason `forced_close` counts as truncated."""
 
 
 Program = Generator[Sequence[Continue], Sequence[Piece], Answer]
 
 
 class Tokenizer(Protocol):
-    """Between text and tokens."""
+    """Converts between text and token ids."""
 
     def encode(self, text: str) -> tuple[int, ...]: ...
     def decode(self, ids: Sequence[int]) -> str: ...
@@ -103,30 +105,32 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class Start:
-    """What a program is given about the answer that it is to make."""
+    """The input of a program."""
 
     fmt: ResponseFormat
-    """The format that the response is asked for in; it has the markers."""
+    """The format of the response, which defines the markers such as `close` and `answer_prefix`."""
     tokenizer: Tokenizer
     max_new_tokens: int
-    """Most tokens to draw for the answer, as the stage says."""
+    """Maximum number of tokens to sample for the answer, set by the stage."""
     prefix: str = ""
-    """The start of the response that the model was given, such as a template's `<think>` or a budget."""
+    """The pre-filled start of the response, such as the chat template's `<think>` or a budget."""
     root: Piece = field(default_factory=Piece)
-    """The empty piece that the answer begins after."""
+    """The empty piece at which the answer starts."""
 
     def text(self, piece: Piece) -> str:
-        """The response up to and with a piece, the given start included."""
+        """Return the text of the response up to and including a piece, with the pre-filled start."""
         return self.prefix + self.tokenizer.decode(piece.answer_ids())
 
     def is_thinking(self, piece: Piece) -> bool:
-        """Whether the response has begun to think in `<think>` tags, and has not closed them."""
+        """Whether the response has an open `<think>` tag."""
         text = self.text(piece)
         return "<think>" in text and self.fmt.close not in text
 
     def answer_cue(self, piece: Piece) -> str:
-        """The text after which a model writes its answer at once: the end of its thinking, if it thinks in tags, else
-        the start of the answer."""
+        """Return the text to insert so that the model writes its answer next.
+
+        It is the format's `close` inside an open `<think>` tag, else its `answer_prefix`.
+        """
         if self.fmt.close and self.is_thinking(piece):
             return self.fmt.close
         return self.fmt.answer_prefix
@@ -134,63 +138,68 @@ class Start:
 
 @dataclass(frozen=True)
 class DecodingMethod(ABC):
-    """How an answer is made, and how its tokens are drawn. A subclass is one method; its fields are its settings."""
+    """How an answer is generated and its tokens sampled. Each subclass is one method; its fields are its settings."""
 
     name: str = ""
     """The module in budgetrl.decoding, or the import path of your own class."""
     min_tokens: int = 0
-    """The answer does not end before so many tokens: end tokens cannot be drawn."""
+    """Minimum number of tokens before an end token can be sampled."""
     top_k: int = 0
-    """Draw only from the k most likely tokens; 0: from all."""
+    """Sample only from the k most likely tokens. 0: from all tokens."""
     top_p: float = 1.0
-    """Draw only from the most likely tokens that together have this probability."""
+    """Sample only from the smallest set of most likely tokens with at least this total probability."""
     min_p: float = 0.0
-    """Draw only from tokens with at least this share of the most likely token's probability."""
+    """Sample only from tokens with at least this fraction of the most likely token's probability."""
     repetition_penalty: float = 1.0
-    """Makes tokens that the prompt or the response already holds less likely: their logits are divided by it if
-    positive, and multiplied by it if negative; 1: no penalty."""
+    """Penalty on tokens already in the prompt or the response: divides positive logits, and multiplies negative ones
+    (CTRL, arXiv 1909.05858). 1: no penalty."""
     stop_strings: tuple[str, ...] = ()
-    """Texts that end the answer as an end token does."""
+    """Strings that end the answer, as an end token does."""
 
     is_one_request: ClassVar[bool] = False
-    """Whether the answer is what one request draws, so that no program is needed."""
+    """Whether the answer is the result of a single request, so that engines need not run the program."""
     requires: ClassVar[tuple[str, ...]] = ()
-    """The `Capabilities` that an engine must have for the method."""
+    """Names of the `Capabilities` that an engine needs for this method."""
     intervention: ClassVar[str | None] = None
-    """The import path of a `budgetrl.rollout.interventions.Intervention` that is made from these settings, the codec
-    and the model. It acts on requests with `intervene=True`."""
+    """Import path of a `budgetrl.rollout.interventions.Intervention`, or None. It is created with these settings, the
+    codec and the model, and applies to requests with `intervene=True`."""
 
     def __post_init__(self) -> None:
         require_range(self, 0, math.inf, "min_tokens", "top_k")
         require(0 < self.top_p <= 1, "top_p", f"must be above 0 and at most 1, got {self.top_p}")
         require_range(self, 0, 1, "min_p")
         require(self.repetition_penalty > 0, "repetition_penalty", f"must be above 0, got {self.repetition_penalty}")
-        require("" not in self.stop_strings, "stop_strings", "an empty text ends every answer at once; remove it")
+        require(
+            "" not in self.stop_strings, "stop_strings", "an empty string would end every answer immediately; remove it"
+        )
 
     @abstractmethod
     def program(self, start: Start) -> Program:
-        """Return the program of one answer."""
+        """Return a new program, which makes one answer."""
 
     def errors(self, max_new_tokens: int) -> list[Message]:
-        """Return why it cannot work in a stage whose answers have up to `max_new_tokens`. Keys are the method's own."""
+        """Return errors of these settings in a stage with this `max_new_tokens`. Keys are relative to `decoding`."""
         return []
 
     def required_capabilities(self) -> list[str]:
-        """Return the `Capabilities` that an engine must have, these settings considered."""
-        return [*self.requires, *(["interventions"] if self.intervention else [])]
+        """Return the names of the `Capabilities` that an engine needs for these settings."""
+        names = list(self.requires)
+        if self.intervention:
+            names.append("interventions")
+        return names
 
     def training_errors(self) -> list[Message]:
-        """Return the settings with which completions cannot be trained on.
+        """Return an error for each setting that does not work in training.
 
-        The policy gradient is that of the distribution that the tokens were drawn from. With these settings it is not
-        the model's own.
+        The policy gradient assumes that tokens are sampled from the model's own distribution, which these settings
+        change.
         """
-        found: list[Message] = []
+        errors: list[Message] = []
         for option in fields(DecodingMethod):
-            if option.name in _CHANGES_DISTRIBUTION and getattr(self, option.name) != option.default:
-                text = "tokens would be drawn from another distribution than the one that is trained"
-                found.append(Message(option.name, text, f"set decoding.{option.name}={option.default} in training"))
-        return found
+            if option.name in _DISTRIBUTION_SETTINGS and getattr(self, option.name) != option.default:
+                text = "tokens would be sampled from a different distribution than the one being trained"
+                errors.append(Message(option.name, text, f"set decoding.{option.name}={option.default} in training"))
+        return errors
 
 
-_CHANGES_DISTRIBUTION = ("min_tokens", "top_k", "top_p", "min_p", "repetition_penalty")
+_DISTRIBUTION_SETTINGS = ("min_tokens", "top_k", "top_p", "min_p", "repetition_penalty")

@@ -1,4 +1,4 @@
-"""`budget_cap`: a response is stopped at a multiple of the budget that it announced."""
+"""`budget_cap`: stop a response at a multiple of the budget that it announced."""
 
 import math
 from dataclasses import dataclass
@@ -7,25 +7,26 @@ from budgetrl.core.checks import require, require_range
 from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Piece, Program, Start
 from budgetrl.decoding.sampling import PlainSampling
 
-MAX_HEAD = 24
-"""Tokens in which a response has announced its budget and opened its body, if it does so at all."""
+HEAD_TOKENS = 24
+"""Number of tokens at the start of a response that certainly include its budget and the opening of its body."""
 
 
 @dataclass(frozen=True)
 class BudgetCap(DecodingMethod):
-    """A hard stop for SelfBudgeter's models (ours): what the response may take is `multiple` times the budget that it
-    writes, or was given. There the answer is closed: the format's `answer_prefix` is inserted, and `answer` tokens are left.
+    """A hard stop for models trained with SelfBudgeter. This method is ours, not the paper's.
 
-    A response without a budget is sampled as usual.
+    The body of a response may have `multiple` times the budget that the response announces or was given. At that length
+    the format's `answer_prefix` is inserted, and up to `answer` more tokens are sampled. A response without a budget is
+    sampled as usual.
     """
 
     name: str = "budget_cap"
     multiple: float = 1.0
-    """Tokens of the body, as a multiple of the budget."""
+    """Maximum length of the body, as a multiple of the budget."""
     answer: int = 32
-    """Most tokens after a forced close."""
+    """Maximum number of tokens after a forced close."""
     closed_is_truncated: bool = False
-    """Whether an answer after a forced close counts as cut off, and therefore as wrong."""
+    """Whether an answer after a forced close counts as truncated, and therefore as wrong."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -33,18 +34,25 @@ class BudgetCap(DecodingMethod):
         require_range(self, 1, math.inf, "answer")
 
     def program(self, start: Start) -> Program:
+        """See `DecodingMethod.program`."""
         if start.fmt.budget_in != "response":
             return (yield from PlainSampling(min_tokens=self.min_tokens).program(start))
-        head_tokens = min(MAX_HEAD, start.max_new_tokens)
+
+        # Sample up to the opening of the body, such as `<solution>`. The budget stands before it.
+        head_tokens = min(HEAD_TOKENS, start.max_new_tokens)
         [head] = yield [Continue(start.root, head_tokens, stop_strings=(start.fmt.body_opening,))]
         left = start.max_new_tokens - head.position
         if head.ended or left == 0:
             return Answer(head, "stop" if head.ended else "length")
+
+        # Sample the body up to the cap, or up to the stage's limit if that is lower.
         budget = self._budget(start, head)
         cap = left if budget is None else min(left, max(1, round(self.multiple * budget)))
         [body] = yield [Continue(head, cap, min_tokens=self.min_tokens)]
         if body.finish_reason == "stop" or cap == left:
             return Answer(body, body.finish_reason)
+
+        # The body reached the cap: force the answer.
         close = start.tokenizer.encode(start.answer_cue(body))
         [answer] = yield [Continue(body, self.answer, forced_ids=close)]
         if answer.finish_reason == "length":
@@ -52,7 +60,9 @@ class BudgetCap(DecodingMethod):
         return Answer(answer, "forced_close", self.closed_is_truncated)
 
     def _budget(self, start: Start, head: Piece) -> int | None:
-        """The budget that the response announces before its body, or None if that begins without one."""
+        """Return the budget that the response announces before its body, or None without one."""
+        if head.finish_reason != "stop":  # the body did not open within HEAD_TOKENS
+            return None
         text = start.text(head)
         span = start.fmt.budget_span(text)
-        return int(text[slice(*span)]) if span and head.finish_reason == "stop" else None
+        return int(text[slice(*span)]) if span else None

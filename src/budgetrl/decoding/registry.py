@@ -1,4 +1,4 @@
-"""From a decoding method's name to its class."""
+"""Find decoding methods by name."""
 
 import budgetrl.decoding as built_in
 from budgetrl.core.classes import class_names, find_class
@@ -6,13 +6,14 @@ from budgetrl.decoding.base import DecodingMethod
 
 
 def decoding_names() -> list[str]:
-    """Names of the built-in methods."""
+    """Return the names of the built-in methods."""
     return class_names(built_in, DecodingMethod)
 
 
 def decoding_class(name: str) -> type[DecodingMethod]:
-    """The class of a built-in method (`two_budgets`) or of the user's own (`my_package.decoding.MyMethod`).
+    """Return the class of a built-in method (`two_budgets`) or of your own (`my_package.decoding.MyMethod`).
 
-    SettingError about `name` if there is none or it is not a decoding method (see `find_class`).
+    Raises:
+        SettingError: There is no such class, or it is not a decoding method. The key is `name`.
     """
     return find_class(name, built_in, DecodingMethod, "decoding method")

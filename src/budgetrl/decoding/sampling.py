@@ -1,4 +1,4 @@
-"""`sampling`: one request, drawn to its end."""
+"""`sampling`: plain sampling with a single request."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,13 @@ from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Program, St
 
 @dataclass(frozen=True)
 class PlainSampling(DecodingMethod):
-    """The model writes until it ends or runs into the limit."""
+    """The model generates until it ends its answer or reaches the token limit."""
 
     name: str = "sampling"
 
     is_one_request = True
 
     def program(self, start: Start) -> Program:
+        """See `DecodingMethod.program`. Other methods fall back to it; engines send the request directly."""
         [piece] = yield [Continue(start.root, start.max_new_tokens, min_tokens=self.min_tokens)]
         return Answer(piece, piece.finish_reason)

@@ -1,4 +1,4 @@
-"""`two_budgets`: a budget for the thinking and one for the answer (Elastic Reasoning)."""
+"""`two_budgets`: separate budgets for thinking and answer (Elastic Reasoning)."""
 
 import math
 from dataclasses import dataclass
@@ -10,36 +10,39 @@ from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Program, St
 
 @dataclass(frozen=True)
 class TwoBudgets(DecodingMethod):
-    """Elastic Reasoning's budgets (arXiv 2505.05315): at most `thinking` tokens of reasoning, then at most `answer` more.
+    """The budgets of Elastic Reasoning (arXiv 2505.05315): `thinking` tokens at most, then `answer` tokens at most.
 
-    Reasoning that has not come to its end by then is closed: `</think>` is inserted where the response thinks in tags,
-    the format's `answer_prefix` elsewhere. Published training uses 1024 for both, with a reward for correctness alone.
-    Whether the inserted tokens are learned from is left open there; here they never are.
+    Unfinished thinking is closed by inserting `</think>`, or the format's `answer_prefix` if the response does not use
+    tags. The paper trains with 1024 for both, and with a reward for correctness only. It does not say whether the inserted
+    tokens are trained on; here they never are.
     """
 
     name: str = "two_budgets"
     thinking: int = 1024
-    """Most tokens of reasoning."""
+    """Maximum number of thinking tokens."""
     answer: int = 1024
-    """Most tokens after it."""
+    """Maximum number of tokens after the thinking."""
     closed_is_truncated: bool = False
-    """Whether an answer after a forced close counts as cut off, and therefore as wrong."""
+    """Whether an answer after a forced close counts as truncated, and therefore as wrong."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, 1, math.inf, "thinking", "answer")
 
     def program(self, start: Start) -> Program:
-        # A response outside of tags has come to its answer by itself once it writes the answer's start.
+        """See `DecodingMethod.program`."""
+        # Without tags, the thinking is over once the response writes the start of its answer.
         thinks = start.is_thinking(start.root)
         markers = (start.fmt.close,) if thinks else (start.fmt.close, start.fmt.answer_prefix)
         stops = tuple(marker for marker in markers if marker)
         [thought] = yield [Continue(start.root, self.thinking, stop_strings=stops, min_tokens=self.min_tokens)]
-        if thought.ended:
+        if thought.ended:  # the whole answer fit into the thinking budget
             return Answer(thought, "stop")
-        if thought.finish_reason == "stop":
+        if thought.finish_reason == "stop":  # the model closed its thinking itself
             [answer] = yield [Continue(thought, self.answer)]
             return Answer(answer, answer.finish_reason)
+
+        # The thinking budget is used up: force the answer.
         close = start.tokenizer.encode(start.answer_cue(thought))
         [answer] = yield [Continue(thought, self.answer, forced_ids=close)]
         if answer.finish_reason == "length":
@@ -47,10 +50,9 @@ class TwoBudgets(DecodingMethod):
         return Answer(answer, "forced_close", self.closed_is_truncated)
 
     def errors(self, max_new_tokens: int) -> list[Message]:
-        together = self.thinking + self.answer
-        if together <= max_new_tokens:
+        """See `DecodingMethod.errors`."""
+        if self.thinking + self.answer <= max_new_tokens:
             return []
-        text = (
-            f"{self.thinking} and decoding.answer={self.answer} are more than the {max_new_tokens} tokens of an answer"
-        )
-        return [Message("thinking", text, "lower them, or raise the stage's max_new_tokens")]
+        sizes = f"{self.thinking} plus decoding.answer={self.answer}"
+        text = f"{sizes} is more than the stage's max_new_tokens={max_new_tokens}"
+        return [Message("thinking", text, "lower one of them, or raise the stage's max_new_tokens")]

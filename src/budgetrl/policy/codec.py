@@ -62,7 +62,7 @@ class TextCodec:
         if think and not fmt.starts_response:
             prefix = think.group() + prefix
         # A chat template writes its own begin token; a tokenizer without a template must add it.
-        return Prompt(self._encode(turn, start=not self.tokenizer.chat_template), self._encode(prefix))
+        return Prompt(self.encode(turn, start=not self.tokenizer.chat_template), self.encode(prefix))
 
     def target(self, target: Target, body_ids: Sequence[int]) -> tuple[int, ...]:
         """Return the tokens of a response to train on, end token included."""
@@ -70,15 +70,15 @@ class TextCodec:
         # too, and so has the same tokens as in training.
         ids: list[int] = []
         for text in target.before:
-            ids += self._encode(text)
+            ids += self.encode(text)
         ids += body_ids
         for text in target.after:
-            ids += self._encode(text)
+            ids += self.encode(text)
         return (*ids, self.stop_ids[0])
 
     def written(self, text: str) -> str:
         """Return a text after encoding and decoding. It differs if the tokenizer lacks words or changes whitespace."""
-        return self.decode(self._encode(text))
+        return self.decode(self.encode(text))
 
     def writable(self, tokens: int, at_least: bool = False) -> int:
         """Return the nearest budget that the tokenizer can write. With `at_least`: the nearest not below `tokens`."""
@@ -96,9 +96,9 @@ class TextCodec:
         """Return the exact text of tokens, including special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text inside a response, without a begin token."""
-        return self._encode(text)
+    def encode(self, text: str, start: bool = False) -> tuple[int, ...]:
+        """Return the tokens of a text. With `start`, the tokenizer may add its begin token."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=start)) if text else ()
 
     def read(self, response_ids: Sequence[int], fmt: ResponseFormat) -> ParsedResponse:
         """Parse a whole response, pre-filled tokens included. A final end token is removed and does not count."""
@@ -152,10 +152,6 @@ class TextCodec:
             return f"{content}\n\n"
         messages = [{"role": "user", "content": content}]
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-
-    def _encode(self, text: str, start: bool = False) -> tuple[int, ...]:
-        """Return the tokens of a text. With `start`, the tokenizer may add its begin token."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=start)) if text else ()
 
 
 _BUDGET_FIELD_WINDOW = 24

@@ -1,4 +1,4 @@
-"""From problems to graded completions: prompt, generate, read, verify."""
+"""Turn problems into graded completions: build prompts, generate, parse, verify."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ from budgetrl.rollout.engine import Engine
 from budgetrl.rollout.programs import AnswerRequest, RunningProgram
 from budgetrl.runs.world import World
 
-ANY_BUDGET = 100
-"""The budget in prompts that are hashed: what each really asks for is drawn, and differs from seed to seed."""
+HASHED_BUDGET = 100
+"""Stand-in for the budget in prompts that are hashed. The real budgets are random and depend on the run's seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One completion with everything that is known about it."""
+    """One completion with its problem, prompt, parsed response and grade."""
 
     problem: Problem
     prompt: Prompt
@@ -37,12 +37,12 @@ class Sample:
 
     @property
     def response_ids(self) -> tuple[int, ...]:
-        """All tokens of the response, given ones first."""
+        """All tokens of the response: pre-filled ones, then generated ones."""
         return self.prompt.prefix_ids + self.completion.token_ids
 
     @property
     def row(self) -> dict[str, Any]:
-        """The sample as a row of completions.jsonl."""
+        """This sample as a row of completions.jsonl."""
         return completion_row(self.problem, self.response.text, Graded(self.verdict, self.outcome))
 
 
@@ -57,11 +57,11 @@ class Collector:
     sampling: Sampling
     decoding: DecodingMethod = field(default_factory=PlainSampling)
     intervention: object = None
-    """What the decoding method does inside the steps, a `budgetrl.rollout.interventions.Intervention`."""
+    """The decoding method's `budgetrl.rollout.interventions.Intervention`, or None."""
     b_max: Mapping[str, float] = field(default_factory=dict)
-    """Reference length by problem id; infinite where absent."""
+    """Reference length in tokens, by problem id. Infinite for problems that are missing."""
     repetition_ngram: int | None = None
-    """Size of the n-grams whose repetition is measured, in tokens; None: it is not."""
+    """Size in tokens of the n-grams for the repetition measure. None turns the measure off."""
 
     def collect(
         self,
@@ -69,30 +69,50 @@ class Collector:
         seeds: Sequence[Sequence[int]],
         budgets: Sequence[int | None] | None = None,
     ) -> list[list[Sample]]:
-        """One graded sample per problem and seed. `budgets` holds what is pre-filled, or asked for, per problem."""
-        given = list(budgets or [None] * len(problems))
-        prompts = self.prompts(problems, given)
+        """Generate and grade one sample per problem and seed.
+
+        Args:
+            problems: the problems [P].
+            seeds: the sampling seeds [P][n]. Problems may have different numbers of seeds.
+            budgets: the budget [P] that each prompt asks for, or that is pre-filled; None: no budgets.
+
+        Returns:
+            The samples [P][n].
+        """
+        budgets = budgets or [None] * len(problems)
+        prompts = self.prompts(problems, budgets)
         completions = iter(self._generate(prompts, seeds))
-        generated: list[tuple[Prompt, Completion, GradingInput]] = []
-        for problem, prompt, budget, row in zip(problems, prompts, given, seeds, strict=True):
-            for completion in islice(completions, len(row)):
-                generated.append((prompt, completion, self._grading_input(problem, prompt, budget, completion)))
-        # All at once, so that the verifier's processes share the work of all groups.
-        graded = grade([item for _, _, item in generated], self.verifier)
-        samples = iter(
-            Sample(item.problem, prompt, completion, item.response, one.verdict, one.outcome)
-            for (prompt, completion, item), one in zip(generated, graded, strict=True)
-        )
-        return [[next(samples) for _ in row] for row in seeds]
+        generated: list[tuple[Prompt, Completion]] = []
+        inputs: list[GradingInput] = []
+        for problem, prompt, budget, problem_seeds in zip(problems, prompts, budgets, seeds, strict=True):
+            for completion in islice(completions, len(problem_seeds)):
+                generated.append((prompt, completion))
+                inputs.append(self._grading_input(problem, prompt, budget, completion))
+        # Grade everything in one call, so that the verifier's processes stay busy across groups.
+        graded = grade(inputs, self.verifier)
+
+        # Build the samples in the same order and regroup them by problem.
+        items = zip(generated, inputs, graded, strict=True)
+        groups: list[list[Sample]] = []
+        for problem_seeds in seeds:
+            group: list[Sample] = []
+            for (prompt, completion), item, grading in islice(items, len(problem_seeds)):
+                response = item.response
+                group.append(Sample(item.problem, prompt, completion, response, grading.verdict, grading.outcome))
+            groups.append(group)
+        return groups
 
     def _generate(self, prompts: Sequence[Prompt], seeds: Sequence[Sequence[int]]) -> list[Completion]:
-        """A completion for each prompt and seed, prompt by prompt."""
+        """Return a completion for each prompt and seed, in one flat list ordered by prompt."""
+        # The common case needs no programs: one plain request per completion.
         if self.decoding.is_one_request:
             requests: list[Request] = []
             for prompt, prompt_seeds in zip(prompts, seeds, strict=True):
                 prompt_ids = prompt.all_ids
-                requests += [Request(prompt_ids, seed, self.sampling) for seed in prompt_seeds]
+                for seed in prompt_seeds:
+                    requests.append(Request(prompt_ids, seed, self.sampling))
             return self.engine.generate(requests)
+
         programs: list[RunningProgram] = []
         for prompt, prompt_seeds in zip(prompts, seeds, strict=True):
             prefix = self.codec.decode(prompt.prefix_ids)
@@ -104,29 +124,35 @@ class Collector:
         return [program.completion(self.engine.version) for program in programs]
 
     def prompts(self, problems: Sequence[Problem], budgets: Sequence[int | None]) -> list[Prompt]:
-        """What the model is given, by problem."""
+        """Return the prompt of each problem."""
         return [self.codec.prompt(p.problem, self.fmt, b) for p, b in zip(problems, budgets, strict=True)]
 
     def hashes(self, problems: Sequence[Problem], samples: int) -> Hashes:
-        """What the numbers of a data set depend on, measured with this collector and so many samples of a problem.
+        """Return hashes of everything that the metrics of a data set depend on.
 
-        The hash of the prompts is the same whatever budget a prompt asks for or a pass pre-fills.
+        The prompt hash does not depend on the budget that a prompt asks for or that is pre-filled.
+
+        Args:
+            problems: the problems of the data set.
+            samples: number of samples per problem.
         """
-        asked = ANY_BUDGET if self.fmt.budget_in == "prompt" else None
-        prompts = self.prompts(problems, [asked] * len(problems))
+        budget = HASHED_BUDGET if self.fmt.budget_in == "prompt" else None
+        prompts = self.prompts(problems, [budget] * len(problems))
         sampling = {**asdict(self.sampling), "samples": samples, "decoding": asdict(self.decoding)}
-        del sampling["stop_ids"]  # they belong to the model
+        del sampling["stop_ids"]  # these belong to the model, and different models should stay comparable
         measure = measure_hash(self.codec.settings.length, self.codec.tokenizer.get_vocab())
-        return evaluation_hashes(problems, [self.codec.decode(prompt.all_ids) for prompt in prompts], sampling, measure)
+        texts = [self.codec.decode(prompt.all_ids) for prompt in prompts]
+        return evaluation_hashes(problems, texts, sampling, measure)
 
     def _grading_input(
-        self, problem: Problem, prompt: Prompt, given: int | None, completion: Completion
+        self, problem: Problem, prompt: Prompt, budget: int | None, completion: Completion
     ) -> GradingInput:
-        """A completion as the grader is given it: read from its first token on, the given ones too."""
+        """Return the grader's input for a completion."""
+        # The pre-filled tokens are part of the response, so they are parsed with it.
         response = self.codec.read(prompt.prefix_ids + completion.token_ids, self.fmt)
         asked = None
-        if given is not None and self.fmt.budget_in == "prompt":
-            asked = self.codec.writable(given)
+        if budget is not None and self.fmt.budget_in == "prompt":
+            asked = self.codec.writable(budget)  # the prompt contains the rounded number
         return GradingInput(
             problem=problem,
             response=response,
@@ -146,5 +172,5 @@ def collect_on_all_ranks(
     budgets: Sequence[int | None],
     world: World,
 ) -> list[list[Sample]]:
-    """What `collector.collect` gives for all problems, on every rank, while each rank generates its share."""
+    """Return the samples [P][n] of all problems on every rank. Each rank generates only its share of them."""
     return world.merge(collector.collect(world.share(problems), world.share(seeds), world.share(budgets)))

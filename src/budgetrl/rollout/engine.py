@@ -1,4 +1,4 @@
-"""What every engine is: requests in, completions out."""
+"""The base class of rollout engines: they take requests and return completions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ S = TypeVar("S", bound=RolloutSettings)
 
 
 class Engine(ABC, Generic[S]):
-    """Generates completions. Its life: `open`, then `generate` and `sync` as often as needed, then `close`.
+    """Generates completions. Call `open`, then `generate` and `sync` as often as needed, then `close`.
 
-    As a context manager it is closed at the end:
+    As a context manager, the engine closes itself:
 
         with make_engine(config.rollout) as engine:
             engine.open(codec, model)
@@ -30,46 +30,56 @@ class Engine(ABC, Generic[S]):
     def __init__(self, settings: S) -> None:
         self.settings = settings
         self.version = 0
-        """The version of the weights that it generates with: how many optimizer steps they have taken."""
+        """Version of the weights that the engine generates with: the number of optimizer steps taken so far."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """What this engine can do with its settings."""
         return self.settings.capabilities
 
     @abstractmethod
     def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
         """Get ready to generate.
 
-        `codec` is the tokenizer of the model that is asked. `model` are its weights, which a local engine
-        needs; any other engine finds them by itself. ValueError for a model that the engine cannot run.
+        Args:
+            codec: the model's tokenizer and prompt rules.
+            model: the model's weights. Required by a local engine; ignored by an engine that asks a server.
+
+        Raises:
+            ValueError: The engine cannot run this model, or it needs a model and got none.
         """
 
     @abstractmethod
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """The completions, in the order of the requests.
+        """Return the completions in the order of the requests.
 
-        The uniform that draws token t of a completion depends on its seed and on t alone, so the
-        same seeds give the same completions whatever the batch split, up to floating-point ties.
-        Log-probabilities are of the drawn token under the distribution it was drawn from
-        (temperature applied; at temperature 0: under the untempered distribution).
+        The uniform random number that samples token t depends only on the request's seed and on t. The same seeds
+        therefore give the same completions in any batch split, except where floating-point noise breaks a tie.
+
+        Log-probabilities are those of the sampled tokens under the distribution that they were sampled from, with
+        temperature applied. At temperature 0 they come from the untempered distribution.
         """
 
     def run_programs(self, programs: Sequence[RunningProgram]) -> None:
-        """Bring programs of a decoding method to their answers: here by prompts that hold what they go on from."""
+        """Run programs of a decoding method until each has its answer.
+
+        This default works on any engine: it sends the answer so far as part of each new prompt.
+        """
         run_in_rounds(self.generate, programs)
 
     @abstractmethod
     def sync(self, version: int) -> None:
-        """Take over the weights in training, which have taken `version` optimizer steps.
+        """Switch to the current weights of the training run, which has taken `version` optimizer steps.
 
-        Call it on every rank after an update, before completions are generated. RuntimeError if the engine does not
-        follow training.
+        Call it on every rank after an update and before the next `generate`.
+
+        Raises:
+            RuntimeError: The engine does not follow training.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the engine holds. It can be opened again."""
+        """Release the engine's resources. The engine can be opened again."""
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +91,7 @@ class Engine(ABC, Generic[S]):
 
 
 def make_engine(settings: S) -> Engine[S]:
-    """The engine that the `rollout` group names; not opened yet."""
+    """Create the engine of the `rollout` group. The caller must open it."""
+    # Settings name their engine by import path, so that reading a configuration does not import torch.
     module, _, name = settings.engine.rpartition(".")
     return getattr(import_module(module), name)(settings)

@@ -1,10 +1,11 @@
-"""From a configuration to a collector that is ready to be asked."""
+"""Build a collector from a configuration."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Sampling
 from budgetrl.decoding.base import DecodingMethod
 from budgetrl.formats.base import ResponseFormat
@@ -23,29 +24,38 @@ from budgetrl.settings.stages.base import Generates
 def open_collector(
     fmt: ResponseFormat, how: Generates, verifier: Verifier, config: Config, ctx: Context, policy: Policy | None = None
 ) -> Iterator[Collector]:
-    """A collector on the engine that the `rollout` group names, which is closed at the end.
+    """Open a collector on the engine of the `rollout` group, and close the engine at the end.
 
-    With `policy`, completions come from these weights, which may be in training. Without, they come from the
-    configuration's model: loaded here for a local engine, or behind a server, for which the tokenizer will do.
+    Args:
+        fmt: response format of the prompts.
+        how: the stage's generation settings.
+        verifier: checks the answers.
+        config: the configuration of the run.
+        ctx: the run's ranks, folder, and output.
+        policy: generate with these weights, which may be in training. None: use the configuration's model, which is
+            loaded here for a local engine. For a server, only its tokenizer is loaded.
+
+    Raises:
+        RequestError: `policy` is set, but the engine cannot follow training.
     """
     capabilities = config.rollout.capabilities
     if policy is not None and not capabilities.follows_training:
-        text = f"{config.rollout.name} cannot generate with the weights that are trained here"
-        raise RequestError(f"rollout: {text}; use rollout=native or rollout=transformers")
+        text = f"{config.rollout.name} cannot generate with the weights being trained"
+        raise RequestError(Message("rollout", text, "use rollout=native or rollout=transformers"))
     if policy is None and capabilities.local:
         policy = load_policy(config.model, fmt, ctx.world.device)
     codec = policy.codec if policy else load_codec(config.model, fmt)
     decoding = config.decoding
     sampling = Sampling(
-        how.max_new_tokens,
-        how.temperature,
-        codec.stop_ids,
-        decoding.stop_strings,
-        decoding.min_tokens,
-        decoding.top_k,
-        decoding.top_p,
-        decoding.min_p,
-        decoding.repetition_penalty,
+        max_new_tokens=how.max_new_tokens,
+        temperature=how.temperature,
+        stop_ids=codec.stop_ids,
+        stop_strings=decoding.stop_strings,
+        min_tokens=decoding.min_tokens,
+        top_k=decoding.top_k,
+        top_p=decoding.top_p,
+        min_p=decoding.min_p,
+        repetition_penalty=decoding.repetition_penalty,
     )
     intervention = make_intervention(decoding, codec, policy)
     with make_engine(config.rollout) as engine:
@@ -63,8 +73,9 @@ def open_collector(
 
 
 def make_intervention(decoding: DecodingMethod, codec: TextCodec, policy: Policy | None) -> Intervention | None:
-    """What a decoding method does inside the steps; None for a method that only asks."""
+    """Create the intervention of a decoding method. None if the method has none."""
     if decoding.intervention is None:
         return None
+    # The method names the class by its import path, because decoding methods must not import torch.
     module, _, name = decoding.intervention.rpartition(".")
     return getattr(import_module(module), name)(decoding, codec, policy.model if policy else None)

@@ -1,5 +1,6 @@
-"""One request while an engine works on it."""
+"""The state of one request while an engine works on it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -7,53 +8,58 @@ from budgetrl.core.records import Completion, FinishReason, Request
 from budgetrl.rollout.interventions import Intervention, interventions_of
 
 Decode = Callable[[Sequence[int]], str]
-"""Token ids -> text."""
-
+"""Converts token ids to text."""
 
 OnTokens = Callable[[Sequence[int], Sequence[float]], None]
-"""Hears of token ids and log-probabilities as they come."""
+"""Receives new token ids and their log-probabilities while a completion is being generated."""
 
 
 @dataclass(eq=False)
 class Generation:
-    """A request, and what has been generated for it so far."""
+    """A request and the tokens generated for it so far."""
 
     request: Request
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    """None while more is to come."""
+    """None until the completion has ended."""
     tokens_read: int = 0
-    """Prompt tokens that were computed for it."""
+    """Number of prompt tokens that the engine computed for this request. 0 if another request's cache was reused."""
     interventions: list[Intervention] = field(default_factory=list)
+    """The interventions of the request, including the ban on early end tokens."""
 
     def __post_init__(self) -> None:
         self.interventions = interventions_of(self.request)
 
-    def next_forced(self, drawn: int, ahead: int = 0) -> int:
-        """The token that comes next, or `ahead` tokens later: a forced one if the request says so, else `drawn`."""
-        place = len(self.token_ids) + ahead
-        return self.request.forced_ids[place] if place < len(self.request.forced_ids) else drawn
+    def next_token(self, sampled: int) -> int:
+        """Return the next token of the completion: a forced one if any are left, else `sampled`."""
+        index = len(self.token_ids)
+        forced_ids = self.request.forced_ids
+        return forced_ids[index] if index < len(forced_ids) else sampled
 
     def append(self, token_id: int, logprob: float, decode: Decode) -> None:
-        """Note the next token, and whether it is the last."""
+        """Add the next token, and set `finish_reason` if it is the last one."""
         self.token_ids.append(token_id)
-        drawn = len(self.token_ids) - len(self.request.forced_ids)
-        if drawn <= 0:
+        sampled = len(self.token_ids) - len(self.request.forced_ids)
+        if sampled <= 0:  # a forced token: it has no log-probability and cannot end the completion
             self.logprobs.append(0.0)
             return
         self.logprobs.append(logprob)
         sampling = self.request.sampling
         if token_id in sampling.stop_ids or (sampling.stop_strings and self._ends_with_stop_string(decode)):
             self.finish_reason = "stop"
-        elif drawn >= sampling.max_new_tokens:
+        elif sampled >= sampling.max_new_tokens:
             self.finish_reason = "length"
 
     def completion(self, version: int) -> Completion:
-        """What it came to. FloatingPointError if the model gave a log-probability that is not a number."""
+        """Return the finished completion. `version` is the version of the weights that generated it.
+
+        Raises:
+            FloatingPointError: A log-probability is NaN.
+        """
         assert self.finish_reason is not None
-        if any(value != value for value in self.logprobs):
-            raise FloatingPointError("the model's logits are not numbers (NaN): its weights have diverged")
+        if any(map(math.isnan, self.logprobs)):
+            raise FloatingPointError("the model returned NaN logits; its weights have diverged")
         return Completion(
             token_ids=tuple(self.token_ids),
             logprobs=tuple(self.logprobs),
@@ -63,10 +69,11 @@ class Generation:
         )
 
     def _ends_with_stop_string(self, decode: Decode) -> bool:
-        """Whether the last token completes a stop string. Forced tokens are not looked at."""
+        """Whether the last token completes a stop string. Forced tokens are not part of the searched text."""
         stops = self.request.sampling.stop_strings
-        drawn = self.token_ids[len(self.request.forced_ids) :]
-        # A token may be only a part of a character, so there can be more tokens than characters.
-        tail = drawn[-4 * max(map(len, stops)) :]
-        text, before = decode(tail), decode(tail[:-1])
-        return any(stop in text and stop not in before for stop in stops)
+        sampled = self.token_ids[len(self.request.forced_ids) :]
+        # Decode only the last tokens. A character takes up to 4 tokens, one for each byte of its UTF-8 form, so
+        # 4 times the length of the longest stop string is enough.
+        tail = sampled[-4 * max(map(len, stops)) :]
+        text, text_before = decode(tail), decode(tail[:-1])
+        return any(stop in text and stop not in text_before for stop in stops)

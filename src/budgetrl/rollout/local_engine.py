@@ -1,4 +1,4 @@
-"""What the engines on a Hugging Face model share: their life, the checks of requests, and batches."""
+"""Shared code of the engines that run a Hugging Face model: opening and closing, request checks, and batches."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ if TYPE_CHECKING:  # takes seconds to import
 
 
 class LocalEngine(Engine[LocalSettings]):
-    """Generates with the weights it was opened with, on whatever device they are.
+    """Generates with the weights that it was opened with, on their device.
 
-    These are the weights themselves, not a copy, so that it generates with new weights as soon as an
-    optimizer changes them. Under ZeRO stage 3 the caller gathers the parameters around `generate`.
+    It uses the training weights themselves, not a copy, so it sees every optimizer step at once. Under ZeRO stage 3 the
+    caller must gather the parameters around `generate`.
     """
 
     def __init__(self, settings: LocalSettings) -> None:
@@ -28,16 +28,16 @@ class LocalEngine(Engine[LocalSettings]):
 
     @property
     def _codec(self) -> TextCodec:
-        return self._ready()[0]
+        return self._require_open()[0]
 
     @property
     def _model(self) -> Any:
-        return self._ready()[1]
+        return self._require_open()[1]
 
     def _decode(self, ids: Sequence[int]) -> str:
         return self._codec.decode(ids)
 
-    def _ready(self) -> tuple[TextCodec, Any]:
+    def _require_open(self) -> tuple[TextCodec, Any]:
         if self._opened is None:
             raise RuntimeError("the engine has no model: call open first")
         return self._opened
@@ -45,12 +45,12 @@ class LocalEngine(Engine[LocalSettings]):
     def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
         """See `Engine.open`."""
         if model is None:
-            raise ValueError(f"rollout={self.settings.name} needs the weights of the model")
+            raise ValueError(f"rollout={self.settings.name} needs the weights of the model; pass a model to open()")
         self._opened = codec, model
         return self
 
     def sync(self, version: int) -> None:
-        """See `Engine.sync`. Only the number changes here: the weights are those in training already."""
+        """See `Engine.sync`. Only the version number changes: the engine uses the training weights themselves."""
         self.version = version
 
     def close(self) -> None:
@@ -59,7 +59,11 @@ class LocalEngine(Engine[LocalSettings]):
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """See `Engine.generate`. Raises ValueError for an empty prompt or sampling limits that make no sense."""
+        """See `Engine.generate`.
+
+        Raises:
+            ValueError: A prompt is empty, or sampling settings are out of range.
+        """
         if not requests:
             return []
         check_requests(requests, self._model.config.vocab_size)
@@ -67,14 +71,15 @@ class LocalEngine(Engine[LocalSettings]):
 
     @abstractmethod
     def _generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """The completions of one request or more, in their order."""
+        """Return the completions of one or more checked requests, in order."""
 
 
 def check_requests(requests: Sequence[Request], vocabulary: int) -> None:
-    """Raise ValueError for a request that no engine can follow."""
+    """Raise ValueError for a request that no engine can serve. `vocabulary` is the model's vocabulary size."""
     for index, request in enumerate(requests):
         if not request.prompt_ids:
-            raise ValueError(f"request {index} has no prompt tokens: a completion needs one to start from")
+            raise ValueError(f"request {index} has no prompt tokens: a completion needs at least one to start from")
+    # Most requests share one Sampling, so check each distinct value once.
     for sampling in dict.fromkeys(request.sampling for request in requests):
         _check_sampling(sampling, vocabulary)
 
@@ -90,25 +95,23 @@ def _check_sampling(sampling: Sampling, vocabulary: int) -> None:
 
 
 def admission_order(requests: Sequence[Request]) -> list[int]:
-    """The places of the requests in the order in which they are decoded: the longest prompts first, equal prompts
-    next to each other.
+    """Return the indices of the requests in decoding order: longest prompts first, equal prompts next to each other."""
 
-    Longest first, so that a batch that is too large for the device fails at once and not after an hour.
-    """
-
-    def longest_first(place: int) -> tuple[int, tuple[int, ...]]:
-        prompt = requests[place].prompt_ids
+    # With the longest first, a batch that is too large for the device fails at the start and not after an hour.
+    def sort_key(index: int) -> tuple[int, tuple[int, ...]]:
+        prompt = requests[index].prompt_ids
         return -len(prompt), prompt
 
-    return sorted(range(len(requests)), key=longest_first)
+    return sorted(range(len(requests)), key=sort_key)
 
 
-def batches_of(requests: Sequence[Request], batch_size: int) -> list[list[int]]:
-    """The places of requests that are decoded together: at most `batch_size`, with equal sampling settings."""
+def make_batches(requests: Sequence[Request], batch_size: int) -> list[list[int]]:
+    """Split the requests into batches of at most `batch_size` with equal sampling settings. Returns request indices."""
     by_sampling: dict[Sampling, list[int]] = {}
-    for place in admission_order(requests):
-        by_sampling.setdefault(requests[place].sampling, []).append(place)
+    for index in admission_order(requests):
+        by_sampling.setdefault(requests[index].sampling, []).append(index)
     batches: list[list[int]] = []
-    for places in by_sampling.values():
-        batches += [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    for indices in by_sampling.values():
+        for start in range(0, len(indices), batch_size):
+            batches.append(indices[start : start + batch_size])
     return batches

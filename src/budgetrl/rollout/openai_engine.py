@@ -1,16 +1,16 @@
-"""Completions from a server that speaks OpenAI's protocol: vLLM, SGLang, TGI, `transformers serve`.
+"""An engine that asks a server with OpenAI's completions API: vLLM, SGLang, TGI, or `transformers serve`.
 
-Prompts are ours to the token, chat template and pre-filled budget included, and go to `/completions`: the server
-only continues them. What comes back differs from the engines on this machine in three ways:
+Prompts are built here, including chat template and pre-filled budget, and sent to `/completions`, which only continues
+them. Results differ from those of the local engines in three ways:
 
-- Tokens are the server's own where it sends them (vLLM), else its text, encoded with our tokenizer: for
-  a completion that its model did not tokenize as the tokenizer would, a token more or less.
-- Log-probabilities are NaN, so nothing can be trained on them.
-- A completion that draws its end token as the very last of `max_new_tokens` counts as cut off where the
-  server says so.
+- Token ids come from the server if it returns them (vLLM). Otherwise its text is tokenized again here, which can give
+  slightly more or fewer tokens than the model generated.
+- Log-probabilities are NaN, so the completions cannot be trained on.
+- If the last of `max_new_tokens` is the end token, the completion still counts as truncated if the server reports
+  `length`.
 
-Each request has its own seed, but a server draws in its own way: completions equal those of another engine
-at temperature 0 alone.
+Each request has its own seed, but servers have their own random generators. Completions match those of another engine
+only at temperature 0.
 """
 
 import math
@@ -20,6 +20,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Self
 
 from budgetrl.core.errors import RequestError
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Completion, FinishReason, Request
 from budgetrl.policy.codec import TextCodec
 from budgetrl.rollout.completions_client import CompletionsClient
@@ -30,23 +31,27 @@ if TYPE_CHECKING:  # takes seconds to import
     from transformers import PreTrainedModel
 
 LARGEST_SEED = 2**31
-"""Servers hand seeds to generators of 32 bits."""
+"""Seeds must stay below this, because servers use 32-bit generators."""
 
 
 class OpenAIEngine(Engine[OpenAISettings]):
-    """Asks a server for completions, for prompts and stop tokens of our codec."""
+    """Sends requests to a server and returns its completions."""
 
     def __init__(self, settings: OpenAISettings) -> None:
         super().__init__(settings)
         self._opened: tuple[TextCodec, CompletionsClient] | None = None
 
     def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
-        """See `Engine.open`. Raises RequestError if the variable that should hold the server's key is not set."""
+        """See `Engine.open`.
+
+        Raises:
+            RequestError: The environment variable that should contain the API key is not set.
+        """
         self._opened = codec, CompletionsClient(self.settings)
         return self
 
     def sync(self, version: int) -> None:
-        """See `Engine.sync`. A server has the model that it was started with, whatever is trained here."""
+        """Raise RuntimeError: a server keeps the weights that it was started with."""
         raise RuntimeError(f"the server at {self.settings.url} does not follow training")
 
     def close(self) -> None:
@@ -56,12 +61,13 @@ class OpenAIEngine(Engine[OpenAISettings]):
         self._opened = None
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """See `Engine.generate`, and above for what differs.
+        """See `Engine.generate`, and the module's docstring for the differences.
 
-        Raises RequestError if the server refuses a request, or would read a prompt other than it is; Unavailable
-        if it stays away.
+        Raises:
+            RequestError: The server rejects a request, or would tokenize a text prompt differently.
+            Unavailable: The server does not answer.
         """
-        # Forced tokens are the end of the prompt to a server. Many requests share a prompt, which is encoded once.
+        # To a server, forced tokens are simply the end of the prompt. Many requests share a prompt, so encode it once.
         prompts: dict[tuple[int, ...], str | list[int]] = {}
         bodies: list[dict[str, Any]] = []
         for request in requests:
@@ -76,29 +82,35 @@ class OpenAIEngine(Engine[OpenAISettings]):
 
     @property
     def _codec(self) -> TextCodec:
-        return self._ready()[0]
+        return self._require_open()[0]
 
-    def _ready(self) -> tuple[TextCodec, CompletionsClient]:
+    def _require_open(self) -> tuple[TextCodec, CompletionsClient]:
         if self._opened is None:
             raise RuntimeError("the engine has no codec: call open first")
         return self._opened
 
     def _ask(self, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The server's answers in the order of the requests. The first failure ends all that have not been sent."""
-        _, client = self._ready()
-        given_up = threading.Event()
+        """Return the server's answers in the order of the requests. The first failure cancels all unsent requests."""
+        _, client = self._require_open()
+        canceled = threading.Event()
         pool = ThreadPoolExecutor(self.settings.concurrency)
-        waiting = [pool.submit(client.post, body, given_up) for body in bodies]
+        futures = [pool.submit(client.post, body, canceled) for body in bodies]
         try:
-            wait(waiting, return_when=FIRST_EXCEPTION)
-            failed = [future for future in waiting if future.done() and future.exception()]
-            return [future.result() for future in failed or waiting]
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()  # raises if this request failed
+            return [future.result() for future in futures]
         finally:
-            given_up.set()
+            # `canceled` ends the retries of running requests, and `cancel_futures` drops those that have not started.
+            canceled.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _body(self, request: Request, prompt: str | list[int]) -> dict[str, Any]:
-        """What is sent. Settings that a server may have of its own, from the model's folder, are switched off."""
+        """Return the JSON body of a request.
+
+        With prompts=ids it sets every sampling option, because servers otherwise take defaults from the model's folder.
+        """
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self.settings.model or self._codec.tokenizer.name_or_path,
@@ -106,13 +118,13 @@ class OpenAIEngine(Engine[OpenAISettings]):
             "max_tokens": sampling.max_new_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            # A continuation has draws of its own: with the seed alone it would repeat those of the first tokens.
+            # Add the position, or a continuation would reuse the random numbers of the answer's first tokens.
             "seed": (request.seed + request.position) % LARGEST_SEED,
         }
         if sampling.stop_strings:
             body["stop"] = list(sampling.stop_strings)
         if self.settings.prompts == "text":
-            return body  # some servers refuse what they do not know
+            return body  # servers that only take text may reject options that are not in OpenAI's API
         return body | {
             "top_k": sampling.top_k or -1,
             "min_p": sampling.min_p,
@@ -125,29 +137,38 @@ class OpenAIEngine(Engine[OpenAISettings]):
         }
 
     def _prompt(self, ids: Sequence[int]) -> str | list[int]:
-        """Token ids, or the text that a server reads as these tokens: its tokenizer may put a begin token before it."""
+        """Return the prompt to send: token ids, or text that the server tokenizes to exactly these ids.
+
+        Raises:
+            RequestError: No such text exists.
+        """
         if self.settings.prompts == "ids":
             return list(ids)
-        tokenizer, whole = self._codec.tokenizer, self._codec.decode(ids)
+        tokenizer = self._codec.tokenizer
+        whole = self._codec.decode(ids)
+        # If the tokenizer adds a begin token itself, the text must not contain it.
         for text in (whole, whole.removeprefix(str(tokenizer.bos_token))):
             if tokenizer.encode(text) == list(ids):
                 return text
+        problem = f"the server would tokenize the text of the prompt {whole[:60]!r}... differently"
         raise RequestError(
-            f"rollout.prompts: a server would encode the text of the prompt {whole[:60]!r}... as other tokens; "
-            "set rollout.prompts=ids, with a server that takes token ids"
+            Message("rollout.prompts", problem, "set rollout.prompts=ids and use a server that accepts token ids")
         )
 
     def _completion(self, request: Request, answer: Mapping[str, Any]) -> Completion:
+        """Convert a server's answer, such as {"choices": [{"text": " 7", "finish_reason": "stop"}]}."""
         try:
             choice = answer["choices"][0]
             text = choice["text"]
             reason: FinishReason = "stop" if choice["finish_reason"] == "stop" else "length"
         except (KeyError, IndexError, TypeError):
-            url, shown = self.settings.url, str(answer)[:200]
-            raise RequestError(f"rollout.url: the answer of {url} holds no completion: {shown}") from None
+            problem = f"the answer of {self.settings.url} contains no completion: {str(answer)[:200]}"
+            raise RequestError(Message("rollout.url", problem)) from None
         ids = choice.get("token_ids") or self._codec.tokenizer.encode(text, add_special_tokens=False)
         ended = bool(ids) and ids[-1] in self._codec.stop_ids
-        if reason == "stop" and not ended and not any(stop in text for stop in request.sampling.stop_strings):
+        has_stop_string = any(stop in text for stop in request.sampling.stop_strings)
+        # Servers usually strip the end token. Add it, because completions include it.
+        if reason == "stop" and not ended and not has_stop_string:
             ids = [*ids, self._codec.stop_ids[0]]
         forced = request.forced_ids
         logprobs = (0.0,) * len(forced) + (math.nan,) * len(ids)

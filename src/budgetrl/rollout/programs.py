@@ -1,4 +1,4 @@
-"""Running the programs of decoding methods: many at a time, on any engine."""
+"""Run the programs of decoding methods (see `budgetrl.decoding.base`), many at a time, on any engine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Piece, Star
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """An answer that a decoding method is to make."""
+    """The input of one decoding program: a prompt, a seed, and sampling settings."""
 
     prompt_ids: tuple[int, ...]
     seed: int
@@ -20,50 +20,58 @@ class AnswerRequest:
 
 @dataclass(eq=False)
 class RunningProgram:
-    """One answer on its way: the program, the pieces it is waiting for, and what it has cost."""
+    """A program that is producing one answer: its state, the requests it is waiting for, and its token counts."""
 
     method: DecodingMethod
     request: AnswerRequest
     intervention: object = None
-    asked: Sequence[Continue] = ()
-    """What the program waits for. Nothing once it has returned."""
+    pending: Sequence[Continue] = ()
+    """The requests that the program is waiting for. Empty once it has returned."""
     answer: Answer | None = None
-    tokens_made: int = 0
+    tokens_generated: int = 0
+    """All tokens generated for the program, including those that are not part of its answer."""
     tokens_read: int = 0
+    """Prompt and answer tokens that were computed again."""
     _pieces: dict[int, Piece] = field(default_factory=dict)
-    """The pieces that have come, by their place in `asked`."""
+    """The pieces received so far, by their index in `pending`."""
 
     def __post_init__(self) -> None:
         self._program = self.method.program(self.request.start)
         self._advance(None)
 
     def requests(self) -> list[Request]:
-        """What is asked of an engine."""
-        return [self._request(asked) for asked in self.asked]
+        """Return the engine requests for `pending`, in the same order."""
+        return [self._engine_request(step) for step in self.pending]
 
-    def receive(self, place: int, completion: Completion, tokens_read: int) -> Piece:
-        """Take in what came of `asked[place]`. Once all have come, the program goes on, and `asked` is new."""
-        asked = self.asked[place]
+    def receive(self, index: int, completion: Completion, tokens_read: int) -> Piece:
+        """Store the result of `pending[index]`, and return it as a piece.
+
+        The last missing result resumes the program, which replaces `pending` by a new sequence.
+        """
+        step = self.pending[index]
+        # A piece that stopped at a stop string, without an end token, can be continued.
+        ended = completion.finish_reason == "stop" and completion.token_ids[-1] in self.request.sampling.stop_ids
         piece = Piece(
-            parent=asked.after,
+            parent=step.after,
             token_ids=completion.token_ids,
             logprobs=completion.logprobs,
-            forced=len(asked.forced_ids),
+            forced=len(step.forced_ids),
             finish_reason=completion.finish_reason,
-            ended=completion.finish_reason == "stop" and completion.token_ids[-1] in self.request.sampling.stop_ids,
-            position=asked.after.position + len(completion.token_ids),
+            ended=ended,
+            position=step.after.position + len(completion.token_ids),
         )
-        self.tokens_made += len(completion.token_ids)
+        self.tokens_generated += len(completion.token_ids)
         self.tokens_read += tokens_read
-        self._pieces[place] = piece
-        if len(self._pieces) == len(self.asked):
-            pieces = [self._pieces[number] for number in range(len(self.asked))]
+        self._pieces[index] = piece
+        # Results arrive in any order; the program gets them in the order of its requests.
+        if len(self._pieces) == len(self.pending):
+            pieces = [self._pieces[i] for i in range(len(self.pending))]
             self._pieces = {}
             self._advance(pieces)
         return piece
 
     def completion(self, version: int) -> Completion:
-        """The whole answer, as one completion."""
+        """Return the finished answer as one completion. `version` is that of the weights."""
         assert self.answer is not None
         token_ids: list[int] = []
         logprobs: list[float] = []
@@ -79,36 +87,39 @@ class RunningProgram:
             version=version,
             forced=frozenset(forced),
             is_truncated=self.answer.is_truncated,
-            tokens_discarded=self.tokens_made - len(token_ids),
+            tokens_discarded=self.tokens_generated - len(token_ids),
             tokens_read=self.tokens_read,
         )
 
     def _advance(self, pieces: Sequence[Piece] | None) -> None:
+        """Resume the program with the pieces it asked for; None starts it."""
         try:
-            self.asked = next(self._program) if pieces is None else self._program.send(pieces)
+            self.pending = next(self._program) if pieces is None else self._program.send(pieces)
         except StopIteration as end:
-            self.asked, self.answer = (), end.value
+            # The return value of a generator is the exception's value.
+            self.pending, self.answer = (), end.value
             return
-        if not self.asked:
-            raise ValueError(
-                f"decoding={self.method.name}: its program yielded an empty list; yield requests, or return"
-            )
+        if not self.pending:
+            problem = "its program yielded an empty list; yield requests, or return an answer"
+            raise ValueError(f"decoding={self.method.name}: {problem}")
 
-    def _request(self, asked: Continue) -> Request:
-        whole = self.request
+    def _engine_request(self, step: Continue) -> Request:
+        """Convert one of the program's requests to an engine request."""
+        base = self.request
         sampling = replace(
-            whole.sampling,
-            max_new_tokens=asked.max_tokens,
-            stop_strings=(*whole.sampling.stop_strings, *asked.stop_strings),
-            min_tokens=asked.min_tokens,
+            base.sampling,
+            max_new_tokens=step.max_tokens,
+            stop_strings=(*base.sampling.stop_strings, *step.stop_strings),
+            min_tokens=step.min_tokens,
         )
         return Request(
-            prompt_ids=whole.prompt_ids + asked.after.answer_ids(),
-            seed=derive_seed(whole.seed, asked.branch) if asked.branch else whole.seed,
+            prompt_ids=base.prompt_ids + step.after.answer_ids(),
+            # Branch 0 keeps the seed, so that an answer made in several parts equals one made in a single request.
+            seed=derive_seed(base.seed, step.branch) if step.branch else base.seed,
             sampling=sampling,
-            forced_ids=asked.forced_ids,
-            position=asked.after.position,
-            intervention=self.intervention if asked.intervene else None,
+            forced_ids=step.forced_ids,
+            position=step.after.position,
+            intervention=self.intervention if step.intervene else None,
         )
 
 
@@ -116,19 +127,20 @@ Generate = Callable[[Sequence[Request]], list[Completion]]
 
 
 def run_in_rounds(generate: Generate, programs: Sequence[RunningProgram]) -> None:
-    """Run programs on an engine that only completes prompts: each round asks for all that they wait for at once.
+    """Run programs on an engine that only completes prompts. Each round sends all requests that programs wait for.
 
-    What a program goes on from is sent as a prompt, and counts as read again from the second round on.
+    The prompt of a request contains the answer up to the piece that it continues. From the second round on, these
+    prompt tokens count as read again.
     """
-    is_first = True
-    while waiting := [program for program in programs if program.asked]:
+    is_first_round = True
+    while running := [program for program in programs if program.pending]:
         requests: list[Request] = []
-        places: list[tuple[RunningProgram, int]] = []
-        for program in waiting:
-            for place, request in enumerate(program.requests()):
+        senders: list[tuple[RunningProgram, int]] = []  # the program of each request, and its index there
+        for program in running:
+            for index, request in enumerate(program.requests()):
                 requests.append(request)
-                places.append((program, place))
+                senders.append((program, index))
         completions = generate(requests)
-        for (program, place), request, completion in zip(places, requests, completions, strict=True):
-            program.receive(place, completion, 0 if is_first else len(request.prompt_ids))
-        is_first = False
+        for (program, index), request, completion in zip(senders, requests, completions, strict=True):
+            program.receive(index, completion, 0 if is_first_round else len(request.prompt_ids))
+        is_first_round = False

@@ -1,4 +1,4 @@
-"""What is random about asking problems, derived from the run's seed: sampling seeds, and budgets to ask for."""
+"""Random inputs of generation, derived from the run's seed: sampling seeds, and budgets for prompts."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,11 @@ from budgetrl.settings.config import Config
 
 
 def sampling_seeds(config: Config, use: str, problems: Sequence[Problem], samples: int) -> list[list[int]]:
-    """Seeds [P][n] that depend on the run's seed, the use, the problem and the sample alone."""
+    """Return sampling seeds [P][n] with n = `samples`.
+
+    A seed depends only on the run's seed, the use (such as "evaluate"), the problem's id and the sample's number, so it
+    does not change with the number of ranks or the order of the problems.
+    """
     seeds: list[list[int]] = []
     for problem in problems:
         seeds.append([derive_seed(config.seed, use, problem.id, n) for n in range(samples)])
@@ -17,7 +21,11 @@ def sampling_seeds(config: Config, use: str, problems: Sequence[Problem], sample
 
 
 def asked_budgets(config: Config, fmt: ResponseFormat, use: str, problems: Sequence[Problem]) -> list[int | None]:
-    """The budget [P] that each prompt asks for, drawn as the reward says; None in a format that asks for none."""
+    """Return the budget [P] that each prompt asks for, sampled by the reward. None if the format asks for none."""
     if fmt.budget_in != "prompt":
         return [None] * len(problems)
-    return [config.reward.asked_budget(derive_seed(config.seed, "asked", use, p.id)) for p in problems]
+    budgets: list[int | None] = []
+    for problem in problems:
+        seed = derive_seed(config.seed, "asked", use, problem.id)
+        budgets.append(config.reward.asked_budget(seed))
+    return budgets
