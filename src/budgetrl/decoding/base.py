@@ -26,6 +26,7 @@ from budgetrl.core.records import FinishReason
 from budgetrl.formats.base import ResponseFormat
 
 
+# Pieces are compared by identity, as nodes of a tree. Engines keep caches by weak reference to a piece.
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Piece:
     """A part of an answer: the result of one request."""
@@ -156,6 +157,7 @@ class DecodingMethod(ABC):
     stop_strings: tuple[str, ...] = ()
     """Strings that end the answer, as an end token does."""
 
+    # Class variables, because they describe the method and cannot be configured.
     is_one_request: ClassVar[bool] = False
     """Whether the answer is the result of a single request, so that engines need not run the program."""
     requires: ClassVar[tuple[str, ...]] = ()
@@ -202,4 +204,5 @@ class DecodingMethod(ABC):
         return errors
 
 
+# Without `stop_strings`: they change where an answer ends, not how likely each of its tokens is.
 _DISTRIBUTION_SETTINGS = ("min_tokens", "top_k", "top_p", "min_p", "repetition_penalty")

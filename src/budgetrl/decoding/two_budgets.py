@@ -13,8 +13,8 @@ class TwoBudgets(DecodingMethod):
     """The budgets of Elastic Reasoning (arXiv 2505.05315): `thinking` tokens at most, then `answer` tokens at most.
 
     Unfinished thinking is closed by inserting `</think>`, or the format's `answer_prefix` if the response does not use
-    tags. The paper trains with 1024 for both, and with a reward for correctness only. It does not say whether the inserted
-    tokens are trained on; here they never are.
+    tags. The paper trains with 1024 for both and a reward for correctness only. It does not say whether inserted tokens
+    are trained on; here they never are.
     """
 
     name: str = "two_budgets"

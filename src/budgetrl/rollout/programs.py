@@ -46,7 +46,7 @@ class RunningProgram:
     def receive(self, index: int, completion: Completion, tokens_read: int) -> Piece:
         """Store the result of `pending[index]`, and return it as a piece.
 
-        The last missing result resumes the program, which replaces `pending` by a new sequence.
+        The last missing result resumes the program, which then replaces `pending`.
         """
         step = self.pending[index]
         # A piece that stopped at a stop string, without an end token, can be continued.
