@@ -58,4 +58,4 @@ class NativeEngine(LocalEngine):
 
 
 def _leave(_: Job) -> None:
-    """Nothing follows a request of its own."""
+    """Free the row: nothing follows a single request."""

@@ -1,4 +1,4 @@
-"""Continuous batching: jobs join, leave, go on and roll back at any step, and the batch stays full."""
+"""Continuous batching: jobs join, leave, continue and roll back at any step, so the batch stays full."""
 
 import itertools
 from collections import deque
@@ -16,26 +16,26 @@ from budgetrl.rollout.interventions import Intervention, StepRows
 from budgetrl.rollout.slots import MIN_ROOM, Parked, SlotCache
 
 PREFILL_TOKENS = 8192
-"""Prompt tokens read at once: enough to keep any device busy, few enough for the memory of a large MLP."""
+"""Maximum prompt tokens per forward pass: enough to keep any device busy, few enough for a large MLP's memory."""
 
 FREE_SHARE = 1 / 8
-"""Share of the slots that must be free before waiting jobs join: each joining costs a forward pass of its own."""
+"""Share of the slots that must be free before waiting jobs join. Joining costs an extra forward pass."""
 
 COMPACT_SHARE = 1 / 10
-"""Share of the computed rows that may be free before the others move together."""
+"""Share of the rows that must be free before the remaining ones are packed. Packing copies keys and values."""
 
 
 @dataclass(eq=False)
 class Job:
-    """A generation on its way through the batch."""
+    """A generation in the scheduler, and what to do when it ends."""
 
     generation: Generation
     on_end: "Callable[[Job], Job | None]"
-    """Called once at its end. May return a job that goes on in the same row: one whose prompt is a beginning of this
-    one's prompt and tokens, so that the cache holds it already."""
+    """Called once, when the job ends. May return a job to continue in the same row: its prompt must be a prefix of this
+    job's prompt and tokens, because the row's cache is reused."""
     on_tokens: OnTokens | None = None
     parked: Parked | None = None
-    """The keys and values of at least all prompt tokens but the last, if they were computed before."""
+    """Keys and values of the prompt without its last token, if known. May hold more tokens, which are ignored."""
 
     @property
     def request(self) -> Request:
@@ -43,9 +43,13 @@ class Job:
 
 
 class Scheduler:
-    """Decodes jobs of one model, up to `slots` of them at a time; the others wait.
+    """Decodes jobs with one model, up to `slots` of them at a time. The others wait.
 
-    A step computes rows 0 to n - 1. Some of them may be free, until a waiting job joins or the others move together.
+    The state of a running job is its row in the cache, which holds all its tokens but the last one, and that last token
+    in `_next_ids`. A step feeds this token to the model and samples the next one.
+
+    A step computes rows 0 to n - 1. When a job ends, its row is free but still computed, until a waiting job takes it
+    or the remaining rows are packed.
     """
 
     def __init__(self, decoder: Decoder, slots: int, decode: Decode) -> None:
@@ -59,48 +63,47 @@ class Scheduler:
         """The job of each computed row; None where it is free."""
         self._waiting: deque[Job] = deque()
         self._next_ids = torch.zeros(slots, dtype=torch.int64, device=device)
-        """The token that each row is given in the next step: not in the cache yet."""
+        """The last token of each row, which the next step feeds to the model. It is not in the cache yet."""
         self._steps_per_check = steps_per_check(device)
         self._distributions: Distributions | float = 1.0
-        """How rows are drawn from: the temperature of all, or settings for each."""
+        """The temperature, if all rows share it and use the full distribution; otherwise settings per row."""
         self._seen: Tensor | None = None
-        """[slots, V] bool: the tokens that each row holds; None where no row has a repetition penalty."""
+        """[slots, V] bool: the tokens in each row; None if no row has a repetition penalty."""
         self._forces = False
         """Whether any running request has forced tokens."""
         self._interventions: list[tuple[Intervention, list[int]]] = []
-        """What acts inside a step, and on which rows."""
+        """Each intervention with the rows it applies to."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs or waits."""
+        """Whether no job is running or waiting."""
         return not self._waiting and not any(self._rows)
 
     @property
     def cache_columns(self) -> int:
-        """Tokens of each slot that there is memory for at present."""
+        """Number of tokens per slot that memory is currently allocated for."""
         return self._cache.columns
 
     def submit(self, job: Job, first: bool = False) -> None:
-        """Let a job join as soon as there is a slot for it; `first`: before those that wait already."""
+        """Queue a job. With `first` it goes to the front of the queue."""
         if first:
             self._waiting.appendleft(job)
         else:
             self._waiting.append(job)
 
     def park(self, job: Job) -> Parked:
-        """A copy of the keys and values of a running job, for others to go on from."""
+        """Return a copy of a running job's keys and values, so that other jobs can continue from it."""
         return self._cache.park(self._rows.index(job))
 
     def run(self) -> None:
-        """Bring all jobs, and those that follow from them, to their end."""
+        """Run until all jobs have ended, including those that `on_end` returned."""
         while not self.is_idle:
             self.advance()
 
     def advance(self) -> None:
-        """Let waiting jobs join, draw the next token of every running one, and let those that have ended leave.
+        """Admit waiting jobs, sample the next token of every running job, and remove the jobs that have ended.
 
-        On an accelerator several tokens are drawn before the host looks at them. What a job draws beyond its end is
-        thrown away.
+        On an accelerator, several steps run before the host reads the tokens. Tokens after a job's end are dropped.
         """
         self._admit()
         steps = [self._step(number) for number in range(self._steps_per_check)]
@@ -114,7 +117,10 @@ class Scheduler:
     # One step.
 
     def _step(self, number: int) -> tuple[Tensor, Tensor]:
-        """Draw the next token of every row: ids [n], log-probabilities [n]. `number` counts from the last look."""
+        """Sample the next token of every row. Returns ids [n] and log-probabilities [n].
+
+        `number` is the index of the step since the host last read tokens.
+        """
         rows = len(self._rows)
         edit = self._edit_hidden if self._interventions else None
         logits = self._decoder.step(self._next_ids[:rows], self._cache, edit)
@@ -132,7 +138,7 @@ class Scheduler:
         return ids, logprobs
 
     def _with_forced(self, ids: Tensor, number: int) -> Tensor:
-        """The drawn tokens, replaced in rows whose request says what comes next."""
+        """Return the sampled tokens, replaced by the forced token in rows that have one at this position."""
         if not self._forces:
             return ids
         rows: list[int] = []
@@ -168,18 +174,17 @@ class Scheduler:
     # Joining.
 
     def _admit(self) -> None:
-        """Let waiting jobs into free rows, once enough of these are free for it to pay."""
+        """Start waiting jobs, if enough slots are free to make the extra forward pass worthwhile."""
         running = sum(job is not None for job in self._rows)
         joining = min(self._cache.slots - running, len(self._waiting))
         if joining == 0 or joining < min(len(self._waiting), FREE_SHARE * self._cache.slots):
             return
-        # Rows stay in the order in which their jobs joined, so that neighbors have similar lengths.
+        # Rows stay in the order in which jobs joined, so that neighboring rows have similar lengths (see `SlotCache`).
         self._close_gaps_in_order()
         rows = list(range(running, running + joining))
         self._rows += [self._waiting.popleft() for _ in rows]
         self._prepare_positions(rows)
-        # A row's state is the cache with all its tokens but the last, and that one in `_next_ids`. So the last token
-        # of a prompt is not read here, but is the first step's.
+        # Prompts are read without their last token, which the first step feeds to the model.
         self._cache.occupy(rows, [len(self._job(row).request.prompt_ids) - 1 for row in rows])
         for row in rows:
             if parked := self._job(row).parked:
@@ -189,15 +194,15 @@ class Scheduler:
         self._begin(rows)
 
     def _prepare_positions(self, rows: Sequence[int]) -> None:
-        """Make the decoder ready for the longest sequences that these rows can come to."""
+        """Prepare the decoder for the longest sequences that these rows can reach."""
         for row in rows:
             request = self._job(row).request
             longest = len(request.prompt_ids) + len(request.forced_ids) + request.sampling.max_new_tokens
-            # A row that is free again is computed until it is used, at positions beyond its sequence's end.
+            # A free row is still computed for a while, at positions beyond the end of its sequence.
             self._decoder.reach(longest + max(MIN_ROOM, longest // 2))
 
     def _read_prompts(self, rows: Sequence[int]) -> None:
-        """Compute the prompts of rows; those that are equal and next to each other are computed once."""
+        """Compute the prompts of rows. Adjacent rows with the same prompt share one computation."""
         groups: list[tuple[tuple[int, ...], list[int]]] = []
         for prompt, sharing in itertools.groupby(rows, key=lambda row: self._job(row).request.prompt_ids[:-1]):
             if prompt:
@@ -209,7 +214,7 @@ class Scheduler:
             groups = groups[count:]
 
     def _prefill(self, groups: Sequence[tuple[tuple[int, ...], list[int]]]) -> None:
-        """Compute different prompts in one forward pass, each for the rows that share it."""
+        """Compute several prompts in one forward pass, and store each in the rows that share it."""
         rows: list[int] = []
         owners: list[int] = []
         for owner, (prompt, sharing) in enumerate(groups):
@@ -220,7 +225,7 @@ class Scheduler:
         self._decoder.prefill(ids, self._cache, self._cache.source(rows, owners, lengths, ids.shape[1]))
 
     def _share_prompt(self, row: int) -> None:
-        """Keep the prompt of the last row that joined for jobs of its group that still wait."""
+        """Give the prompt of the last admitted row to the waiting jobs of its group, which come next."""
         prompt = self._job(row).request.prompt_ids
         parked: Parked | None = None
         for job in self._waiting:
@@ -230,7 +235,7 @@ class Scheduler:
             job.parked = parked
 
     def _begin(self, rows: Sequence[int]) -> None:
-        """Set up rows whose prompts, the last token aside, are in the cache."""
+        """Set up rows whose prompts are in the cache."""
         requests = [self._job(row).request for row in rows]
         self._next_ids[self._on_device(rows)] = self._on_device([request.prompt_ids[-1] for request in requests])
         seeds, positions = [request.seed for request in requests], [request.position for request in requests]
@@ -238,7 +243,7 @@ class Scheduler:
         self._update_settings()
 
     def _update_settings(self) -> None:
-        """Find out again what depends on who runs: how each row is drawn from, and what acts on it."""
+        """Recompute everything that depends on which jobs are running: sampling settings, penalties, interventions."""
         running = [(row, job) for row, job in enumerate(self._rows) if job is not None]
         samplings = {job.request.sampling for _, job in running}
         temperatures = {float(sampling.temperature) for sampling in samplings}
@@ -266,7 +271,7 @@ class Scheduler:
     # Leaving.
 
     def _note_tokens(self, ids: Sequence[int], logprobs: Sequence[float]) -> list[int]:
-        """Hand each job its new tokens, [steps * rows], step by step. Returns the rows whose jobs have ended."""
+        """Append the new tokens [steps * rows] to their jobs. Returns the rows whose jobs have ended."""
         rows = len(self._rows)
         ended: list[int] = []
         for row, job in enumerate(self._rows):
@@ -284,7 +289,7 @@ class Scheduler:
         return ended
 
     def _end(self, rows: Sequence[int]) -> None:
-        """Let jobs leave, or be followed by another in their row."""
+        """Call `on_end` of ended jobs, and free their rows or continue them with the jobs that it returns."""
         followed: list[int] = []
         left: list[int] = []
         for row in rows:
@@ -300,11 +305,11 @@ class Scheduler:
             self._cache.free(left)
         if followed:
             self._begin(followed)
-        elif self._interventions:  # they name the rows that they act on
+        elif self._interventions:  # they list rows that may be free now
             self._update_settings()
 
     def _close_gaps(self) -> None:
-        """Move the last rows into free ones, if many are free and nothing waits to fill them."""
+        """Move the last rows into free ones, if enough rows are free and no job is waiting for them."""
         free = [row for row, job in enumerate(self._rows) if job is None]
         if self._waiting or len(free) < max(1, COMPACT_SHARE * len(self._rows)):
             return
@@ -314,13 +319,13 @@ class Scheduler:
         self._move_rows(beyond, holes, kept)
 
     def _close_gaps_in_order(self) -> None:
-        """Move all rows after a free one up."""
+        """Remove all free rows, keeping the order of the others."""
         origins = [row for row, job in enumerate(self._rows) if job is not None]
         moved = [(origin, target) for target, origin in enumerate(origins) if origin != target]
         self._move_rows([origin for origin, _ in moved], [target for _, target in moved], len(origins))
 
     def _move_rows(self, origins: Sequence[int], targets: Sequence[int], kept: int) -> None:
-        """Row `targets[i]` becomes what row `origins[i]` was; `kept` rows are left."""
+        """Move row `origins[i]` to row `targets[i]`, and drop all rows from `kept` on."""
         if kept == len(self._rows):
             return
         if origins:
@@ -334,7 +339,7 @@ class Scheduler:
         self._update_settings()
 
     def _job(self, row: int) -> Job:
-        """The job of a row that is not free."""
+        """Return the job of a row that is not free."""
         job = self._rows[row]
         assert job is not None
         return job
@@ -344,12 +349,12 @@ class Scheduler:
 
 
 def steps_per_check(device: torch.device) -> int:
-    """Steps between two looks at the tokens: each look makes the host wait for an accelerator."""
+    """Return how many steps run before the host reads their tokens. Reading makes the host wait for an accelerator."""
     return 1 if device.type == "cpu" else 8
 
 
 def right_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids [n, longest], zero after a prompt's end, and the lengths [n]."""
+    """Return token ids [n, longest], zero after a prompt's end, and the lengths [n]."""
     lengths = [len(prompt) for prompt in prompts]
     ids = torch.zeros(len(prompts), max(lengths), dtype=torch.int64)
     for row, prompt in enumerate(prompts):

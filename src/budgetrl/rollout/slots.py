@@ -17,21 +17,21 @@ import torch
 from torch import Tensor
 
 MIN_ROOM = 256
-"""Free columns after a move of the window. More would use memory that most completions never need."""
+"""Minimum number of free columns after the window moves. Most completions end before they need more."""
 
 SPAN_COST = 1024
-"""What one more call of attention costs, in tokens of keys and values that could be read in that time (on a CPU)."""
+"""Overhead of an attention call, in tokens whose keys and values are read in the same time (measured on a CPU)."""
 
 MAX_SPANS = 8
-"""Most calls of attention for one layer."""
+"""Maximum number of attention calls per layer."""
 
 FREE = 2**62
-"""The start of a row that holds no sequence: later than any."""
+"""Start of a row without a sequence. Larger than any clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What one column of one row holds: `heads` keys and values of `size` numbers, in each of `layers`."""
+    """The shape of one token's keys and values: `heads` vectors of `size` numbers each, in each of `layers`."""
 
     layers: int
     heads: int
@@ -54,7 +54,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Neighboring rows that attention computes together, over one window of columns."""
+    """Neighboring rows that share one attention call over one window of columns."""
 
     rows: slice
     first: int
@@ -65,7 +65,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which prompts (`owners` [r, 1]) and which of their tokens (`tokens` [r, m]) fill the rows `rows` [r]."""
+    """Which prompt (`owners` [r, 1]) and which of its tokens (`tokens` [r, m]) fill each of `rows` [r]."""
 
     rows: Tensor
     owners: Tensor
@@ -75,8 +75,8 @@ class Source:
 class SlotCache:
     """Keys and values of up to `slots` sequences, [slots, heads, columns, size] in each layer.
 
-    Columns are counted by a clock that never goes back: column `clock` is the open one. Only a window of them is in
-    memory; it moves, and grows or shrinks with the longest sequence.
+    Columns are numbered by a clock that only increases; the next token of every row goes into column `clock`. Only a
+    window of columns is in memory. It moves along, and grows or shrinks with the longest sequence.
     """
 
     def __init__(self, layout: Layout, slots: int) -> None:
@@ -86,24 +86,24 @@ class SlotCache:
         self._base = 0
         """The clock of the first column in memory."""
         self.columns = 0
-        """Columns that there is memory for."""
+        """Number of columns in memory."""
         self._starts = [FREE] * slots
-        """The clock of each row's first token; padding lies before it."""
+        """The column of each row's first token. The columns before it are padding."""
         self._starts_on_device = torch.zeros(slots, dtype=torch.int64, device=layout.device)
         self._bounds: list[tuple[int, int, int, bool]] = []
-        """Rows (from, to) of each span, the clock of its first column, and whether it has padding to hide."""
+        """First and last row of each span, its first column, and whether it has padding to hide."""
         self._bounds_rows = -1
-        """The number of rows that `_bounds` is for; -1 if it has to be computed again."""
+        """Number of rows that `_bounds` covers; -1 if it is out of date."""
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._bias = torch.empty(0)
 
     def length(self, row: int) -> int:
-        """Tokens that a row holds."""
+        """Return the number of tokens in a row."""
         return self.clock - self._starts[row]
 
     def occupy(self, rows: Sequence[int], lengths: Sequence[int]) -> None:
-        """Make room for sequences of these lengths in free rows. `fill` or `restore` must write them next."""
+        """Reserve free rows for sequences of these lengths. `fill` or `restore` must write them next."""
         for row, length in zip(rows, lengths, strict=True):
             self._starts[row] = self.clock - length
         if self.columns == 0 or min(self._starts) < self._base:
@@ -112,10 +112,10 @@ class SlotCache:
             self._update_rows(rows)
 
     def source(self, rows: Sequence[int], owners: Sequence[int], lengths: Tensor, width: int) -> Source:
-        """How `rows` are filled with prompts that are padded on the right to `width` tokens.
+        """Return how to fill `rows` from prompts that are padded on the right to `width` tokens.
 
-        Row i takes prompt `owners[i]` of a set with `lengths` [n]. In the cache the padding is on the left, so a
-        prompt's tokens move right by its padding; what lands in the padding is hidden.
+        Row i gets prompt `owners[i]` out of prompts with `lengths` [n]. The cache has its padding on the left, so a
+        prompt's tokens move right by the amount of its padding.
         """
         device = self.layout.device
         owner = torch.tensor(owners, device=device)
@@ -124,30 +124,30 @@ class SlotCache:
         return Source(torch.tensor(rows, device=device), owner[:, None], tokens.clamp_(min=0))
 
     def fill(self, layer: int, source: Source, keys: Tensor, values: Tensor) -> None:
-        """Store prompts' `keys` and `values` [n, m, heads, size] in the rows that `occupy` made room for."""
+        """Store the `keys` and `values` [n, m, heads, size] of prompts in rows that `occupy` reserved."""
         end = self.clock - self._base
-        # A prompt may be shorter than the padded width, and the window begin inside the padding.
+        # The padded width may be more than the window holds. What is cut off then is padding only.
         width = min(source.tokens.shape[1], end)
         tokens = source.tokens[:, source.tokens.shape[1] - width :]
         for store, new in ((self._keys[layer], keys), (self._values[layer], values)):
             store[source.rows, :, end - width : end] = new[source.owners, tokens].transpose(1, 2)
 
     def park(self, row: int) -> Parked:
-        """A copy of what a row holds, to be restored into any free row later."""
+        """Return a copy of a row's keys and values, which `restore` can write into any free row."""
         begin, end = self._starts[row] - self._base, self.clock - self._base
         keys = torch.stack([store[row, :, begin:end] for store in self._keys])
         values = torch.stack([store[row, :, begin:end] for store in self._values])
         return Parked(keys, values)
 
     def restore(self, row: int, parked: Parked) -> None:
-        """Write a parked sequence into a row that `occupy` made room for; of a longer one its first tokens."""
+        """Write the first tokens of a parked sequence into a row that `occupy` reserved, as many as it has room for."""
         begin, end = self._starts[row] - self._base, self.clock - self._base
         for layer in range(self.layout.layers):
             self._keys[layer][row, :, begin:end] = parked.keys[layer, :, : end - begin]
             self._values[layer][row, :, begin:end] = parked.values[layer, :, : end - begin]
 
     def truncate(self, row: int, length: int) -> None:
-        """Keep the first `length` tokens of a row, which move right to the open column."""
+        """Roll a row back to its first `length` tokens. They move right, to end at the current column again."""
         if length == self.length(row):
             return
         begin, end = self._starts[row] - self._base, self.clock - self._base
@@ -158,13 +158,13 @@ class SlotCache:
         self._update_rows([row])
 
     def free(self, rows: Sequence[int]) -> None:
-        """Rows whose sequences have left. They are still computed until `compact` or `occupy` reuses them."""
+        """Mark rows as free. A step may still compute them; the result is not used."""
         for row in rows:
             self._starts[row] = FREE
         self._update_rows(rows)
 
     def move_rows(self, origins: Sequence[int], targets: Sequence[int]) -> None:
-        """Row `targets[i]` becomes what row `origins[i]` was. Origins that are no targets are free afterwards."""
+        """Move row `origins[i]` to row `targets[i]`. Origins that are not also targets are free afterwards."""
         if not origins:
             return
         device = self.layout.device
@@ -172,7 +172,7 @@ class SlotCache:
         end = self.clock - self._base
         source, destination = torch.tensor(origins, device=device), torch.tensor(targets, device=device)
         for store in (*self._keys, *self._values):
-            # Indexing with a tensor copies, so that a row may be an origin and a target.
+            # The right side is copied before it is written, so a row may be both an origin and a target.
             store[destination, :, begin:end] = store[source, :, begin:end]
         starts = [self._starts[origin] for origin in origins]
         for origin in origins:
@@ -182,9 +182,9 @@ class SlotCache:
         self._update_rows(sorted({*origins, *targets}))
 
     def advance(self, rows: int) -> tuple[Tensor, list[Span]]:
-        """Open the next column for the first `rows` rows.
+        """Advance the clock by one column, for the first `rows` rows.
 
-        Returns the position of each row's new token [rows], and the spans in which attention is computed.
+        Returns the position of each row's new token [rows], and the spans of the attention calls.
         """
         if self.clock - self._base == self.columns:
             self._move_window()
@@ -201,21 +201,20 @@ class SlotCache:
         return positions, spans
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store `keys` and `values` [rows, heads, size] in the column that `advance` opened."""
+        """Store `keys` and `values` [rows, heads, size] of the new tokens. Call after `advance`."""
         column = self.clock - self._base - 1
         self._keys[layer][: len(keys)].select(2, column).copy_(keys)
         self._values[layer][: len(values)].select(2, column).copy_(values)
 
     def window(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
-        """The keys and values [rows, heads, window, size] of a span."""
+        """Return the keys and values [rows, heads, window, size] of a span."""
         columns = slice(span.first - self._base, self.clock - self._base)
         return self._keys[layer][span.rows, :, columns], self._values[layer][span.rows, :, columns]
 
     def _choose_bounds(self, rows: int) -> list[tuple[int, int, int, bool]]:
-        """Split the rows into equal spans, as many as make attention cheapest.
+        """Split the rows into 1, 2, 4 or 8 spans of equal size, whichever makes attention cheapest.
 
-        A span reads the window of its longest row for each of its rows. More spans read less padding, but each costs
-        a call.
+        In a span, every row reads as many columns as the longest one. More spans read less padding, but add calls.
         """
         best: list[tuple[int, int, int, bool]] = []
         best_cost = math.inf
@@ -236,10 +235,10 @@ class SlotCache:
         return best
 
     def _move_window(self) -> None:
-        """Copy the live columns to a new window with room behind them."""
+        """Copy the columns in use to a new window with free columns after them."""
         first = min(*self._starts, self.clock)
         live = self.clock - first
-        kept = max(0, self.clock - max(first, self._base))  # columns that hold something already
+        kept = max(0, self.clock - max(first, self._base))  # columns in use that the old window holds
         columns = live + max(MIN_ROOM, live // 2)
         old_end = self.clock - self._base
         for stores in (self._keys, self._values):
@@ -255,20 +254,21 @@ class SlotCache:
         self._update_rows(range(self.slots))
 
     def _blank(self, columns: int) -> Tensor:
-        """Zeros, because the bias can hide the padding but not a NaN in it."""
+        """Return zeros: uninitialized memory may hold NaN, which the bias cannot hide (NaN + bias is NaN)."""
         layout = self.layout
         shape = (self.slots, layout.heads, columns, layout.size)
         return torch.zeros(shape, dtype=layout.dtype, device=layout.device)
 
     def _update_rows(self, rows: Sequence[int]) -> None:
-        """Bring the starts on the device, and the bias, of these rows up to date.
+        """Update the starts on the device and the attention bias of these rows.
 
-        The bias is the most negative finite number, not infinity: some kernels meet a block of padding alone.
+        The bias is the most negative finite number, not -inf: where a kernel reads a block of nothing but padding, -inf
+        would give NaN.
         """
         self._bounds_rows = -1
         layout = self.layout
         index = torch.tensor(list(rows), device=layout.device)
-        # A free row computes as a sequence that is only starting: any position and any finite keys will do.
+        # A free row is computed as if its sequence started now. The result is not used, but must not be NaN.
         current = [min(self._starts[row], self.clock) for row in rows]
         starts = torch.tensor(current, device=layout.device)
         self._starts_on_device[index] = starts
