@@ -1,7 +1,7 @@
 """Tokens per second of a program that makes five requests per answer, against plain sampling of the same tokens.
 
-The program draws every answer in five parts. The draws of a token depend on the answer's seed and the token's position
-alone, so both sides generate the very same tokens, on the native engine, with the mini model's shape and random weights.
+The program samples each answer in five parts. How a token is sampled depends only on the answer's seed and the token's
+position, so both sides generate the same tokens. They use the native engine and a mini model with random weights.
 
     OMP_NUM_THREADS=1 python experiments/bench/programs.py --answers 256 --repeats 5
 """

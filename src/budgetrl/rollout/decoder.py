@@ -142,18 +142,12 @@ class Decoder:
 
     def step(self, ids: Tensor, cache: SlotCache, edit: Edit | None = None) -> Tensor:
         """Append one token to each of the first rows of `cache`, `ids` [B]; returns the logits [B, V] of the next."""
-        positions, spans = cache.advance(len(ids))
+        positions = cache.advance(len(ids))
+        # Queries that share a key head take the place of a sequence, so no key is repeated.
         shape = (len(ids), self._heads.keys, -1, self._heads.size)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            cache.append(layer, k, v)
-            # Queries that share a key head stand where a sequence would, so no key is repeated.
-            q = q.view(shape)
-            parts: list[Tensor] = []
-            for span in spans:
-                keys, values = cache.window(layer, span)
-                parts.append(F.scaled_dot_product_attention(q[span.rows], keys, values, attn_mask=span.bias))
-            return (parts[0] if len(parts) == 1 else torch.cat(parts)).flatten(1)
+            return cache.attend(layer, q.view(shape), k, v).flatten(1)
 
         return F.linear(self._forward(ids, positions, attend, edit), self._unembedding)
 
@@ -176,11 +170,11 @@ class Decoder:
         """Rotated queries, rotated keys, and values, [..., heads, d] each, of x [..., hidden]."""
         queries, keys, size = self._heads.queries, self._heads.keys, self._heads.size
         joined = _project(x, layer.qkv).unflatten(-1, (-1, size))
-        qk, v = joined.split((queries + keys, keys), dim=-2)
+        qk, v = torch.split_with_sizes(joined, (queries + keys, keys), dim=-2)
         if layer.head_norm is not None:
             qk = F.rms_norm(qk, (size,), None, self._epsilon) * layer.head_norm
         qk = torch.addcmul(qk * cos, qk.roll(size // 2, dims=-1), sin)
-        q, k = qk.split((queries, keys), dim=-2)
+        q, k = torch.split_with_sizes(qk, (queries, keys), dim=-2)
         return q, k, v
 
 

@@ -56,6 +56,7 @@ class Noise:
         """The position of each row's draw at step 0 of the block; negative where the row joined later."""
         self._steps = torch.arange(BLOCK, device=device)[:, None]
         self._block = uniforms(self._seeds, self._positions + self._steps)
+        """[BLOCK, rows]"""
         self._used = 0
 
     def set_rows(self, rows: Sequence[int], seeds: Sequence[int], positions: Sequence[int]) -> None:
@@ -81,7 +82,7 @@ class Noise:
             self._block = uniforms(self._seeds, self._positions + self._steps)
             self._used = 0
         self._used += 1
-        return self._block[self._used - 1, :rows]
+        return self._block.select(0, self._used - 1).narrow(0, 0, rows)
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,12 @@ class Generation:
 
     def __post_init__(self) -> None:
         self.interventions = interventions_of(self.request)
+        # Kept here because `append` runs for every token of every row.
+        sampling = self.request.sampling
+        self._forced = len(self.request.forced_ids)
+        self._max_length = self._forced + sampling.max_new_tokens
+        self._stop_ids = frozenset(sampling.stop_ids)
+        self._has_stop_strings = bool(sampling.stop_strings)
 
     def next_token(self, sampled: int) -> int:
         """Return the next token of the completion: a forced one if any are left, else `sampled`."""
@@ -40,15 +46,14 @@ class Generation:
     def append(self, token_id: int, logprob: float, decode: Decode) -> None:
         """Add the next token, and set `finish_reason` if it is the last one."""
         self.token_ids.append(token_id)
-        sampled = len(self.token_ids) - len(self.request.forced_ids)
-        if sampled <= 0:  # a forced token: it has no log-probability and cannot end the completion
+        length = len(self.token_ids)
+        if length <= self._forced:  # a forced token has no log-probability and cannot end the completion
             self.logprobs.append(0.0)
             return
         self.logprobs.append(logprob)
-        sampling = self.request.sampling
-        if token_id in sampling.stop_ids or (sampling.stop_strings and self._ends_with_stop_string(decode)):
+        if token_id in self._stop_ids or (self._has_stop_strings and self._ends_with_stop_string(decode)):
             self.finish_reason = "stop"
-        elif sampled >= sampling.max_new_tokens:
+        elif length >= self._max_length:
             self.finish_reason = "length"
 
     def completion(self, version: int) -> Completion:

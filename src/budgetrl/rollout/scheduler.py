@@ -62,7 +62,7 @@ class Scheduler:
         self._rows: list[Job | None] = []
         """The job of each computed row; None where it is free."""
         self._waiting: deque[Job] = deque()
-        self._next_ids = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._next_ids = torch.zeros(0, dtype=torch.int64, device=device)
         """The last token of each row, which the next step feeds to the model. It is not in the cache yet."""
         self._steps_per_check = steps_per_check(device)
         self._distributions: Distributions | float = 1.0
@@ -107,9 +107,9 @@ class Scheduler:
         """
         self._admit()
         steps = [self._step(number) for number in range(self._steps_per_check)]
-        ids = torch.cat([step_ids for step_ids, _ in steps]).tolist()
-        logprobs = torch.cat([step_logprobs for _, step_logprobs in steps]).tolist()
-        ended = self._note_tokens(ids, logprobs)
+        ids = _joined([step_ids for step_ids, _ in steps])
+        logprobs = _joined([step_logprobs for _, step_logprobs in steps])
+        ended = self._note_tokens(ids.tolist(), logprobs.tolist())
         if ended:
             self._end(ended)
             self._close_gaps()
@@ -123,16 +123,16 @@ class Scheduler:
         """
         rows = len(self._rows)
         edit = self._edit_hidden if self._interventions else None
-        logits = self._decoder.step(self._next_ids[:rows], self._cache, edit)
+        logits = self._decoder.step(self._next_ids, self._cache, edit)
         logits = self._edit_logits(logits, number)
         uniforms = self._noise.take(rows)
-        if isinstance(self._distributions, float):
-            ids, logprobs = draw(logits, uniforms, self._distributions)
-        else:
+        if isinstance(self._distributions, Distributions):
             seen = None if self._seen is None else self._seen[:rows]
             ids, logprobs = draw_from(logits, uniforms, self._distributions, seen)
+        else:
+            ids, logprobs = draw(logits, uniforms, self._distributions)
         ids = self._with_forced(ids, number)
-        self._next_ids[:rows] = ids
+        self._next_ids = ids
         if self._seen is not None:
             self._seen[:rows].scatter_(1, ids[:, None], True)
         return ids, logprobs
@@ -183,6 +183,7 @@ class Scheduler:
         self._close_gaps_in_order()
         rows = list(range(running, running + joining))
         self._rows += [self._waiting.popleft() for _ in rows]
+        self._next_ids = torch.cat((self._next_ids, self._next_ids.new_zeros(joining)))
         self._prepare_positions(rows)
         # Prompts are read without their last token, which the first step feeds to the model.
         self._cache.occupy(rows, [len(self._job(row).request.prompt_ids) - 1 for row in rows])
@@ -336,6 +337,7 @@ class Scheduler:
             for target, job in zip(targets, jobs, strict=True):
                 self._rows[target] = job
         del self._rows[kept:]
+        self._next_ids = self._next_ids[:kept]
         self._update_settings()
 
     def _job(self, row: int) -> Job:
@@ -346,6 +348,10 @@ class Scheduler:
 
     def _on_device(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, device=self._device)
+
+
+def _joined(steps: Sequence[Tensor]) -> Tensor:
+    return steps[0] if len(steps) == 1 else torch.cat(list(steps))
 
 
 def steps_per_check(device: torch.device) -> int:

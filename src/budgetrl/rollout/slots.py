@@ -12,8 +12,10 @@ moves to the right, and one that leaves frees its row. Attention reads neighbori
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MIN_ROOM = 256
@@ -22,8 +24,8 @@ MIN_ROOM = 256
 SPAN_COST = 1024
 """Overhead of an attention call, in tokens whose keys and values are read in the same time (measured on a CPU)."""
 
-MAX_SPANS = 8
-"""Maximum number of attention calls per layer."""
+ROWS_PER_MOVE = 32
+"""Rows that are copied together when rows move. Each such group copies only as many columns as its longest row."""
 
 FREE = 2**62
 """Start of a row without a sequence. Larger than any clock."""
@@ -56,11 +58,16 @@ class Parked:
 class Span:
     """Neighboring rows that share one attention call over one window of columns."""
 
-    rows: slice
+    begin: int
+    end: int
+    """The row after the last one."""
     first: int
-    """The clock of the window's first column."""
+    """The first column of the window."""
+    keys: Sequence[Tensor]
+    """The rows' keys in each layer, [rows, heads, columns, size]."""
+    values: Sequence[Tensor]
     bias: Tensor | None
-    """[rows, 1, 1, window], added to attention scores to hide padding; None if no row has any."""
+    """[rows, 1, 1, columns], added to attention scores to hide padding; None if no row has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +97,12 @@ class SlotCache:
         self._starts = [FREE] * slots
         """The column of each row's first token. The columns before it are padding."""
         self._starts_on_device = torch.zeros(slots, dtype=torch.int64, device=layout.device)
-        self._bounds: list[tuple[int, int, int, bool]] = []
-        """First and last row of each span, its first column, and whether it has padding to hide."""
-        self._bounds_rows = -1
-        """Number of rows that `_bounds` covers; -1 if it is out of date."""
+        self._spans: list[Span] = []
+        self._rows = -1
+        """Number of rows that `_spans` covers; -1 if it is out of date."""
+        self._active_keys: list[Tensor] = []
+        """The keys of these rows in each layer, [rows, heads, columns, size]."""
+        self._active_values: list[Tensor] = []
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._bias = torch.empty(0)
@@ -164,16 +173,12 @@ class SlotCache:
         self._update_rows(rows)
 
     def move_rows(self, origins: Sequence[int], targets: Sequence[int]) -> None:
-        """Move row `origins[i]` to row `targets[i]`. Origins that are not also targets are free afterwards."""
-        if not origins:
-            return
-        device = self.layout.device
-        begin = min(self._starts[origin] for origin in origins) - self._base
-        end = self.clock - self._base
-        source, destination = torch.tensor(origins, device=device), torch.tensor(targets, device=device)
-        for store in (*self._keys, *self._values):
-            # The right side is copied before it is written, so a row may be both an origin and a target.
-            store[destination, :, begin:end] = store[source, :, begin:end]
+        """Move row `origins[i]` to row `targets[i]`. Origins that are not also targets are free afterwards.
+
+        Rows move in this order, so a target must not be the origin of a later move.
+        """
+        for start in range(0, len(origins), ROWS_PER_MOVE):
+            self._copy_rows(origins[start : start + ROWS_PER_MOVE], targets[start : start + ROWS_PER_MOVE])
         starts = [self._starts[origin] for origin in origins]
         for origin in origins:
             self._starts[origin] = FREE
@@ -181,58 +186,80 @@ class SlotCache:
             self._starts[target] = start
         self._update_rows(sorted({*origins, *targets}))
 
-    def advance(self, rows: int) -> tuple[Tensor, list[Span]]:
-        """Advance the clock by one column, for the first `rows` rows.
+    def _copy_rows(self, origins: Sequence[int], targets: Sequence[int]) -> None:
+        begin = min(self._starts[origin] for origin in origins) - self._base
+        end = self.clock - self._base
+        source = torch.tensor(origins, device=self.layout.device)
+        destination = torch.tensor(targets, device=self.layout.device)
+        for store in (*self._keys, *self._values):
+            # The right side is copied before it is written, so a row may be both an origin and a target.
+            store[destination, :, begin:end] = store[source, :, begin:end]
 
-        Returns the position of each row's new token [rows], and the spans of the attention calls.
-        """
+    def advance(self, rows: int) -> Tensor:
+        """Advance the clock by one column. Returns the positions [rows] of the first rows' new tokens."""
         if self.clock - self._base == self.columns:
             self._move_window()
-        if self._bounds_rows != rows:
-            self._bounds, self._bounds_rows = self._choose_bounds(rows), rows
-        positions = self.clock - self._starts_on_device[:rows]
+        if self._rows != rows:
+            self._rows = rows
+            self._active_keys = [store[:rows] for store in self._keys]
+            self._active_values = [store[:rows] for store in self._values]
+            self._spans = self._choose_spans(rows)
+        positions = self.clock - self._starts_on_device.narrow(0, 0, rows)
         self.clock += 1
-        spans: list[Span] = []
-        for begin, end, first, is_padded in self._bounds:
-            bias = None
-            if is_padded:
-                bias = self._bias[begin:end, None, None, first - self._base : self.clock - self._base]
-            spans.append(Span(slice(begin, end), first, bias))
-        return positions, spans
+        return positions
 
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> None:
-        """Store `keys` and `values` [rows, heads, size] of the new tokens. Call after `advance`."""
-        column = self.clock - self._base - 1
-        self._keys[layer][: len(keys)].select(2, column).copy_(keys)
-        self._values[layer][: len(values)].select(2, column).copy_(values)
+    def attend(self, layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Store the new tokens' `keys` and `values` [rows, heads, size], and return the output of attention.
 
-    def window(self, layer: int, span: Span) -> tuple[Tensor, Tensor]:
-        """Return the keys and values [rows, heads, window, size] of a span."""
-        columns = slice(span.first - self._base, self.clock - self._base)
-        return self._keys[layer][span.rows, :, columns], self._values[layer][span.rows, :, columns]
+        Queries and output are [rows, heads, n, size], where n queries share a key head. Call after `advance`.
+        """
+        end = self.clock - self._base
+        self._active_keys[layer].select(2, end - 1).copy_(keys)
+        self._active_values[layer].select(2, end - 1).copy_(values)
+        outputs: list[Tensor] = []
+        for span in self._spans:
+            begin = span.first - self._base
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    queries.narrow(0, span.begin, span.end - span.begin),
+                    span.keys[layer].narrow(2, begin, end - begin),
+                    span.values[layer].narrow(2, begin, end - begin),
+                    attn_mask=None if span.bias is None else span.bias.narrow(3, begin, end - begin),
+                )
+            )
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
-    def _choose_bounds(self, rows: int) -> list[tuple[int, int, int, bool]]:
+    def _choose_spans(self, rows: int) -> list[Span]:
         """Split the rows into 1, 2, 4 or 8 spans of equal size, whichever makes attention cheapest.
 
         In a span, every row reads as many columns as the longest one. More spans read less padding, but add calls.
         """
-        best: list[tuple[int, int, int, bool]] = []
-        best_cost = math.inf
-        count = 1
-        while count <= min(MAX_SPANS, rows):
-            bounds: list[tuple[int, int, int, bool]] = []
+        best_cost, best_count = math.inf, 1
+        for count in (1, 2, 4, 8):
             cost = count * SPAN_COST
-            for part in range(count):
-                begin, end = rows * part // count, rows * (part + 1) // count
-                starts = self._starts[begin:end]
-                first = min(*starts, self.clock)
-                is_padded = any(start not in (first, FREE) for start in starts)
-                bounds.append((begin, end, first, is_padded))
-                cost += (end - begin) * (self.clock - first)
+            for begin, end in _equal_parts(rows, count):
+                cost += (end - begin) * (self.clock - self._first(begin, end))
             if cost < best_cost:
-                best, best_cost = bounds, cost
-            count *= 2
-        return best
+                best_cost, best_count = cost, count
+        spans: list[Span] = []
+        for begin, end in _equal_parts(rows, best_count):
+            first = self._first(begin, end)
+            is_padded = any(start not in (first, FREE) for start in self._starts[begin:end])
+            spans.append(
+                Span(
+                    begin=begin,
+                    end=end,
+                    first=first,
+                    keys=[store[begin:end] for store in self._keys],
+                    values=[store[begin:end] for store in self._values],
+                    bias=self._bias[begin:end, None, None] if is_padded else None,
+                )
+            )
+        return spans
+
+    def _first(self, begin: int, end: int) -> int:
+        """Return the first column that rows `begin` to `end` - 1 need."""
+        return min(self.clock, *self._starts[begin:end])
 
     def _move_window(self) -> None:
         """Copy the columns in use to a new window with free columns after them."""
@@ -265,7 +292,7 @@ class SlotCache:
         The bias is the most negative finite number, not -inf: where a kernel reads a block of nothing but padding, -inf
         would give NaN.
         """
-        self._bounds_rows = -1
+        self._rows = -1
         layout = self.layout
         index = torch.tensor(list(rows), device=layout.device)
         # A free row is computed as if its sequence started now. The result is not used, but must not be NaN.
@@ -275,3 +302,9 @@ class SlotCache:
         hidden = torch.arange(self._base, self._base + self.columns, device=layout.device) < starts[:, None]
         bias = torch.zeros(hidden.shape, dtype=layout.dtype, device=layout.device)
         self._bias[index] = bias.masked_fill_(hidden, torch.finfo(layout.dtype).min)
+
+
+def _equal_parts(rows: int, count: int) -> list[tuple[int, int]]:
+    """Split `rows` rows into up to `count` parts that differ by at most one row: (first row, row after the last)."""
+    bounds = [rows * part // count for part in range(count + 1)]
+    return [(begin, end) for begin, end in pairwise(bounds) if begin < end]
