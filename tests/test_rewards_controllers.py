@@ -71,6 +71,17 @@ def test_targets_move_when_it_is_time_and_an_absent_difficulty_keeps_its_own() -
     assert controller.reward.target_easy == 100
 
 
+def test_the_plan_warns_if_training_ends_before_the_targets_first_move() -> None:
+    """An update after the last rollout comes too late: no rollout is rewarded with the new targets."""
+    (warning,) = LaserD(update_every=20).rollout_warnings(20)
+    assert str(warning) == (
+        "reward.update_every: with 20, the targets never change, because training has 20 rollouts; set a smaller "
+        "number, or train for more steps"
+    )
+    assert not LaserD(update_every=20).rollout_warnings(21)
+    assert not Hapo().rollout_warnings(1)
+
+
 def test_a_lower_bound_above_the_longest_completion_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^lower_bound: 1024 is above max_length \(420\)"):
         LaserD().with_max_length(420)

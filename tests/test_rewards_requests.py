@@ -96,6 +96,10 @@ GDPO = ["algorithm.advantage.per_component=true", "algorithm.advantage.scale=bat
         (["reward=l1_exact", "reward.budget_high=300"], []),
         (["reward=thinkprune"], ["reward.limits"]),
         (["reward=laser"], ["reward.target"]),
+        (["reward=laser_d", "reward.lower_bound=20", "stage.steps=20"], ["reward.update_every"]),
+        (["reward=laser_d", "reward.lower_bound=20", "stage.steps=21"], []),
+        (["reward=laser_de", "reward.lower_bound=20", "algorithm=dapo"], ["reward.update_every"]),
+        (["reward=laser_d", "reward.lower_bound=20", "stage=pipeline", "stage.steps=5"], ["reward.update_every"]),
     ],
 )
 def test_what_looks_odd_is_noted(plan: Callable[..., int], words: list[str], keys: list[str]) -> None:

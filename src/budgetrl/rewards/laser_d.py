@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from budgetrl.core.checks import require, require_count, require_option, require_range
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite, require_max_length
 from budgetrl.rewards.group import is_right, solve_rate, verdicts
@@ -54,9 +55,9 @@ class LaserD(Reward):
     and n is at least 1. Truncated responses are wrong, and count in the coverage with the length they had reached.
     Training: GRPO, with the ratio clipped to the range from 0.8 to 1.28.
 
-    Limits: the target for hard problems must cover every response, including truncated ones, so it soon reaches
-    `max_length` and stays there. Targets are on the grid: choose its lower bound and step for the lengths of your
-    model.
+    Limits: with `update_every` rollouts or fewer, the targets never change; the plan warns about this. The target for
+    hard problems must cover every response, including truncated ones, so it soon reaches `max_length` and stays there.
+    Targets are on the grid: choose its lower bound and step for the lengths of your model.
 
     >>> lengths, verdicts = (1000, 2000, 3000), (True, True, False)
     >>> group = [Outcome(True, correct, length) for correct, length in zip(verdicts, lengths, strict=True)]
@@ -107,6 +108,14 @@ class LaserD(Reward):
             "verdict": verdicts(group, self.correct, self.wrong),
             "length": [self._bonus(outcome, target) for outcome in group],
         }
+
+    def rollout_warnings(self, rollouts: int) -> list[Message]:
+        """Return a warning if training ends before any rollout is rewarded with updated targets."""
+        # The first update follows rollout number `update_every`, so it takes one more rollout to use it.
+        if rollouts > self.update_every:
+            return []
+        text = f"with {self.update_every}, the targets never change, because training has {rollouts} rollouts"
+        return [Message("reward.update_every", text, "set a smaller number, or train for more steps")]
 
     def schedule(self, progress: float) -> dict[str, float]:
         return {f"target_{name}": float(self.target(name)) for name in DIFFICULTIES}

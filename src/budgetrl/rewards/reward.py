@@ -111,6 +111,10 @@ class Reward(ABC):
                 found.append(Message(f"reward.{name}", f"is above {key} ({longest})", "adjust it to your model"))
         return found
 
+    def rollout_warnings(self, rollouts: int) -> list[Message]:
+        """Return what will not happen in a training of this many rollouts, such as an update that comes too late."""
+        return []
+
     def asked_budget(self, seed: int) -> int | None:
         """Draw the number of tokens that a prompt asks for. None if the reward does not ask for a length."""
         return None

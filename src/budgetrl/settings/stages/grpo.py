@@ -85,7 +85,7 @@ class Grpo(StageSettings):
         summary: dict[str, object] = {
             "format": self.resolve_format(config).name,
             "optimizer steps": self.steps,
-            "rollouts": math.ceil(self.steps / updates),
+            "rollouts": self._rollouts(config),
             "labels": self._labels_from(config),
             "prompts per step": self.prompts_per_step,
             "completions per step": f"{per_step} ({self.prompts_per_step} prompts x {self.group_size})",
@@ -107,6 +107,10 @@ class Grpo(StageSettings):
             completion_limits={"stage.max_new_tokens": self.max_new_tokens},
             micro_batches={"stage.tokens_per_device": self.tokens_per_device},
         )
+
+    def _rollouts(self, config: "Config") -> int:
+        # Dynamic sampling may need several rollouts for a batch. They count as one here, and for the reward.
+        return math.ceil(self.steps / config.algorithm.optimizer_steps_per_rollout)
 
     def _tokens_generated(self, config: "Config") -> int | None:
         """Return the tokens of rollouts, evaluations and labels if every completion reaches the limit."""
@@ -137,6 +141,7 @@ class Grpo(StageSettings):
 
     def warnings(self, config: "Config") -> list[Message]:
         warnings = config.reward.length_warnings(self.max_new_tokens, "stage.max_new_tokens")
+        warnings += config.reward.rollout_warnings(self._rollouts(config))
         if self.tokens_per_device < self.max_new_tokens:
             text = "is below stage.max_new_tokens, so each long completion is a micro-batch of its own"
             warnings.append(Message("stage.tokens_per_device", text))
