@@ -4,10 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_count
+from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.checks import require_finite, require_max_length
 from budgetrl.rewards.group import cosine_between, is_right
 from budgetrl.rewards.reward import Parts, Reward
+
+CLOSING_FACTOR = 1.155
+"""Smallest penalty of a full repetition, in units of wrong_long - wrong_short, at which no loop gains anything.
+
+An answer of the share s of max_length that loops up to the share t gains (cos(pi s) - cos(pi t)) / 2 of these units and
+repeats (t - s) / t of itself. The factor is the largest quotient of the two, which is at s = 0.295 and t = 0.9175.
+"""
+SAFE_FACTOR = 1.2
+"""The factor that the plan proposes: CLOSING_FACTOR, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,15 @@ class Cosine(Reward):
     penalizes the response as a whole, and only if it is wrong.
     Differences in the code: its defaults (0 to 1 for right answers, -1 to 0 for wrong ones), n-grams of words instead
     of tokens, and the last 16 tokens before L_max, which already count as exceeded.
-    Ours: the value of `repetition_penalty`, since we found no published one. It is large enough that a wrong answer
-    gains nothing by repeating itself.
+    Ours: the value of `repetition_penalty`, since we found no published one. It is the range of wrong answers' rewards.
     Training: PPO without discount.
 
     Limits: wrong answers are pulled toward L_max, beyond which they earn r_e. The rewards of wrong answers span 10,
-    those of right answers only 1, so in a group that has both, the length of right answers hardly matters.
+    those of right answers only 1, so in a group that has both, the length of right answers hardly matters. With the
+    default penalty a wrong answer can gain by repeating itself: with L_max = 14336, one of 4300 tokens earns -7.94, and
+    -6.89 if it then loops up to 13300 tokens (rep = 0.68). With `repetition_penalty=-12` no loop gains anything, except
+    that its first 39 tokens complete no repeated n-gram; they gain at most 600 / L_max. The plan warns about penalties
+    that leave a gain.
 
     >>> reward = Cosine(max_length=14336)
     >>> short, long = (Outcome(well_formed=True, correct=True, length=length) for length in (0, 14336))
@@ -62,7 +75,8 @@ class Cosine(Reward):
     repetition_ngram: int = 40
     """Size of the n-grams, in tokens."""
     repetition_penalty: float = -10.0
-    """Added to a wrong answer's reward if all its n-grams are repeated; 0 disables the penalty."""
+    """Added to a wrong answer's reward if all its n-grams are repeated; 0 disables the penalty. With -12, a wrong
+    answer gains nothing by repeating itself."""
     max_length: int | None = None
     """L_max, in tokens; null: the stage's max_new_tokens."""
 
@@ -88,6 +102,14 @@ class Cosine(Reward):
             parts["cosine"].append(cosine)
             parts["repetition"].append(repetition)
         return parts
+
+    def warnings(self) -> list[Message]:
+        """Return a warning if a wrong answer can gain more by growing longer than it loses by repeating itself."""
+        gain = max(0.0, self.wrong_long - self.wrong_short)
+        if -self.repetition_penalty >= CLOSING_FACTOR * gain:
+            return []
+        text = f"with {self.repetition_penalty:g}, a wrong answer can gain by repeating itself up to max_length"
+        return [Message("reward.repetition_penalty", text, f"set {-SAFE_FACTOR * gain:g} to prevent it")]
 
     def _cosine(self, outcome: Outcome, max_length: int) -> float:
         share = outcome.length / max_length
