@@ -8,7 +8,7 @@ from typing import Any
 from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_finite, require_max_length
 from budgetrl.rewards.group import solve_rate, verdicts
 from budgetrl.rewards.reward import AlgorithmTraits, Controller, Parts, Reward
 
@@ -87,6 +87,9 @@ class Aalc(Reward):
         if self.validation_accuracy is not None:
             require_range(self, 0, 1, "validation_accuracy")
 
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH if self.length_weight else None
+
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""
         attained = self.target_attained()
@@ -99,12 +102,14 @@ class Aalc(Reward):
         return {"target_attained": self.target_attained(), "target_accuracy": self.target_accuracy}
 
     def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Return an error if the algorithm makes the length term negligible.
+        """Return an error for `per_component`, or if the algorithm makes the length term negligible.
 
-        Three ways: no division by the group's std, a std floor far above the length weight, or dropping exactly the
-        groups in which the term counts.
+        Three settings do the latter: no division by the group's std, a std floor far above the length weight, or
+        dropping exactly the groups in which the term counts.
         """
         weight = self.length_weight
+        if found := super().errors(algorithm):
+            return found
         if not weight:
             return []  # a weight of 0 asks for no length term
         # A tiny weight counts only where all verdicts are equal, and drop_equal=verdict drops these groups.

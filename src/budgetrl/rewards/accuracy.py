@@ -46,6 +46,12 @@ class Accuracy(Reward):
         require(self.correct > self.wrong, "correct", f"{self.correct} is not above wrong ({self.wrong})")
         require(self.r_f <= self.wrong, "r_f", f"{self.r_f} is above wrong ({self.wrong})")
 
+    def per_component_problem(self) -> str | None:
+        # The parts are r_f and 0 if malformed, 0 and `wrong` if wrong.
+        if self.r_f <= 0 <= self.wrong:
+            return None
+        return "the format part can outweigh the verdict part, so malformed responses can rank as high as wrong ones"
+
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `format` and `verdict`."""
         return {

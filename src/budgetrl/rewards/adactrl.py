@@ -7,7 +7,7 @@ from statistics import fmean
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
 from budgetrl.formats.difficulty import EASY_ABOVE
-from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_finite, require_max_length
 from budgetrl.rewards.group import cosine_between
 from budgetrl.rewards.overlong import require_cache, soft_overlong
 from budgetrl.rewards.reward import Parts, Reward
@@ -63,6 +63,9 @@ class AdaCtrl(Reward):
         for field in ("length_weight", "tag_weight"):
             require(getattr(self, field) >= 0, field, f"{getattr(self, field)} is negative")
         require_cache(self.cache, self.max_length)
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict`, `length`, `tag`, and `overlong`."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require_count, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_max_length
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_max_length
 from budgetrl.rewards.group import solve_rate, verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
@@ -47,6 +47,9 @@ class Alp(Reward):
     def __post_init__(self) -> None:
         require_range(self, 0, float("inf"), "beta")
         require_count(self, "max_length")
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH if self.beta else None
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require_range
-from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import per_component_error
+from budgetrl.rewards.checks import LOWERS_RIGHT_ONLY
 from budgetrl.rewards.group import LengthStats, is_right, right_lengths, verdicts
-from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
+from budgetrl.rewards.reward import Parts, Reward
 
 EPSILON = 1e-7
 """Added to the std, in tokens, so that equal lengths do not divide by 0."""
@@ -35,7 +34,7 @@ class Arora(Reward):
     in length as large as those between right and wrong. The paper sweeps alpha over 0, 0.05, 0.1, 0.2, and 0.4.
 
     Limits: only relative spread matters: lengths of 10 and 11 tokens are treated like 1000 and 1100. Nothing
-    controls the length of wrong answers. `errors` rejects `algorithm.advantage.per_component`.
+    controls the length of wrong answers.
 
     >>> group = [Outcome(well_formed=True, correct=True, length=length) for length in (1000, 2000, 3000)]
     >>> [round(reward, 6) for reward in Arora(alpha=0.2)(group, progress=0)]
@@ -49,6 +48,9 @@ class Arora(Reward):
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "alpha")
 
+    def per_component_problem(self) -> str | None:
+        return LOWERS_RIGHT_ONLY if self.alpha else None
+
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""
         # If nobody is right, [0] is a placeholder: the statistics are used for right answers only.
@@ -57,10 +59,6 @@ class Arora(Reward):
             "verdict": verdicts(group),
             "length": [self._length(outcome, stats) for outcome in group],
         }
-
-    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Return an error for `per_component`, since the length part is negative for right answers only."""
-        return [per_component_error(self)] if algorithm.per_component and self.alpha else []
 
     def _length(self, outcome: Outcome, stats: LengthStats) -> float:
         if not is_right(outcome):

@@ -1,13 +1,29 @@
-"""Checks shared by rewards: on their fields, on outcomes, and on the algorithm that uses them."""
+"""Checks shared by rewards: on their fields and on outcomes. Reasons why they cannot be used with per_component."""
 
 from dataclasses import fields
 from math import isfinite
 
 from budgetrl.core.checks import require
 from budgetrl.core.errors import SettingError
-from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.reward import Reward
+
+LENGTH_COUNTS_AS_MUCH = (
+    "the length penalty then counts as much as the verdict, so a wrong or malformed response can rank above a right one"
+)
+"""Reason of `Reward.per_component_problem` for penalties that right responses can earn while worse ones do not."""
+
+LOWERS_RIGHT_ONLY = "a part that lowers right responses only then ranks them below wrong and malformed ones"
+"""Reason of `Reward.per_component_problem` for penalties of right responses alone.
+
+Example: one right answer of four, beyond the limit. The parts are verdict = [1, 0, 0, 0] and length = [-1, 0, 0, 0].
+Standardized, they are exact opposites, so every advantage is 0 and nothing is learned from the right answer.
+"""
+
+RAISES_MALFORMED = (
+    "malformed responses, which earn 0 in some parts, then rank above wrong ones, which earn less than 0 in these"
+)
+"""Reason of `Reward.per_component_problem` for rewards whose penalties apply to well-formed responses only."""
 
 
 def require_finite(reward: Reward) -> None:
@@ -43,17 +59,3 @@ def require_budget(reward: Reward, outcome: Outcome) -> int:
             f"positive number of tokens (response format {reward.needs_format!r})"
         )
     return outcome.budget
-
-
-def per_component_error(reward: Reward) -> Message:
-    """Return the error for a reward whose length part is negative for right answers only, used with per_component.
-
-    `per_component` standardizes each part over the group before they are added. Example: one right answer of four,
-    beyond the limit. The parts are verdict = [1, 0, 0, 0] and length = [-1, 0, 0, 0]. Standardized, they are exact
-    opposites, so every advantage is 0 and nothing is learned from the right answer.
-    """
-    text = (
-        f"reward={reward.name} lowers the reward of right answers only; standardized separately, this part ranks them "
-        "below wrong ones"
-    )
-    return Message("algorithm.advantage.per_component", text, "set it to false")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from budgetrl.core.checks import require, require_count
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.checks import RAISES_MALFORMED, require_finite, require_max_length
 from budgetrl.rewards.group import cosine_between, is_right
 from budgetrl.rewards.reward import Parts, Reward
 
@@ -84,6 +84,9 @@ class Cosine(Reward):
         require_finite(self)
         require_count(self, "repetition_ngram", "max_length")
         require(self.repetition_penalty <= 0, "repetition_penalty", f"{self.repetition_penalty} rewards repetition")
+
+    def per_component_problem(self) -> str | None:
+        return RAISES_MALFORMED  # truncated ones: only the others earn `cosine` and `repetition`
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `exceeded` for responses that did not end within L_max; `cosine` and `repetition` for all others."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from budgetrl.core.checks import require, require_option, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_finite
 from budgetrl.rewards.group import is_right, verdicts
 from budgetrl.rewards.reward import Controller, Parts, Reward
 
@@ -62,6 +62,9 @@ class Hapo(Reward):
         require_option(self, ("min", "mean"), "memory")
         for problem_id, length in self.history.items():
             require(0 < length < math.inf, "history", f"{length} for problem {problem_id!r} is not a positive length")
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH if self.weight else None
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_finite
 from budgetrl.rewards.group import is_right, verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
@@ -53,6 +53,9 @@ class Kimi(Reward):
         require_finite(self)
         require(self.weight >= 0, "weight", f"{self.weight} is negative")
         require_range(self, 0, 1, "warmup")
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH if self.weight else None
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from budgetrl.core.records import Outcome
 from budgetrl.rewards.asked_length import AskedLength
-from budgetrl.rewards.checks import require_budget
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_budget
 from budgetrl.rewards.group import verdicts
 from budgetrl.rewards.reward import Parts
 
@@ -37,6 +37,9 @@ class L1Exact(AskedLength):
     """
 
     name: str = "l1_exact"
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`.

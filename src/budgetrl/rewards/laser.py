@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_option, require_range
-from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import per_component_error, require_finite
+from budgetrl.rewards.checks import LOWERS_RIGHT_ONLY, require_finite
 from budgetrl.rewards.group import is_right, verdicts
-from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
+from budgetrl.rewards.reward import Parts, Reward
 
 VARIANTS = ("bonus", "penalty", "hybrid")
 """A reward within the target, a penalty beyond it, or both."""
@@ -35,7 +34,7 @@ class Laser(Reward):
     Training: GRPO, with the ratio clipped to the range from 0.8 to 1.28.
 
     Limits: easy and hard problems have the same target (`laser_d` has three), and length does not matter on either
-    side of the step. `errors` rejects `algorithm.advantage.per_component` for the variants penalty and hybrid.
+    side of the step.
 
     >>> lengths, verdicts = (4096, 4097, 100), (True, True, False)
     >>> group = [Outcome(True, correct, length) for correct, length in zip(verdicts, lengths, strict=True)]
@@ -64,18 +63,16 @@ class Laser(Reward):
         require_range(self, 1, float("inf"), "target")
         require_option(self, VARIANTS, "variant")
 
+    def per_component_problem(self) -> str | None:
+        # With variant=bonus the length part is never negative, so right answers stay above wrong ones.
+        return LOWERS_RIGHT_ONLY if self.bonus and self.variant != "bonus" else None
+
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""
         return {
             "verdict": verdicts(group, self.correct, self.wrong),
             "length": [self._step(outcome.length) if is_right(outcome) else 0.0 for outcome in group],
         }
-
-    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Return an error for `per_component`, since the length part is negative for right answers only."""
-        # With variant=bonus the length part is never negative, so right answers stay above wrong ones.
-        cancels = algorithm.per_component and self.bonus > 0 and self.variant != "bonus"
-        return [per_component_error(self)] if cancels else []
 
     def _step(self, length: int) -> float:
         if length <= self.target:

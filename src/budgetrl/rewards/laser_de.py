@@ -48,6 +48,12 @@ class LaserDE(LaserD):
         require_count(self, "repetition_ngram")
         require_range(self, 0, 1, "most_repetition")
 
+    def per_component_problem(self) -> str | None:
+        text = (
+            "wrong answers beyond the target then gain as much from the bonus as right ones within it from the verdict"
+        )
+        return text if self.bonus else None
+
     def _bonus(self, outcome: Outcome, target: int) -> float:
         if is_right(outcome):
             return super()._bonus(outcome, target)

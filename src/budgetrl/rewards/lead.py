@@ -7,7 +7,7 @@ from statistics import fmean
 
 from budgetrl.core.checks import require, require_range
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_finite
 from budgetrl.rewards.group import LengthStats, is_right, right_lengths, verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
@@ -61,6 +61,9 @@ class Lead(Reward):
         require_finite(self)
         require_range(self, 0, math.inf, "alpha", "min_length")
         require(self.wrong <= 0, "wrong", f"{self.wrong} is above 0; a long right answer could earn less")
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH if self.alpha else None
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict`, which is 1 or `wrong`, and `length`, which adds exp(-alpha z) - 1 for right answers."""

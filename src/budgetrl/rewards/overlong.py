@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import require_finite, require_max_length
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH, require_finite, require_max_length
 from budgetrl.rewards.group import verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
@@ -49,6 +49,9 @@ class Overlong(Reward):
     def __post_init__(self) -> None:
         require_finite(self)
         require_cache(self.cache, self.max_length)
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `overlong`."""

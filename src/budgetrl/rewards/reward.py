@@ -92,8 +92,24 @@ class Reward(ABC):
         return {}
 
     def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Return the reasons why training with this reward and this algorithm cannot work."""
-        return []
+        """Return the reasons why training with this reward and this algorithm cannot work.
+
+        A subclass with reasons of its own adds them to these.
+        """
+        problem = self.per_component_problem() if algorithm.per_component else None
+        if not problem:
+            return []
+        text = f"with reward={self.name}, {problem}"
+        return [Message("algorithm.advantage.per_component", text, "set it to false")]
+
+    def per_component_problem(self) -> str | None:
+        """Return how `per_component` can reverse an order that the reward sets; None if it cannot.
+
+        Meant is the order of a right, a wrong, and a malformed response of the same group. `per_component` standardizes
+        each part over the group before they are added, so a small part counts as much as a large one. The order is safe
+        if no part is higher for a worse response than for a better one. `rewards.checks` has the usual reasons.
+        """
+        return None
 
     def warnings(self) -> list[Message]:
         """Return settings that work but are probably unintended."""

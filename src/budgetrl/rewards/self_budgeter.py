@@ -8,7 +8,7 @@ from budgetrl.core.checks import require, require_option
 from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
 from budgetrl.core.schedules import SCHEDULES, anneal
-from budgetrl.rewards.checks import require_budget, require_finite
+from budgetrl.rewards.checks import RAISES_MALFORMED, require_budget, require_finite
 from budgetrl.rewards.reward import Parts, Reward
 
 SLACK = 1e-9
@@ -80,6 +80,11 @@ class SelfBudgeter(Reward):
         Both arguments are distances from the budget, in half-widths of the window: `offset` = (l - b) / (alpha b)
         and `best` = (b_best - b) / (alpha b), which is -1 for a correct answer and 1 for a wrong one.
         """
+
+    def per_component_problem(self) -> str | None:
+        # The parts of a malformed response are r_f, 0, and 0.
+        safe = self.r_b == 0 and self.r_f <= 0 <= self.wrong_min
+        return None if safe else RAISES_MALFORMED
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `format`, `budget_penalty`, and `adherence`.

@@ -6,6 +6,7 @@ from statistics import fmean
 
 from budgetrl.core.checks import require_range
 from budgetrl.core.records import Outcome
+from budgetrl.rewards.checks import LENGTH_COUNTS_AS_MUCH
 from budgetrl.rewards.group import right_lengths, verdicts
 from budgetrl.rewards.reward import Parts, Reward
 
@@ -45,6 +46,9 @@ class ShorterBetter(Reward):
 
     def __post_init__(self) -> None:
         require_range(self, 0, float("inf"), "alpha", "beta")
+
+    def per_component_problem(self) -> str | None:
+        return LENGTH_COUNTS_AS_MUCH if self.beta else None
 
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict` and `length`."""

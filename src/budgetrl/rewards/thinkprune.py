@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require
-from budgetrl.core.messages import Message
 from budgetrl.core.records import Outcome
-from budgetrl.rewards.checks import per_component_error
+from budgetrl.rewards.checks import LOWERS_RIGHT_ONLY
 from budgetrl.rewards.group import is_right, verdicts
-from budgetrl.rewards.reward import AlgorithmTraits, Parts, Reward
+from budgetrl.rewards.reward import Parts, Reward
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ThinkPrune(Reward):
     Training: GRPO with a KL penalty (k3, 0.001).
 
     Limits: within the limit, no length is preferred. A limit far below the lengths that the model generates leaves
-    groups without any reward. `errors` rejects `algorithm.advantage.per_component`.
+    groups without any reward.
 
     >>> group = [Outcome(well_formed=True, correct=True, length=length) for length in (1900, 3500)]
     >>> [ThinkPrune()(group, progress) for progress in (0.0, 0.5)]
@@ -49,6 +48,9 @@ class ThinkPrune(Reward):
         require(len(self.limits) > 0, "limits", "is empty", "set one limit for each stage of training")
         require(min(self.limits) >= 1, "limits", f"{min(self.limits)} is not positive")
 
+    def per_component_problem(self) -> str | None:
+        return LOWERS_RIGHT_ONLY
+
     def parts(self, group: Sequence[Outcome], progress: float) -> Parts:
         """Return `verdict`, and `over_limit`, which cancels the verdict of a right answer beyond the limit."""
         limit = self.limit(progress)
@@ -56,10 +58,6 @@ class ThinkPrune(Reward):
             "verdict": verdicts(group),
             "over_limit": [-1.0 if is_right(outcome) and outcome.length > limit else 0.0 for outcome in group],
         }
-
-    def errors(self, algorithm: AlgorithmTraits) -> list[Message]:
-        """Return an error for `per_component`, since `over_limit` is negative for right answers only."""
-        return [per_component_error(self)] if algorithm.per_component else []
 
     def schedule(self, progress: float) -> dict[str, float]:
         return {"limit": float(self.limit(progress))}
