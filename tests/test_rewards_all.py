@@ -183,6 +183,14 @@ def test_of_two_correct_answers_the_shorter_earns_more(name: str) -> None:
     assert shorter > wrong
 
 
+@pytest.mark.parametrize("name", sorted(set(DEFAULT) - set(LENGTH_DOES_NOT_COUNT)))
+def test_a_reward_says_whether_length_counts_in_a_single_response(name: str) -> None:
+    """Evaluations during training have one response per problem, and choose the best policy by this."""
+    reward, one = DEFAULT[name], Outcome(True, True, 0, 2000, problem_id="p", easy=True)
+    rewards = {reward([replace(one, length=length)], progress=1)[0] for length in range(100, CAP, 100)}
+    assert reward.scores_single_responses == (len(rewards) > 1)
+
+
 PAIR_AND_WRONG = [(True, 500), (True, 1000), (False, 800)]
 
 

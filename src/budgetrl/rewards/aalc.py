@@ -76,6 +76,7 @@ class Aalc(Reward):
     """A_val, from 0 to 1; null before the first validation. Set by training."""
 
     needs_validation = True
+    scores_single_responses = False
 
     def __post_init__(self) -> None:
         require_finite(self)

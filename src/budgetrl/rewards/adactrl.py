@@ -57,6 +57,7 @@ class AdaCtrl(Reward):
     """Number of tokens below max_length over which the overlong punishment grows."""
 
     needs_format = "difficulty"
+    scores_single_responses = False
 
     def __post_init__(self) -> None:
         require_finite(self)

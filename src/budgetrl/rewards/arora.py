@@ -45,6 +45,8 @@ class Arora(Reward):
     alpha: float = 0.1
     """Largest reduction of a right answer's reward, from 0 to 1."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_range(self, 0, 1, "alpha")
 

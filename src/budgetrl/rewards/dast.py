@@ -49,6 +49,8 @@ class Dast(Reward):
     max_length: int | None = 4096
     """L_max, in tokens; null: the stage's max_new_tokens."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_finite(self)
         require(self.max_length is None or self.max_length > 0, "max_length", f"{self.max_length} is not positive")

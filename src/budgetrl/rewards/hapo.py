@@ -55,6 +55,8 @@ class Hapo(Reward):
     history: dict[str, float] = field(default_factory=dict)
     """h by problem id, in tokens. Updated by training."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_finite(self)
         require_range(self, 0, math.inf, "weight")

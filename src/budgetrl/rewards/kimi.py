@@ -49,6 +49,8 @@ class Kimi(Reward):
     warmup: float = 0.25
     """Share of training before length counts, from 0 to 1."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_finite(self)
         require(self.weight >= 0, "weight", f"{self.weight} is negative")

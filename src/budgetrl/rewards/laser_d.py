@@ -91,6 +91,8 @@ class LaserD(Reward):
     target_hard: int | None = None
     """Target for hard groups."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_finite(self)
         require(self.correct > self.wrong, "correct", f"{self.correct} is not above wrong ({self.wrong})")

@@ -57,6 +57,8 @@ class Lead(Reward):
     min_length: float = 0.0
     """Length counts only if the mean of the 3 shortest right answers is above this, in tokens."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_finite(self)
         require_range(self, 0, math.inf, "alpha", "min_length")

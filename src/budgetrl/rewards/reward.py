@@ -61,6 +61,11 @@ class Reward(ABC):
     needs_validation: ClassVar[bool] = False
     """Whether the controller uses the evaluations during training."""
 
+    scores_single_responses: ClassVar[bool] = True
+    """Whether length counts in the reward of a single response, as configured. False if it counts only relative to the
+    group or to what the reward has learned in training. Evaluations during training have one response per problem, so
+    they then choose the best policy by accuracy, and by length if accuracies are equal."""
+
     length_fields: ClassVar[tuple[str, ...]] = ()
     """The fields, other than `max_length`, that hold response lengths: a number of tokens, or a tuple of them."""
 

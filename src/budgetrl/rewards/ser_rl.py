@@ -41,6 +41,8 @@ class SerRl(Reward):
     weight: float = 0.5
     """Difference in reward between the shortest and the longest right response."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_finite(self)
         require(self.weight >= 0, "weight", f"{self.weight} is negative")

@@ -44,6 +44,8 @@ class ShorterBetter(Reward):
     beta: float = 0.001
     """Penalty per token of distance from SOL."""
 
+    scores_single_responses = False
+
     def __post_init__(self) -> None:
         require_range(self, 0, float("inf"), "alpha", "beta")
 

@@ -1,8 +1,8 @@
 """Evaluations during GRPO training, and the best policy so far."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -10,6 +10,7 @@ from budgetrl.core.records import Outcome, Problem
 from budgetrl.metrics.keys import DURING_TRAINING, REWARD
 from budgetrl.metrics.results import Results
 from budgetrl.metrics.summary import summarize
+from budgetrl.rewards.group import is_right
 from budgetrl.rewards.reward import Controller, Reward
 from budgetrl.rollout.collect import Collector, collect_on_all_ranks
 from budgetrl.rollout.seeds import asked_budgets, sampling_seeds
@@ -27,21 +28,20 @@ class GrpoState:
     """Holds the current reward, whose parameters may change during training."""
     result: dict[str, float] = field(default_factory=dict)
     """Metrics of the newest evaluation, with keys under `<data set>/`. Empty before the first."""
-    best: float = -math.inf
-    """The highest mean reward of any evaluation so far."""
+    best: tuple[float, ...] = ()
+    """The highest score of any evaluation so far (see `Evaluation.score`). Empty before the first."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as JSON values."""
         state: dict[str, Any] = {"reward": self.controller.state_dict()}
-        # Before the first evaluation `best` is -inf, which JSON cannot represent.
         if self.result:
-            state |= {"result": self.result, "best": self.best}
+            state |= {"result": self.result, "best_score": list(self.best)}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a state returned by `state_dict`."""
         self.controller.load_state_dict(state["reward"])
-        self.result, self.best = state.get("result", {}), state.get("best", -math.inf)
+        self.result, self.best = state.get("result", {}), tuple(state.get("best_score", ()))
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Evaluation:
     def __call__(self, step: int) -> dict[str, float]:
         """Evaluate the policy after `step` steps and return its metrics, with keys under `eval/<data set>/`.
 
-        Updates `state` and the reward's controller. Saves the policy to `checkpoints/best` if its mean reward is the
-        highest so far.
+        Updates `state` and the reward's controller. Saves the policy to `checkpoints/best` if its score is the highest
+        so far.
         """
         outcomes = self._outcomes(step)
         rewards: list[float] = []
@@ -76,10 +76,23 @@ class Evaluation:
         name, state = self.config.dataset.name, self.state
         state.controller.validate(outcomes)
         state.result = result.labeled(name).flat()
-        if reward > state.best:
-            state.best = reward
+        score = self.score(outcomes, reward)
+        if score > state.best:
+            state.best = score
             self.learner.save(BEST)
         return result.without_parts().labeled(name, DURING_TRAINING).flat()
+
+    def score(self, outcomes: Sequence[Sequence[Outcome]], reward: float) -> tuple[float, ...]:
+        """Return the numbers by which policies are compared, the most important one first. Higher is better.
+
+        This is the mean reward, unless the reward ignores the length of a response that is alone in its group, as it is
+        here. Then it is the accuracy, and the mean length where accuracies are equal.
+        """
+        if self.reward.scores_single_responses:
+            return (reward,)
+        every = list(chain.from_iterable(outcomes))
+        accuracy = fmean(map(is_right, every))
+        return (accuracy, -fmean(outcome.length for outcome in every))
 
     def _outcomes(self, step: int) -> list[list[Outcome]]:
         """Generate and grade one completion per problem [P][1]."""
