@@ -122,7 +122,9 @@ def test_a_length_that_counts_in_dropped_groups_alone_is_refused() -> None:
 def test_what_the_length_is_worth_beside_a_floor(floor: float, worth: float) -> None:
     """Right answers of no length and of L_max: 5e-7 from their mean, over their std of 7.07e-7 and the floor."""
     rewards = Aalc(validation_accuracy=1.0)([replace(RIGHT, length=length) for length in (0, 1024)], 0)
-    (advantages,) = group_advantages([Group(rewards, {}, [1, 1], [True, True])], AdvantageSettings(std_floor=floor))
+    (advantages,) = group_advantages(
+        [Group(rewards, {}, [1, 1], [True, True], [True, True])], AdvantageSettings(std_floor=floor)
+    )
     assert advantages == pytest.approx([worth, -worth], rel=0.02)
 
 

@@ -61,7 +61,13 @@ mixed = st.tuples(finished(20_000), graded, st.lists(graded, max_size=6)).map(
 
 def advantages(reward: Reward, group: Sequence[Outcome]) -> list[float]:
     parts, lengths = reward.parts(group, 1.0), [1] * len(group)
-    found = Group(reward(group, 1.0), parts, lengths, [is_right(outcome) for outcome in group])
+    found = Group(
+        reward(group, 1.0),
+        parts,
+        lengths,
+        [is_right(outcome) for outcome in group],
+        [outcome.well_formed for outcome in group],
+    )
     return group_advantages([found], GDPO.advantage)[0]
 
 

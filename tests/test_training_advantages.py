@@ -12,7 +12,7 @@ Rewards = list[float | None]
 
 def advantages(*rewards: Rewards, **settings: object) -> list[list[float]]:
     """Of groups with these rewards; completions count their tokens from 1, and rewards above 0 are right."""
-    groups = [Group(g, {}, range(1, len(g) + 1), [bool(r and r > 0) for r in g]) for g in rewards]
+    groups = [Group(g, {}, range(1, len(g) + 1), [bool(r and r > 0) for r in g], [True] * len(g)) for g in rewards]
     return group_advantages(groups, AdvantageSettings(**settings))  # pyright: ignore[reportArgumentType]
 
 
@@ -42,8 +42,8 @@ def test_token_scale_by_hand() -> None:
 
 def test_components_by_hand() -> None:
     """A small length term weighs as much as the verdict; where all are right it is all there is."""
-    mixed = Group([1.0, 0.1], {"right": [1.0, 0.0], "short": [0.0, 0.1]}, [1, 1], [True, False])
-    solved = Group([1.0, 1.1], {"right": [1.0, 1.0], "short": [0.0, 0.1]}, [1, 1], [True, True])
+    mixed = Group([1.0, 0.1], {"right": [1.0, 0.0], "short": [0.0, 0.1]}, [1, 1], [True, False], [True, True])
+    solved = Group([1.0, 1.1], {"right": [1.0, 1.0], "short": [0.0, 0.1]}, [1, 1], [True, True], [True, True])
     z = 1 / math.sqrt(2)
     found = group_advantages([mixed, solved], AdvantageSettings(per_component=True, scale="none", std_floor=0.0))
     assert found == [pytest.approx([0.0, 0.0]), pytest.approx([-z, z])]

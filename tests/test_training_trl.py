@@ -64,7 +64,7 @@ def advantages_of(inputs: Inputs, algorithm: Algorithm) -> list[float]:
         at = slice(start, start + inputs.group)
         parts = {str(i): [float("nan") if x is None else x for x in part[at]] for i, part in enumerate(inputs.parts)}
         rewards = [sum(row) for row in zip(*parts.values(), strict=True)]
-        groups.append(Group(rewards, parts, inputs.lengths[at], [False] * inputs.group))
+        groups.append(Group(rewards, parts, inputs.lengths[at], [False] * inputs.group, [True] * inputs.group))
     return [a for group in group_advantages(groups, algorithm.advantage) for a in group]
 
 

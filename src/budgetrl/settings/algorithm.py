@@ -8,6 +8,7 @@ from budgetrl.core.schedules import anneal
 
 BASELINES = ("mean", "leave_one_out")
 ADVANTAGE_SCALES = ("group", "batch", "tokens", "none")
+ALL_WRONG_OPTIONS = ("published", "ignored")
 DROP_EQUAL_OPTIONS = ("none", "reward", "verdict")
 RATIO_LEVELS = ("token", "sequence")
 SURROGATES = ("clip", "cispo", "sapo")
@@ -31,10 +32,14 @@ class AdvantageSettings:
     """Standardize each component of the reward within its group and use the sum in place of the reward (GDPO)."""
     difficulty_weighting: bool = False
     """Weight advantages by problem difficulty, measured by the group's share of right answers (GRPO-LEAD)."""
+    length_when_all_wrong: str = "published"
+    """In groups without a right answer: published (the reward as it is, in which a short wrong answer may earn most) or
+    ignored (all wrong answers get their mean reward, and all malformed ones theirs, so giving up does not pay)."""
 
     def __post_init__(self) -> None:
         require_option(self, BASELINES, "baseline")
         require_option(self, ADVANTAGE_SCALES, "scale")
+        require_option(self, ALL_WRONG_OPTIONS, "length_when_all_wrong")
         require_range(self, 0, math.inf, "std_floor")
         # per_component already divides by the std of the group, so scale=group would divide twice.
         scaled_twice = self.per_component and self.scale == "group"

@@ -1,7 +1,8 @@
 """Advantages relative to the group: how much better a completion did than the others of the same prompt.
 
-A completion's value v is its reward, or with `per_component` the sum of its standardized reward parts. Three steps,
-each selected by `algorithm.advantage`, turn the values of a group into advantages a:
+A completion's value v is its reward, or with `per_component` the sum of its standardized reward parts. Before that,
+`length_when_all_wrong=ignored` levels the rewards of groups without a right answer. Three steps, each selected by
+`algorithm.advantage`, turn the values of a group into advantages a:
 
 1. baseline       mean: a = v - mean of the group
                   leave_one_out: a = v - mean of the others = G / (G - 1) (v - mean)      (RLOO)
@@ -41,7 +42,9 @@ class Group:
     lengths: Sequence[int]
     """Number of trained tokens of each completion. Used by scale `tokens`."""
     correct: Sequence[bool]
-    """Which completions are correct and well formed. Used by `difficulty_weighting`."""
+    """Which completions are correct and well formed. Used by `difficulty_weighting` and `length_when_all_wrong`."""
+    well_formed: Sequence[bool]
+    """Which completions are well formed. Used by `length_when_all_wrong`."""
 
 
 def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> list[list[float]]:
@@ -53,7 +56,7 @@ def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> li
     Raises:
         ValueError: an infinite reward.
 
-    >>> groups = [Group([1.0, 0.0, None, 0.0], {}, [5, 5, 5, 5], [True, False, False, False])]
+    >>> groups = [Group([1.0, 0.0, None, 0.0], {}, [5] * 4, [True, False, False, False], [True] * 4)]
     >>> group_advantages(groups, AdvantageSettings(scale="none"))
     [[0.6666666666666667, -0.3333333333333333, 0.0, -0.3333333333333333]]
     """
@@ -74,6 +77,32 @@ def group_advantages(groups: Sequence[Group], settings: AdvantageSettings) -> li
         weighted = _weighted(scaled, group.correct) if settings.difficulty_weighting else scaled
         advantages_PG.append([0.0 if a is None else a for a in weighted])
     return advantages_PG
+
+
+def without_length_if_all_wrong(
+    values: Rewards, correct: Sequence[bool], well_formed: Sequence[bool]
+) -> list[float | None]:
+    """Return the values of a group (`length_when_all_wrong=ignored`); they change only if no completion is correct.
+
+    Then each well-formed completion gets the mean of the well-formed ones. Each malformed one gets the mean of the
+    malformed ones, but no more than the well-formed ones get, so that a malformed response is not an easy way out.
+
+    >>> without_length_if_all_wrong([-0.25, -0.75, -2.0], [False] * 3, [True, True, False])
+    [-0.5, -0.5, -2.0]
+    """
+    if any(correct):
+        return list(values)
+    wrong: list[float] = []
+    malformed: list[float] = []
+    for value, formed in zip(values, well_formed, strict=True):
+        if value is not None:
+            (wrong if formed else malformed).append(value)
+    wrong_mean = fmean(wrong) if wrong else math.inf
+    malformed_mean = min(fmean(malformed), wrong_mean) if malformed else 0.0
+    leveled: list[float | None] = []
+    for value, formed in zip(values, well_formed, strict=True):
+        leveled.append(None if value is None else wrong_mean if formed else malformed_mean)
+    return leveled
 
 
 def all_equal(rewards: Rewards) -> bool:
@@ -110,11 +139,18 @@ def _values(group: Group, settings: AdvantageSettings) -> list[float | None]:
     Missing values are None.
     """
     missing = [reward is None or math.isnan(reward) for reward in group.rewards]
+
+    def scored(values: Rewards) -> list[float | None]:
+        found = _with_gaps(values, missing)
+        if settings.length_when_all_wrong == "published":
+            return found
+        return without_length_if_all_wrong(found, group.correct, group.well_formed)
+
     if not settings.per_component:
-        return _with_gaps(group.rewards, missing)
+        return scored(group.rewards)
     sums = [0.0] * len(missing)
     for part in group.parts.values():
-        values = _with_gaps(part, missing)
+        values = scored(part)
         z_scores = _divided(_centered(values, "mean"), _std(values) + settings.std_floor)
         for n, z in enumerate(z_scores):
             sums[n] += z or 0.0

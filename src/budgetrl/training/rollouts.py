@@ -109,4 +109,5 @@ def _group(group: RewardedGroup) -> Group:
     """Return what `group_advantages` needs of a group."""
     lengths = [len(sample.completion.token_ids) for sample in group.samples]
     correct = list(map(bool, correctness(group)))
-    return Group(group.rewards, group.parts, lengths, correct)
+    well_formed = [sample.outcome.well_formed for sample in group.samples]
+    return Group(group.rewards, group.parts, lengths, correct, well_formed)

@@ -14,7 +14,7 @@ from budgetrl.rollout.collect import Collector, Sample, collect_on_all_ranks
 from budgetrl.rollout.seeds import asked_budgets
 from budgetrl.runs.context import Context
 from budgetrl.settings.config import Config
-from budgetrl.training.advantages import all_equal
+from budgetrl.training.advantages import Rewards, all_equal, without_length_if_all_wrong
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class Sampler:
         if not groups.drops_equal:
             return SampledGroups(generate(0, count), count, {})
         values = correctness if groups.drop_equal == "verdict" else rewards
+        if groups.drop_equal == "reward" and self.config.algorithm.advantage.length_when_all_wrong == "ignored":
+            values = leveled_rewards
         return informative_groups(generate, values, count, groups.max_rollouts)
 
     def _problems(self, step: int, attempt: int, count: int) -> list[Problem]:
@@ -141,9 +143,16 @@ def rewards(group: RewardedGroup) -> Sequence[float]:
     return group.rewards
 
 
+def leveled_rewards(group: RewardedGroup) -> Sequence[float | None]:
+    """Return the rewards of a group, which are equal if all its completions are wrong and well formed."""
+    correct = [is_right(outcome) for outcome in group.outcomes]
+    well_formed = [outcome.well_formed for outcome in group.outcomes]
+    return without_length_if_all_wrong(group.rewards, correct, well_formed)
+
+
 def informative_groups(
     generate: Callable[[int, int], Sequence[RewardedGroup]],
-    values: Callable[[RewardedGroup], Sequence[float]],
+    values: Callable[[RewardedGroup], Rewards],
     count: int,
     max_attempts: int,
 ) -> SampledGroups:
