@@ -219,6 +219,17 @@ def test_every_experiment_composes(repo: Path, composed: list[Config]) -> None:
     assert len(composed) == len(names)
 
 
+@pytest.mark.parametrize(("name", "clip_high", "std_floor"), [("laser", 0.28, 1e-4), ("aalc", 0.2, 1e-6)])
+def test_the_recipe_of_a_reward_can_act(composed: list[Config], name: str, clip_high: float, std_floor: float) -> None:
+    """With one optimizer step per rollout, clipping would have no effect. KL and loss are not those of `grpo`."""
+    read_request([f"experiment={name}", "model.path=some-model", "dataset.path=some.jsonl"])
+    algorithm = composed[0].algorithm
+    assert composed[0].reward.name == name
+    assert algorithm.optimizer_steps_per_rollout > 1
+    assert (algorithm.loss.clip_high, algorithm.advantage.std_floor) == (clip_high, std_floor)
+    assert (algorithm.loss.level, algorithm.kl.coefficient) == ("token", 0.001)
+
+
 def test_every_stage_composes(repo: Path, composed: list[Config]) -> None:
     names = [path.stem for path in (repo / "conf" / "stage").glob("*.yaml")]
     for name in names:
