@@ -33,7 +33,7 @@ def config_of(*words: str) -> Config:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["stage=grpo", "decoding.top_p=0.9"], "decoding.top_p: .*different distribution .*set decoding.top_p=1.0"),
+        (["stage=grpo", "decoding.top_p=0.9"], "decoding.top_p: .*different distribution"),
         (["stage=grpo", "decoding.min_tokens=3"], "decoding.min_tokens: .*different distribution"),
         (
             ["stage=pipeline", "decoding.repetition_penalty=1.1"],
@@ -44,6 +44,15 @@ def config_of(*words: str) -> Config:
         (["stage=evaluate", "decoding=two_budgets"], "decoding.thinking: 1024 plus .* max_new_tokens=420"),
         (["stage=evaluate", "decoding=budget_cap", "decoding.multiple=0"], "decoding.multiple: must be above 0"),
         (["stage=evaluate", "decoding=greedy"], "decoding: there is no option 'greedy'"),
+        (["stage=grpo", "decoding.name=test_rollout_programs.InParts"], "decoding.name: .*sampling in training"),
+        (
+            ["stage=evaluate", "decoding=budget_cap", "rollout=openai", "rollout.model=m", "rollout.prompts=text"],
+            "rollout: decoding=budget_cap needs an engine with token ids",
+        ),
+        (
+            ["stage=evaluate", "decoding.top_k=3", "rollout=openai", "rollout.model=m", "rollout.prompts=text"],
+            "rollout: decoding=sampling needs an engine with sampling options",
+        ),
         (["stage=evaluate", "decoding.thinking=3"], "decoding.thinking: there is no such key"),
     ],
 )

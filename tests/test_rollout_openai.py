@@ -281,7 +281,7 @@ def test_a_program_runs_on_a_server(scripted: Scripted, codec: TextCodec) -> Non
     replies = [completion("", "length", token_ids=list(thought)), completion("", "stop", token_ids=[9, 1])]
     scripted.script = lambda number, _: replies[number]
     fmt = PlainFormat(close="", answer_prefix=" \\boxed{")
-    start = Start(fmt, codec, 9)
+    start = Start(fmt, codec, 10)
     program = RunningProgram(TwoBudgets(thinking=3, answer=6), AnswerRequest((5, 6), 3, SAMPLING, start))
     engine(scripted, codec).run_programs([program])
     first, second = scripted.asked
@@ -290,3 +290,11 @@ def test_a_program_runs_on_a_server(scripted: Scripted, codec: TextCodec) -> Non
     answer = program.completion(0)
     assert answer.token_ids == (*thought, *close, 9, 1) and answer.finish_reason == "forced_close"
     assert answer.forced == {len(thought)} and answer.tokens_read == 2 + len(thought)
+
+
+@pytest.mark.parametrize("named", ["stop_reason", "matched_stop"])
+def test_a_stop_string_that_a_server_strips_is_put_back(scripted: Scripted, codec: TextCodec, named: str) -> None:
+    sampling = Sampling(9, stop_ids=(1,), stop_strings=(" ok",))
+    scripted.script = lambda _, body: completion(" 3", "stop", token_ids=[9], **{named: " ok"})
+    [answer] = engine(scripted, codec).generate([Request((5,), 3, sampling)])
+    assert answer.token_ids == (9, *ids_of(codec, " ok"))

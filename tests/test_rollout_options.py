@@ -179,7 +179,7 @@ class Shift(Intervention):
 
     def edit_hidden(self, layer: int, hidden: Tensor, rows: StepRows) -> Tensor:
         assert layer == 1 and len(hidden) == len(rows.requests)
-        return hidden + 0.5
+        return hidden + 0.5 + 0.1 * rows.lengths[:, None]
 
     def edit_logits(self, logits: Tensor, rows: StepRows) -> Tensor:
         self.rows_seen.update(request.seed for request in rows.requests)
@@ -269,6 +269,23 @@ def test_a_sequence_is_the_same_among_many_that_come_and_go(seed: int, slots: in
     for n in rng.sample(range(200), 25):
         [alone] = native(tiny).generate([requests[n]])
         same([jobs[n].generation.completion(0)], [alone])
+
+
+def test_a_canceled_job_leaves_at_once(model: nn.Module) -> None:
+    engine = Scheduler(Decoder(model), 2, Letters().decode)
+    jobs = [
+        Job(Generation(Request((5 + n, 7), 10 + n, replace(PLAIN, stop_ids=()))), lambda job: None) for n in range(4)
+    ]
+    with torch.inference_mode():
+        for job in jobs:
+            engine.submit(job)
+        engine.advance()
+        engine.cancel(jobs[0])  # runs
+        engine.cancel(jobs[3])  # waits
+        engine.run()
+    assert [job.generation.finish_reason for job in jobs] == ["aborted", "length", "length", "aborted"]
+    for n in (1, 2):
+        same([jobs[n].generation.completion(0)], native(model).generate([jobs[n].request]))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Programs of decoding methods: every engine gives the same answers, and so does a plain loop over the model."""
 
+import gc
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -310,3 +311,62 @@ def test_pieces_know_their_path() -> None:
     first = Piece(root, (1, 2), (0.0, 0.0))
     second = Piece(first, (3,), (0.0,))
     assert second.path() == [first, second] and second.answer_ids() == (1, 2, 3) and root.answer_ids() == ()
+
+
+def test_a_stop_string_of_the_settings_ends_the_answer_in_a_program_too(model: nn.Module) -> None:
+    sampling = replace(SAMPLING, stop_strings=(" 5", " 11", " 17"))
+    plain = native(model).generate([Request(prompt(1 + n % 5), 100 + n, sampling) for n in range(24)])
+    stopped = [n for n, completion in enumerate(plain) if WORDS[completion.token_ids[-1]] in sampling.stop_strings]
+    assert len(stopped) > 5
+    same(answers(native(model), InParts(), 24, sampling=sampling), plain)
+
+
+def test_min_tokens_counts_the_tokens_of_the_whole_answer(model: nn.Module) -> None:
+    sampling = replace(SAMPLING, min_tokens=13)
+    plain = native(model).generate([Request(prompt(1 + n % 5), 100 + n, sampling) for n in range(24)])
+    assert min(len(completion.token_ids) for completion in plain) > 13
+    same(answers(native(model), InParts(), 24, sampling=sampling), plain)
+
+
+@dataclass(frozen=True)
+class Twins(DecodingMethod):
+    """Forks once, and continues one of the two pieces; yields the same list object twice."""
+
+    name: str = "twins"
+
+    def program(self, start: Start) -> Program:
+        first, second = yield [Continue(start.root, 3, branch=n) for n in (1, 2)]
+        requests = [Continue(second, 2)]
+        [piece] = yield requests
+        requests[0] = Continue(piece, 2)
+        [piece] = yield requests
+        return Answer(piece, "length")
+
+
+def test_no_copy_of_the_cache_outlives_its_use(model: nn.Module) -> None:
+    sampling = replace(SAMPLING, stop_ids=())
+    assert all(
+        len(completion.token_ids) == 7 for completion in answers(native(model, 3), Twins(), 30, sampling=sampling)
+    )
+    requests = [Request(prompt(4 + n // 8), n, Sampling(2 + n % 3)) for n in range(64)]
+    native(model, 3).generate(requests)  # groups of eight in three slots: their prompts are parked
+    gc.collect()
+    assert not [found for found in gc.get_objects() if isinstance(found, slots.Parked)]
+
+
+def test_a_program_that_needs_no_request(model: nn.Module) -> None:
+    @dataclass(frozen=True)
+    class Silent(DecodingMethod):
+        name: str = "silent"
+
+        def program(self, start: Start) -> Program:
+            yield from ()
+            return Answer(start.root, "stop")
+
+    for engine in (native(model), reference(model)):
+        assert answers(engine, Silent(), 2)[0].token_ids == ()
+
+
+def test_a_request_for_no_token_is_refused(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="decoding=in_parts: a request must ask for 1 token or more, got 0"):
+        answers(native(model), InParts(part=0), 1)

@@ -77,6 +77,8 @@ class Continue:
     """Strings that end the piece. The token that completes one is its last token."""
     min_tokens: int = 0
     """Minimum number of tokens in the piece before an end token can be sampled."""
+    stop_ids: tuple[int, ...] = ()
+    """Token ids that end the piece, besides the end tokens."""
     branch: int = 0
     """Number of the random stream. Forks need different numbers, or they would sample with the same random numbers."""
     intervene: bool = False
@@ -160,6 +162,9 @@ class DecodingMethod(ABC):
     # Class variables, because they describe the method and cannot be configured.
     is_one_request: ClassVar[bool] = False
     """Whether the answer is the result of a single request, so that engines need not run the program."""
+    is_on_policy: ClassVar[bool] = False
+    """Whether each token that is not forced is sampled from the policy, and no answer is chosen among several. Only then
+    can completions be trained on."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Names of the `Capabilities` that an engine needs for this method."""
     intervention: ClassVar[str | None] = None
@@ -188,6 +193,10 @@ class DecodingMethod(ABC):
         names = list(self.requires)
         if self.intervention:
             names.append("interventions")
+        if not self.is_one_request:
+            names.append("token_ids")  # an answer's text may not be tokenized to the same ids when it is sent again
+        if not self.is_one_request or any(self._differs(name) for name in _ENGINE_SETTINGS):
+            names.append("sampling_options")
         return names
 
     def training_errors(self) -> list[Message]:
@@ -197,12 +206,22 @@ class DecodingMethod(ABC):
         change.
         """
         errors: list[Message] = []
-        for option in fields(DecodingMethod):
-            if option.name in _DISTRIBUTION_SETTINGS and getattr(self, option.name) != option.default:
+        for name in _DISTRIBUTION_SETTINGS:
+            if self._differs(name):
                 text = "tokens would be sampled from a different distribution than the one being trained"
-                errors.append(Message(option.name, text, f"set decoding.{option.name}={option.default} in training"))
+                errors.append(Message(name, text, f"leave decoding.{name} at its default in training"))
+        if not self.is_on_policy or self.intervention:
+            text = f"{self.name} does not say that it samples every token from the policy being trained"
+            errors.append(Message("name", text, "use decoding=sampling in training"))
         return errors
+
+    def _differs(self, name: str) -> bool:
+        """Return whether one of the settings above is not at its default."""
+        defaults = {option.name: option.default for option in fields(DecodingMethod)}
+        return getattr(self, name) != defaults[name]
 
 
 # Without `stop_strings`: they change where an answer ends, not how likely each of its tokens is.
 _DISTRIBUTION_SETTINGS = ("min_tokens", "top_k", "top_p", "min_p", "repetition_penalty")
+# Settings that some servers do not accept.
+_ENGINE_SETTINGS = ("min_tokens", "top_k", "min_p", "repetition_penalty", "stop_strings")

@@ -28,6 +28,8 @@ class BudgetCap(DecodingMethod):
     closed_is_truncated: bool = False
     """Whether an answer after a forced close counts as truncated, and therefore as wrong."""
 
+    is_on_policy = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.multiple > 0, "multiple", f"must be above 0, got {self.multiple}")
@@ -36,7 +38,7 @@ class BudgetCap(DecodingMethod):
     def program(self, start: Start) -> Program:
         """See `DecodingMethod.program`."""
         if start.fmt.budget_in != "response":
-            return (yield from PlainSampling(min_tokens=self.min_tokens).program(start))
+            return (yield from PlainSampling().program(start))
 
         # Sample up to the opening of the body, such as `<solution>`. The budget stands before it.
         head_tokens = min(HEAD_TOKENS, start.max_new_tokens)
@@ -48,13 +50,16 @@ class BudgetCap(DecodingMethod):
         # Sample the body up to the cap, or up to the stage's limit if that is lower.
         budget = self._budget(start, head)
         cap = left if budget is None else min(left, max(1, round(self.multiple * budget)))
-        [body] = yield [Continue(head, cap, min_tokens=self.min_tokens)]
+        [body] = yield [Continue(head, cap)]
         if body.finish_reason == "stop" or cap == left:
             return Answer(body, body.finish_reason)
 
         # The body reached the cap: force the answer.
         close = start.tokenizer.encode(start.answer_cue(body))
-        [answer] = yield [Continue(body, self.answer, forced_ids=close)]
+        room = start.max_new_tokens - body.position - len(close)
+        if room < 1:
+            return Answer(body, "length")
+        [answer] = yield [Continue(body, min(self.answer, room), forced_ids=close)]
         if answer.finish_reason == "length":
             return Answer(answer, "length")
         return Answer(answer, "forced_close", self.closed_is_truncated)

@@ -12,8 +12,9 @@ class PlainSampling(DecodingMethod):
     name: str = "sampling"
 
     is_one_request = True
+    is_on_policy = True
 
     def program(self, start: Start) -> Program:
         """See `DecodingMethod.program`. Other methods fall back to it; engines send the request directly."""
-        [piece] = yield [Continue(start.root, start.max_new_tokens, min_tokens=self.min_tokens)]
+        [piece] = yield [Continue(start.root, start.max_new_tokens)]
         return Answer(piece, piece.finish_reason)

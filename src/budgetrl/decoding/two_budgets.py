@@ -25,6 +25,8 @@ class TwoBudgets(DecodingMethod):
     closed_is_truncated: bool = False
     """Whether an answer after a forced close counts as truncated, and therefore as wrong."""
 
+    is_on_policy = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range(self, 1, math.inf, "thinking", "answer")
@@ -35,7 +37,7 @@ class TwoBudgets(DecodingMethod):
         thinks = start.is_thinking(start.root)
         markers = (start.fmt.close,) if thinks else (start.fmt.close, start.fmt.answer_prefix)
         stops = tuple(marker for marker in markers if marker)
-        [thought] = yield [Continue(start.root, self.thinking, stop_strings=stops, min_tokens=self.min_tokens)]
+        [thought] = yield [Continue(start.root, self.thinking, stop_strings=stops)]
         if thought.ended:  # the whole answer fit into the thinking budget
             return Answer(thought, "stop")
         if thought.finish_reason == "stop":  # the model closed its thinking itself
@@ -44,7 +46,10 @@ class TwoBudgets(DecodingMethod):
 
         # The thinking budget is used up: force the answer.
         close = start.tokenizer.encode(start.answer_cue(thought))
-        [answer] = yield [Continue(thought, self.answer, forced_ids=close)]
+        room = start.max_new_tokens - thought.position - len(close)  # the close counts in the stage's limit
+        if room < 1:
+            return Answer(thought, "length")
+        [answer] = yield [Continue(thought, min(self.answer, room), forced_ids=close)]
         if answer.finish_reason == "length":
             return Answer(answer, "length")
         return Answer(answer, "forced_close", self.closed_is_truncated)

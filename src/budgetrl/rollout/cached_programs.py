@@ -21,8 +21,9 @@ class CachedPrograms:
     def __init__(self, scheduler: Scheduler, version: int) -> None:
         self._scheduler = scheduler
         self._version = version
-        self._parked: WeakKeyDictionary[Piece, Parked] = WeakKeyDictionary()
-        """Cache copies of pieces that a program may still continue. Weak keys: a copy is freed with its piece."""
+        self._parked: dict[RunningProgram, WeakKeyDictionary[Piece, Parked]] = {}
+        """Cache copies of pieces that an unfinished program may still continue. Weak keys: a copy is freed with its
+        piece."""
 
     def run(self, programs: Sequence[RunningProgram]) -> None:
         """Run until every program has its answer."""
@@ -53,8 +54,10 @@ class CachedPrograms:
         # later, so copy the cache before the row is given away.
         if program.pending is pending:
             if not piece.ended:
-                self._parked[piece] = self._scheduler.park(job)
+                self._parked.setdefault(program, WeakKeyDictionary())[piece] = self._scheduler.park(job)
             return None
+        if program.answer is not None:
+            self._parked.pop(program, None)
         return self._submit_next(program, piece, job)
 
     def _submit_next(self, program: RunningProgram, piece: Piece, job: Job) -> Job | None:
@@ -71,7 +74,7 @@ class CachedPrograms:
                 continue
             if is_in_row:
                 row_copy = row_copy or self._scheduler.park(job)
-            parked = row_copy if is_in_row else self._parked.get(step.after)
+            parked = row_copy if is_in_row else self._parked.get(program, {}).get(step.after)
             # Started answers go first, which limits the number of unfinished answers and their cache copies.
             self._scheduler.submit(self._job(program, index, generation, parked), first=True)
         return next_in_row

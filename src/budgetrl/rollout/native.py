@@ -45,6 +45,7 @@ class NativeEngine(LocalEngine):
     @torch.inference_mode()
     def run_programs(self, programs: Sequence[RunningProgram]) -> None:
         """See `Engine.run_programs`. What was computed for a piece is kept for what goes on from it."""
+        programs = [program for program in programs if program.pending]
         if not programs:
             return
         first = [program.requests()[0] for program in programs]

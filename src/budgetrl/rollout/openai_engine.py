@@ -129,7 +129,8 @@ class OpenAIEngine(Engine[OpenAISettings]):
             "top_k": sampling.top_k or -1,
             "min_p": sampling.min_p,
             "repetition_penalty": sampling.repetition_penalty,
-            "min_tokens": sampling.min_tokens,
+            # A server does not count forced tokens, which are part of its prompt.
+            "min_tokens": max(0, sampling.min_tokens - len(request.forced_ids)),
             "include_stop_str_in_output": True,
             "stop_token_ids": list(sampling.stop_ids),
             "skip_special_tokens": False,
@@ -167,9 +168,13 @@ class OpenAIEngine(Engine[OpenAISettings]):
         ids = choice.get("token_ids") or self._codec.tokenizer.encode(text, add_special_tokens=False)
         ended = bool(ids) and ids[-1] in self._codec.stop_ids
         has_stop_string = any(stop in text for stop in request.sampling.stop_strings)
-        # Servers usually strip the end token. Add it, because completions include it.
         if reason == "stop" and not ended and not has_stop_string:
-            ids = [*ids, self._codec.stop_ids[0]]
+            # Servers usually strip what ended the completion: an end token, or a stop string that they name here.
+            matched = choice.get("stop_reason") or choice.get("matched_stop")
+            if matched in request.sampling.stop_strings:
+                ids = [*ids, *self._codec.encode(str(matched))]
+            else:
+                ids = [*ids, self._codec.stop_ids[0]]
         forced = request.forced_ids
         logprobs = (0.0,) * len(forced) + (math.nan,) * len(ids)
         return Completion((*forced, *ids), logprobs, reason, forced=frozenset(range(len(forced))))

@@ -49,15 +49,13 @@ class RunningProgram:
         The last missing result resumes the program, which then replaces `pending`.
         """
         step = self.pending[index]
-        # A piece that stopped at a stop string, without an end token, can be continued.
-        ended = completion.finish_reason == "stop" and completion.token_ids[-1] in self.request.sampling.stop_ids
         piece = Piece(
             parent=step.after,
             token_ids=completion.token_ids,
             logprobs=completion.logprobs,
             forced=len(step.forced_ids),
             finish_reason=completion.finish_reason,
-            ended=ended,
+            ended=completion.finish_reason == "stop" and self._ends_answer(completion, len(step.forced_ids)),
             position=step.after.position + len(completion.token_ids),
         )
         self.tokens_generated += len(completion.token_ids)
@@ -91,10 +89,24 @@ class RunningProgram:
             tokens_read=self.tokens_read,
         )
 
+    def _ends_answer(self, completion: Completion, forced: int) -> bool:
+        """Return whether a piece ends with an end token, or contains a stop string of the settings.
+
+        A piece that stopped at a stop string or id of its own request can be continued.
+        """
+        sampling = self.request.sampling
+        if completion.token_ids[-1] in sampling.stop_ids:
+            return True
+        if not sampling.stop_strings:
+            return False
+        text = self.request.start.tokenizer.decode(completion.token_ids[forced:])
+        return any(stop in text for stop in sampling.stop_strings)
+
     def _advance(self, pieces: Sequence[Piece] | None) -> None:
         """Resume the program with the pieces it asked for; None starts it."""
         try:
-            self.pending = next(self._program) if pieces is None else self._program.send(pieces)
+            pending = next(self._program) if pieces is None else self._program.send(pieces)
+            self.pending = list(pending)  # a copy, so that each round has a list of its own
         except StopIteration as end:
             # The return value of a generator is the exception's value.
             self.pending, self.answer = (), end.value
@@ -106,11 +118,17 @@ class RunningProgram:
     def _engine_request(self, step: Continue) -> Request:
         """Convert one of the program's requests to an engine request."""
         base = self.request
+        if step.max_tokens < 1:
+            raise ValueError(
+                f"decoding={self.method.name}: a request must ask for 1 token or more, got {step.max_tokens}"
+            )
         sampling = replace(
             base.sampling,
             max_new_tokens=step.max_tokens,
+            stop_ids=(*base.sampling.stop_ids, *step.stop_ids),
             stop_strings=(*base.sampling.stop_strings, *step.stop_strings),
-            min_tokens=step.min_tokens,
+            # `decoding.min_tokens` counts tokens of the answer, that of the request its own.
+            min_tokens=max(step.min_tokens, base.sampling.min_tokens - step.after.position),
         )
         return Request(
             prompt_ids=base.prompt_ids + step.after.answer_ids(),

@@ -4,6 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -95,6 +96,18 @@ class Scheduler:
         """Return a copy of a running job's keys and values, so that other jobs can continue from it."""
         return self._cache.park(self._rows.index(job))
 
+    def cancel(self, job: Job) -> None:
+        """Abort a job that is waiting or running. Its tokens so far stay in its generation; `on_end` is not called."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+        else:
+            row = self._rows.index(job)
+            self._rows[row] = None
+            self._cache.free([row])
+            self._update_settings()
+            self._close_gaps()
+        job.generation.finish_reason = "aborted"
+
     def run(self) -> None:
         """Run until all jobs have ended, including those that `on_end` returned."""
         while not self.is_idle:
@@ -122,7 +135,7 @@ class Scheduler:
         `number` is the index of the step since the host last read tokens.
         """
         rows = len(self._rows)
-        edit = self._edit_hidden if self._interventions else None
+        edit = partial(self._edit_hidden, number) if self._interventions else None
         logits = self._decoder.step(self._next_ids, self._cache, edit)
         logits = self._edit_logits(logits, number)
         uniforms = self._noise.take(rows)
@@ -151,11 +164,11 @@ class Scheduler:
             return ids
         return ids.index_copy(0, self._on_device(rows), self._on_device(forced))
 
-    def _edit_hidden(self, layer: int, hidden: Tensor) -> Tensor:
+    def _edit_hidden(self, number: int, layer: int, hidden: Tensor) -> Tensor:
         for intervention, rows in self._interventions:
             if layer in intervention.layers:
                 index = self._on_device(rows)
-                edited = intervention.edit_hidden(layer, hidden[index], self._step_rows(rows, 0))
+                edited = intervention.edit_hidden(layer, hidden[index], self._step_rows(rows, number))
                 hidden = hidden.index_copy(0, index, edited.to(hidden.dtype))
         return hidden
 
@@ -163,7 +176,7 @@ class Scheduler:
         for intervention, rows in self._interventions:
             index = self._on_device(rows)
             edited = intervention.edit_logits(logits[index], self._step_rows(rows, number))
-            logits = logits.index_copy(0, index, edited)
+            logits = logits.index_copy(0, index, edited.to(logits.dtype))
         return logits
 
     def _step_rows(self, rows: Sequence[int], number: int) -> StepRows:
@@ -191,6 +204,8 @@ class Scheduler:
             if parked := self._job(row).parked:
                 self._cache.restore(row, parked)
         self._read_prompts([row for row in rows if self._job(row).parked is None])
+        for row in rows:
+            self._job(row).parked = None  # jobs may live on after their end; their copies must not
         self._share_prompt(rows[-1])
         self._begin(rows)
 

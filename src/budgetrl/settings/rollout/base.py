@@ -22,6 +22,8 @@ class Capabilities:
     """Returns the log-probability of each sampled token."""
     token_ids: bool = False
     """Accepts prompts and returns completions as token ids rather than text, so nothing is tokenized again."""
+    sampling_options: bool = False
+    """Accepts stop strings, top-k, min-p, a repetition penalty and a minimum number of tokens."""
     streams: bool = False
     """Returns tokens while a completion is still being generated."""
     hidden_states: bool = False

@@ -21,6 +21,7 @@ class NativeSettings(LocalSettings):
             follows_training=True,
             logprobs=True,
             token_ids=True,
+            sampling_options=True,
             streams=True,
             interventions=True,
             fork=True,

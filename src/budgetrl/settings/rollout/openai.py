@@ -42,7 +42,9 @@ class OpenAISettings(RolloutSettings):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(token_ids=self.prompts == "ids")  # the weights on the server never change
+        # Servers that only take text accept few options. The weights on the server never change.
+        takes_ids = self.prompts == "ids"
+        return Capabilities(token_ids=takes_ids, sampling_options=takes_ids)
 
     @property
     def completions_at_once(self) -> int:

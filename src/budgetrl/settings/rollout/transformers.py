@@ -20,4 +20,6 @@ class TransformersSettings(LocalSettings):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(local=True, follows_training=True, logprobs=True, token_ids=True, interventions=True)
+        return Capabilities(
+            local=True, follows_training=True, logprobs=True, token_ids=True, sampling_options=True, interventions=True
+        )
