@@ -13,9 +13,16 @@ from budgetrl.training.batching import Batch, collate
 
 VOCABULARY, CHUNK = 64, 3
 SEQUENCES = [([5, 6], [7, 8, 9, 10, 11]), ([12], [13, 14]), ([3, 1, 4, 1, 5], [9, 2, 6, 5, 3, 5, 8])]
+Sequences = list[tuple[list[int], list[int]]]
+
 ENTROPY_AT = torch.tensor([0, 4, 6, 13])
 
 Make = Callable[..., Qwen2ForCausalLM]
+
+
+def with_loss(sequences: Sequences) -> list[tuple[list[int], list[int], tuple[int, ...]]]:
+    """The sequences with loss on every completion token."""
+    return [(prompt, completion, ()) for prompt, completion in sequences]
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def test_values_and_gradients_are_those_of_the_full_softmax(
     gradients = []
     outputs = []
     for logprobs, entropies in (
-        run(PolicyModule(model, temperature), collate(SEQUENCES)),
+        run(PolicyModule(model, temperature), collate(with_loss(SEQUENCES))),
         in_full(model, temperature),
     ):
         outputs.append((logprobs, entropies))
@@ -77,16 +84,16 @@ def test_values_and_gradients_are_those_of_the_full_softmax(
 
 def test_without_gradients_nothing_is_computed_twice(model: Qwen2ForCausalLM, rows_at_once: list[int]) -> None:
     with torch.no_grad():
-        chunked, _ = run(PolicyModule(model), collate(SEQUENCES))
+        chunked, _ = run(PolicyModule(model), collate(with_loss(SEQUENCES)))
     assert rows_at_once == [3, 3, 3, 3, 2, 4]
     torch.testing.assert_close(chunked, in_full(model, 1.0)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_padding_changes_nothing(model: Qwen2ForCausalLM) -> None:
     policy, nowhere = PolicyModule(model), torch.empty(0, dtype=torch.long)
-    batch = collate(SEQUENCES)
+    batch = collate(with_loss(SEQUENCES))
     together, none = run(policy, batch, nowhere)
-    alone = [run(policy, collate([sequence]), nowhere)[0] for sequence in SEQUENCES]
+    alone = [run(policy, collate(with_loss([sequence])), nowhere)[0] for sequence in SEQUENCES]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-6)
     assert none.shape == (0,)
     ids = batch.input_ids.clone()
@@ -103,7 +110,7 @@ def test_an_empty_micro_batch_has_a_backward_pass_of_zeros(model: Qwen2ForCausal
 
 
 def test_a_half_precision_model_gives_float32(model: Qwen2ForCausalLM) -> None:
-    logprobs, entropies = run(PolicyModule(model.to(torch.bfloat16)), collate(SEQUENCES))
+    logprobs, entropies = run(PolicyModule(model.to(torch.bfloat16)), collate(with_loss(SEQUENCES)))
     assert logprobs.dtype == entropies.dtype == torch.float32
     torch.testing.assert_close(logprobs, in_full(model, 1.0)[0].float(), rtol=0.1, atol=0.1)
 

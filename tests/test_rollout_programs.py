@@ -335,7 +335,7 @@ class Twins(DecodingMethod):
     name: str = "twins"
 
     def program(self, start: Start) -> Program:
-        first, second = yield [Continue(start.root, 3, branch=n) for n in (1, 2)]
+        _, second = yield [Continue(start.root, 3, branch=n) for n in (1, 2)]
         requests = [Continue(second, 2)]
         [piece] = yield requests
         requests[0] = Continue(piece, 2)

@@ -50,7 +50,7 @@ def test_changes_are_paired_by_problem_over_budgets_of_the_models_own(earlier: P
     [
         ({"gsm8k": HASHES}, "has no data set gsm8k, only mini; evaluate it on gsm8k too"),
         ({"mini": HASHES | {"problems": "x"}}, "measured other problems of mini; evaluate both on the same"),
-        ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit or number"),
+        ({"mini": HASHES | {"sampling": "x"}}, "sampled mini with another temperature, token limit, number"),
         ({"mini": HASHES | {"measure": "x"}}, r"counted tokens of mini with another model\.length or tokenizer"),
         ({"mini": HASHES | {"grader": "x"}}, r"graded mini with another .*regrade it.* stage\.evaluation="),
     ],

@@ -94,7 +94,7 @@ def teach(model: Qwen2ForCausalLM, folder: Path, questions: Sequence[str]) -> No
     falling = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.05, steps)
     for step in range(steps):
         prompt = codec.prompt(questions[step % len(questions)], PLAIN)
-        batch = collate([(prompt.all_ids, response)])
+        batch = collate([(prompt.all_ids, response, ())])
         logprobs, _ = policy(batch.input_ids, batch.rows, batch.columns, nowhere)
         adam.zero_grad()
         (-logprobs.mean()).backward()

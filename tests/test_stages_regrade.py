@@ -71,7 +71,7 @@ def test_evaluations_of_two_graders_are_not_compared_until_the_earlier_is_graded
     assert start_all([Start(str(by_ours)), Start(str(by_theirs))], tmp_path) == [[0], [2]]
     assert json.loads((by_ours / RESULT).read_text())["mini/accuracy_change"] == 0.0
     assert (
-        f"stage.against: {root / 'spoilt'} graded mini with another version of the grader; grade it again with "
+        f"stage.against: {root / 'spoilt'} graded mini with another version of the grader; regrade it with "
         f"stage=regrade stage.evaluation={root / 'spoilt'}, then name the regraded folder"
     ) in log_of(by_theirs)
 

