@@ -1,7 +1,7 @@
-"""A lean forward pass of the Llama family for sampling.
+"""A fast forward pass for models of the Llama family.
 
-It reads the parameters of the Hugging Face module and never calls its submodules, so no hook runs
-(DeepSpeed's among them): the parameters must be whole while a decoder is in use.
+It reads the parameters of the Hugging Face model but never calls its modules, so no hooks run, DeepSpeed's included:
+under ZeRO 3 the caller must gather the parameters while a decoder is in use.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from budgetrl.rollout.slots import Layout, SlotCache, Source
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""`config.model_type` of what is supported: one block layout, with or without biases and q/k norms."""
+"""Supported values of `config.model_type`. All have the same block layout, with or without biases and q/k norms."""
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-"""Scalings whose angles depend on the position alone; the others also ask how long the sequence is."""
+"""RoPE scalings whose angles depend only on the position. Others also depend on the sequence length."""
 
 FUSE_BYTES = 256 * 2**20
-"""Projections of one input are joined into one matrix if all the copies together stay below this size.
-Fewer, larger multiplications are what a small model's speed is about; a large one would only lose memory."""
+"""Maximum size of joined weight copies, for all layers together. Joining the projections of one input means fewer and
+larger matrix products, which is what makes a small model fast. A large model would only lose memory."""
 
 MIN_POSITIONS = 1024
-"""Positions whose rotations are computed at once; more when sequences are longer."""
+"""Number of positions in the first table of rotations. It grows with the sequences."""
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, queries [..., h, d], keys [..., kv, d], values [..., kv, d]) -> attention's output [..., h * d]."""
@@ -38,7 +38,7 @@ Linear = tuple[Tensor, Tensor | None]
 
 
 def why_unsupported(model: nn.Module) -> str | None:
-    """What keeps `model` from this decoder, or None if nothing does."""
+    """Return why this decoder cannot run `model`, or None if it can."""
     name, config = type(model).__name__, getattr(model, "config", None)
     family = getattr(config, "model_type", None)
     if config is None or family not in FAMILIES or not hasattr(model, "lm_head"):
@@ -58,14 +58,14 @@ def _replaced_projection(model: nn.Module) -> str | None:
 
 
 def require_support(model: nn.Module) -> None:
-    """Raise ValueError, with the reason and the way out, if `Decoder` cannot run `model`."""
+    """Raise ValueError, with the reason and what to do, if `Decoder` cannot run `model`."""
     if reason := why_unsupported(model):
         raise ValueError(f"rollout=native cannot run this model: {reason}. Set rollout=transformers.")
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """`queries` attention heads of `size` numbers in groups that share one of `keys` key-value heads."""
+    """`queries` attention heads of `size` numbers each. Groups of them share one of `keys` key-value heads."""
 
     queries: int
     keys: int
@@ -74,12 +74,12 @@ class Heads:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The weights of one block. `qkv` and `gate_up` hold one joined matrix, or its parts."""
+    """The weights of one block. `qkv` and `gate_up` hold one joined matrix or several separate ones."""
 
     attention_norm: Tensor
     qkv: list[Linear]
     head_norm: Tensor | None
-    """[h + kv, d], where queries and keys are normalized head by head (Qwen3)."""
+    """[h + kv, d], if queries and keys are normalized per head (Qwen3)."""
     output: Linear
     mlp_norm: Tensor
     gate_up: list[Linear]
@@ -88,10 +88,10 @@ class Layer:
 
 
 class Decoder:
-    """Reads prompts into a cache (`prefill`), and gives logits after single tokens (`step`).
+    """Computes prompts into a cache (`prefill`), and logits after single tokens (`step`).
 
-    Build a decoder again whenever the weights may have changed: it may hold joined copies of some. `model` is one that
-    `require_support` lets pass.
+    Create a new decoder whenever the weights may have changed, because it may hold joined copies of them. The model
+    must pass `require_support`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -109,26 +109,26 @@ class Decoder:
         """[positions, 1, 2 d]: cosines and sines of each position's rotation."""
 
     def reach(self, positions: int) -> None:
-        """Make ready for sequences of so many tokens, if they are longer than those so far."""
+        """Prepare for sequences of up to `positions` tokens."""
         if positions > len(self._rotations):
-            # A little more, so that answers that grow do not come here again and again.
+            # More than asked for, so that slowly growing answers do not recompute the table each time.
             self._rotations = _rotations(self._rotary, self._embedding, positions + MIN_POSITIONS)
 
     @property
     def vocabulary(self) -> int:
-        """Entries of the logits."""
+        """Number of logits."""
         return self._unembedding.shape[0]
 
     @property
     def layout(self) -> Layout:
-        """What a cache for this model must hold."""
+        """The shape of this model's keys and values."""
         heads, like = self._heads, self._embedding
         return Layout(len(self._layers), heads.keys, heads.size, like.dtype, like.device)
 
     def prefill(self, ids: Tensor, cache: SlotCache, source: Source) -> None:
-        """Read prompts `ids` [n, m] into the rows of `cache` that `source` names.
+        """Compute the keys and values of prompts `ids` [n, m], and store them in the rows given by `source`.
 
-        They are padded on the right: causal attention then needs no mask, and what comes of the padding is not used.
+        Prompts are padded on the right, so causal attention needs no mask. The results of the padding are not used.
         """
         grouped = self._heads.keys < self._heads.queries
 
@@ -141,7 +141,7 @@ class Decoder:
         self._forward(ids, torch.arange(ids.shape[1], device=ids.device), attend)
 
     def step(self, ids: Tensor, cache: SlotCache, edit: Edit | None = None) -> Tensor:
-        """Append one token to each of the first rows of `cache`, `ids` [B]; returns the logits [B, V] of the next."""
+        """Append one token, `ids` [B], to each of the first B rows of `cache`. Returns the next logits [B, V]."""
         positions = cache.advance(len(ids))
         # Queries that share a key head take the place of a sequence, so no key is repeated.
         shape = (len(ids), self._heads.keys, -1, self._heads.size)
@@ -152,7 +152,7 @@ class Decoder:
         return F.linear(self._forward(ids, positions, attend, edit), self._unembedding)
 
     def _forward(self, ids: Tensor, positions: Tensor, attend: Attend, edit: Edit | None = None) -> Tensor:
-        """Hidden states [..., n, hidden] of `ids` [..., n] at `positions` [n] after all layers."""
+        """Return the hidden states [..., n, hidden] of `ids` [..., n] at `positions` [n] after all layers."""
         cos, sin = self._rotations.index_select(0, positions).chunk(2, dim=-1)
         x = F.embedding(ids, self._embedding)
         for index, layer in enumerate(self._layers):
@@ -167,7 +167,7 @@ class Decoder:
         return F.rms_norm(x, weight.shape, weight, self._epsilon)
 
     def _qkv(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries, rotated keys, and values, [..., heads, d] each, of x [..., hidden]."""
+        """Return the rotated queries, rotated keys, and values, [..., heads, d] each, of x [..., hidden]."""
         queries, keys, size = self._heads.queries, self._heads.keys, self._heads.size
         joined = _project(x, layer.qkv).unflatten(-1, (-1, size))
         qk, v = torch.split_with_sizes(joined, (queries + keys, keys), dim=-2)
@@ -190,7 +190,7 @@ def _project(x: Tensor, parts: Sequence[Linear]) -> Tensor:
 
 
 def _rotations(rotary: Any, like: Tensor, positions: int) -> Tensor:
-    """cos and sin, [positions, 1, 2 d], of the model's own RoPE; the sign of its "rotate half" is in sin."""
+    """Return cos and sin, [positions, 1, 2 d], of the model's RoPE. The sign of "rotate half" is included in sin."""
     cos, sin = rotary.forward(like, torch.arange(positions, device=like.device)[None])
     first, second = sin.chunk(2, dim=-1)
     return torch.cat((cos, -first, second), dim=-1)[0, :, None]
@@ -222,7 +222,7 @@ def _read_layer(block: Any, heads: Heads, fuse: bool) -> Layer:
 
 
 def _groups(block: Any) -> tuple[list[Linear], list[Linear]]:
-    """The projections that read the same input: of the attention, of the MLP."""
+    """Return the projections that share an input: those of the attention, and those of the MLP."""
     attention, mlp = block.self_attn, block.mlp
     qkv = [_linear(attention.q_proj), _linear(attention.k_proj), _linear(attention.v_proj)]
     gate_up = [_linear(mlp.gate_proj), _linear(mlp.up_proj)]
@@ -234,7 +234,7 @@ def _linear(module: nn.Linear) -> Linear:
 
 
 def _join(parts: Sequence[Linear]) -> Linear:
-    """One linear layer that gives the outputs of all parts, one after the other."""
+    """Return one linear layer with the concatenated outputs of all parts."""
     weight = torch.cat([weight for weight, _ in parts])
     biases = [bias for _, bias in parts if bias is not None]  # all have one, or none has
     return weight, torch.cat(biases) if biases else None

@@ -20,7 +20,7 @@ _BITS = 23
 """Bits of a uniform: with the half step that keeps 0 and 1 out, the most that float32 holds exactly."""
 
 BLOCK = 32
-"""Steps whose uniforms are computed together: sixteen tiny operations a step would cost more than the drawing."""
+"""Number of steps per block. Computing uniforms takes sixteen tiny operations, too many for each single step."""
 
 
 def uniforms(seeds: Tensor, position: int | Tensor) -> Tensor:
@@ -48,19 +48,19 @@ def _shift(z: Tensor, bits: int) -> Tensor:
 
 
 class Noise:
-    """The uniforms of rows that are at different positions, computed a block of steps ahead."""
+    """Uniforms for rows at different positions, computed for a block of steps at a time."""
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self._seeds = torch.zeros(rows, dtype=torch.int64, device=device)
         self._positions = torch.zeros(rows, dtype=torch.int64, device=device)
-        """The position of each row's draw at step 0 of the block; negative where the row joined later."""
+        """The position of each row's token at step 0 of the block; negative if the row joined later."""
         self._steps = torch.arange(BLOCK, device=device)[:, None]
         self._block = uniforms(self._seeds, self._positions + self._steps)
         """[BLOCK, rows]"""
         self._used = 0
 
     def set_rows(self, rows: Sequence[int], seeds: Sequence[int], positions: Sequence[int]) -> None:
-        """Give rows a seed each, and the position of their next draw."""
+        """Set the seed of each of these rows, and the position of its next token."""
         device = self._seeds.device
         index = torch.tensor(rows, device=device)
         self._seeds[index] = torch.tensor(seeds, device=device)
@@ -68,7 +68,7 @@ class Noise:
         self._block[:, index] = uniforms(self._seeds[index], self._positions[index] + self._steps)
 
     def move_rows(self, origins: Sequence[int], targets: Sequence[int]) -> None:
-        """Row `targets[i]` becomes what row `origins[i]` was."""
+        """Move row `origins[i]` to row `targets[i]`."""
         source = torch.tensor(origins, device=self._seeds.device)
         destination = torch.tensor(targets, device=self._seeds.device)
         self._seeds[destination] = self._seeds[source]
@@ -76,7 +76,7 @@ class Noise:
         self._block[:, destination] = self._block[:, source]
 
     def take(self, rows: int) -> Tensor:
-        """The uniforms [rows] of the next draw of the first `rows` rows."""
+        """Return the uniforms [rows] for the next token of the first `rows` rows."""
         if self._used == BLOCK:
             self._positions += BLOCK
             self._block = uniforms(self._seeds, self._positions + self._steps)
@@ -86,14 +86,14 @@ class Noise:
 
 
 def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Draw a token a row by inverse CDF: (ids [B] int64, log-probabilities [B] float32).
+    """Sample one token per row by inverse CDF. Returns ids [B] int64 and log-probabilities [B] float32.
 
-    `logits` [B, V], `uniforms` [B]. The log-probability is under the distribution drawn from; at
-    temperature 0 the token is the argmax and its log-probability that of the untempered distribution.
-    A token of zero probability is never drawn.
+    `logits` are [B, V], `uniforms` [B]. The log-probability is that of the distribution the token was sampled from. At
+    temperature 0 the token is the argmax, and its log-probability is the one at temperature 1. A token of probability
+    zero is never sampled.
 
-    Float32 is enough at any vocabulary: a rounding error moves the edges between tokens by some 1e-7,
-    as much as the same logits differ between two batch shapes.
+    Float32 is enough for any vocabulary: rounding moves the edges between tokens by about 1e-7, which is as much as the
+    logits of the same text differ between two batch shapes.
     """
     scaled = logits.float()
     if temperature not in (0.0, 1.0):
@@ -106,10 +106,10 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
 
 
 def _invert(cdf: Tensor, weights: Tensor, target: Tensor, best: Tensor) -> Tensor:
-    """The first token whose cumulative weight exceeds `target` [B, 1].
+    """Return the first token whose cumulative weight exceeds `target` [B, 1].
 
-    A parallel scan on a GPU may round to a sum that falls by one ulp, and the search then end on a
-    token without weight; such a row takes its `best` token.
+    On a GPU, rounding in the parallel scan may make the cumulative sum decrease by one ulp, so the search may end at a
+    token of weight zero. Such a row gets its `best` token.
     """
     ids = torch.searchsorted(cdf, target, right=True).clamp_(max=cdf.shape[1] - 1)
     return torch.where(weights.gather(1, ids) > 0, ids, best)
@@ -117,7 +117,7 @@ def _invert(cdf: Tensor, weights: Tensor, target: Tensor, best: Tensor) -> Tenso
 
 @dataclass(frozen=True)
 class Distributions:
-    """How each row is drawn from, where rows differ or the distribution is cut. [B, 1] each."""
+    """Sampling settings per row, [B, 1] each, for batches in which rows differ or use filters such as top-p."""
 
     temperature: Tensor
     top_k: Tensor
@@ -140,9 +140,9 @@ class Distributions:
 
 
 def draw_from(logits: Tensor, uniforms: Tensor, rows: Distributions, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-    """`draw` with settings of its own for each row; `seen` [B, V] marks the tokens that the penalty is for.
+    """Sample like `draw`, with settings for each row. `seen` [B, V] marks the tokens that the penalty applies to.
 
-    In the order of transformers: penalty, temperature, top-k, top-p, min-p.
+    The order is that of transformers: penalty, temperature, top-k, top-p, min-p.
     """
     scaled = logits.float()
     if seen is not None:

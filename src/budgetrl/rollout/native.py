@@ -1,6 +1,6 @@
-"""The native engine: a batched sampler on the training weights themselves.
+"""The native engine: generates with the training weights themselves.
 
-What makes it fast: the batch stays full (`scheduler`), each prompt is read once for all its samples, and the cache is
+It is fast because the batch stays full (`scheduler`), a prompt is computed once for all its samples, and the cache is
 filled in place (`slots`).
 """
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # takes seconds to import
 
 
 class NativeEngine(LocalEngine):
-    """Completions of a Llama-family model.
+    """Generates with a model of the Llama family.
 
-    Only parameters are read, so training mode, dropout and hooks play no part.
+    It only reads the model's parameters, so training mode, dropout and hooks have no effect.
     """
 
     def open(self, codec: TextCodec, model: "PreTrainedModel | None" = None) -> Self:
@@ -44,7 +44,7 @@ class NativeEngine(LocalEngine):
 
     @torch.inference_mode()
     def run_programs(self, programs: Sequence[RunningProgram]) -> None:
-        """See `Engine.run_programs`. What was computed for a piece is kept for what goes on from it."""
+        """See `Engine.run_programs`. Requests reuse the cache of the pieces that they continue."""
         programs = [program for program in programs if program.pending]
         if not programs:
             return
@@ -54,7 +54,7 @@ class NativeEngine(LocalEngine):
         CachedPrograms(self.scheduler(self.settings.batch_size), self.version).run(in_order)
 
     def scheduler(self, slots: int) -> Scheduler:
-        """A scheduler on the weights as they are now."""
+        """Return a scheduler with the current weights."""
         return Scheduler(Decoder(self._model), slots, self._decode)
 
 
