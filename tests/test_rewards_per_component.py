@@ -98,7 +98,7 @@ def test_what_is_not_refused_keeps_the_order_of_right_wrong_and_malformed(reward
     assert not reversals(reward, group)
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", sorted(REFUSED))
 def test_what_is_refused_reverses_the_order_in_some_group(name: str) -> None:
     reward = replace((DEFAULT | CHANGED)[name], **REVERSING.get(name, {}))
     random = Random(0)
