@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from budgetrl.core.records import Completion, Request, Sampling
 from budgetrl.rollout import scheduler
@@ -23,6 +22,7 @@ from budgetrl.rollout.interventions import Intervention, StepRows
 from budgetrl.rollout.scheduler import Job, Scheduler
 from budgetrl.settings.rollout.native import NativeSettings
 from budgetrl.settings.rollout.transformers import TransformersSettings
+from tiny_llama import tiny_llama
 
 VOCABULARY = 40
 PLAIN = Sampling(24, stop_ids=(3,))
@@ -37,19 +37,7 @@ class Letters:
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    torch.manual_seed(2)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config)
+    return tiny_llama(2, VOCABULARY, layers=3)
 
 
 def opened(settings: Any, model: nn.Module) -> Engine:
@@ -235,20 +223,7 @@ def test_on_tokens_receives_new_tokens_at_every_check(
 def test_a_sequence_is_the_same_among_many_that_come_and_go(seed: int, slots: int, look: int) -> None:
     """200 requests of any kind join while others run; each ends as it does alone."""
     rng = random.Random(seed)
-    torch.manual_seed(3)
-    tiny = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            initializer_range=0.4,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
+    tiny = tiny_llama(3, VOCABULARY, hidden=16, spread=0.4)
     requests: list[Request] = []
     for n in range(200):
         prompt = tuple(rng.randrange(VOCABULARY) for _ in range(rng.choice((1, 2, 9, 60))))

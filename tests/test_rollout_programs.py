@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from budgetrl.core.records import Completion, Request, Sampling
 from budgetrl.core.seeds import derive_seed
@@ -28,6 +27,7 @@ from budgetrl.rollout.engine import Engine, make_engine
 from budgetrl.rollout.programs import AnswerRequest, RunningProgram
 from budgetrl.settings.rollout.native import NativeSettings
 from budgetrl.settings.rollout.transformers import TransformersSettings
+from tiny_llama import tiny_llama
 
 WORDS = ["<eos>", "</think>", "<think>", "<solution>", "</solution>", "<budget>", "</budget>", " \\boxed{", "}"]
 VOCABULARY = 48
@@ -51,19 +51,7 @@ CODEC: Any = Words()
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config)
+    return tiny_llama(1, VOCABULARY)
 
 
 def native(model: nn.Module, batch_size: int = 4) -> Engine:
@@ -161,20 +149,7 @@ def test_an_answer_in_parts_is_the_same_answer(model: nn.Module) -> None:
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 9), st.integers(1, 300))
 def test_forks_and_rollbacks_are_the_same_on_every_engine(seed: int, slots_: int, look: int, room: int) -> None:
     """With any number of slots, any number of steps per check, and a cache that moves often."""
-    torch.manual_seed(1)
-    tiny = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            initializer_range=0.4,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
+    tiny = tiny_llama(1, VOCABULARY, hidden=16, spread=0.4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "steps_per_check", lambda device: look)
         patch.setattr(slots, "MIN_ROOM", room)

@@ -139,6 +139,21 @@ class Start:
         return self.fmt.answer_prefix
 
 
+def force_answer(start: Start, after: Piece, max_tokens: int, closed_is_truncated: bool) -> Program:
+    """Insert the text after which the model writes its answer, and sample up to `max_tokens` more tokens.
+
+    The inserted tokens count toward the stage's limit: if there is no room for a token after them, nothing is inserted.
+    """
+    close = start.tokenizer.encode(start.answer_cue(after))
+    room = start.max_new_tokens - after.position - len(close)
+    if room < 1:
+        return Answer(after, "length")
+    [answer] = yield [Continue(after, min(max_tokens, room), forced_ids=close)]
+    if answer.finish_reason == "length":
+        return Answer(answer, "length")
+    return Answer(answer, "forced_close", closed_is_truncated)
+
+
 @dataclass(frozen=True)
 class DecodingMethod(ABC):
     """How an answer is generated and its tokens sampled. Each subclass is one method; its fields are its settings."""
@@ -167,8 +182,6 @@ class DecodingMethod(ABC):
 
     Only completions of such methods can be trained on.
     """
-    requires: ClassVar[tuple[str, ...]] = ()
-    """Names of the `Capabilities` that an engine needs for this method."""
     intervention: ClassVar[str | None] = None
     """Import path of a `budgetrl.rollout.interventions.Intervention`, or None. It is created with these settings, the
     codec and the model, and applies to requests with `intervene=True`."""
@@ -192,7 +205,7 @@ class DecodingMethod(ABC):
 
     def required_capabilities(self) -> list[str]:
         """Return the names of the `Capabilities` that an engine needs for these settings."""
-        names = list(self.requires)
+        names: list[str] = []
         if self.intervention:
             names.append("interventions")
         if not self.is_one_request:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from budgetrl.core.checks import require, require_range
-from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Piece, Program, Start
+from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Piece, Program, Start, force_answer
 from budgetrl.decoding.sampling import PlainSampling
 
 HEAD_TOKENS = 24
@@ -55,14 +55,7 @@ class BudgetCap(DecodingMethod):
             return Answer(body, body.finish_reason)
 
         # The body reached the cap: force the answer.
-        close = start.tokenizer.encode(start.answer_cue(body))
-        room = start.max_new_tokens - body.position - len(close)
-        if room < 1:
-            return Answer(body, "length")
-        [answer] = yield [Continue(body, min(self.answer, room), forced_ids=close)]
-        if answer.finish_reason == "length":
-            return Answer(answer, "length")
-        return Answer(answer, "forced_close", self.closed_is_truncated)
+        return (yield from force_answer(start, body, self.answer, self.closed_is_truncated))
 
     def _budget(self, start: Start, head: Piece) -> int | None:
         """Return the budget that the response announces before its body, or None without one."""

@@ -1,13 +1,8 @@
 """Find decoding methods by name."""
 
 import budgetrl.decoding as built_in
-from budgetrl.core.classes import class_names, find_class
+from budgetrl.core.classes import find_class
 from budgetrl.decoding.base import DecodingMethod
-
-
-def decoding_names() -> list[str]:
-    """Return the names of the built-in methods."""
-    return class_names(built_in, DecodingMethod)
 
 
 def decoding_class(name: str) -> type[DecodingMethod]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from budgetrl.core.checks import require_range
 from budgetrl.core.messages import Message
-from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Program, Start
+from budgetrl.decoding.base import Answer, Continue, DecodingMethod, Program, Start, force_answer
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,7 @@ class TwoBudgets(DecodingMethod):
             return Answer(answer, answer.finish_reason)
 
         # The thinking budget is used up: force the answer.
-        close = start.tokenizer.encode(start.answer_cue(thought))
-        room = start.max_new_tokens - thought.position - len(close)  # the close counts in the stage's limit
-        if room < 1:
-            return Answer(thought, "length")
-        [answer] = yield [Continue(thought, min(self.answer, room), forced_ids=close)]
-        if answer.finish_reason == "length":
-            return Answer(answer, "length")
-        return Answer(answer, "forced_close", self.closed_is_truncated)
+        return (yield from force_answer(start, thought, self.answer, self.closed_is_truncated))
 
     def errors(self, max_new_tokens: int) -> list[Message]:
         """See `DecodingMethod.errors`."""

@@ -181,8 +181,8 @@ class Scheduler:
 
     def _step_rows(self, rows: Sequence[int], number: int) -> StepRows:
         jobs = [self._job(row) for row in rows]
-        drawn = [len(job.generation.token_ids) + number for job in jobs]
-        return StepRows([job.request for job in jobs], self._on_device(drawn))
+        lengths = [len(job.generation.token_ids) + number for job in jobs]
+        return StepRows([job.request for job in jobs], self._on_device(lengths))
 
     # Joining.
 
@@ -254,7 +254,8 @@ class Scheduler:
         """Set up rows whose prompts are in the cache."""
         requests = [self._job(row).request for row in rows]
         self._next_ids[self._on_device(rows)] = self._on_device([request.prompt_ids[-1] for request in requests])
-        seeds, positions = [request.seed for request in requests], [request.position for request in requests]
+        seeds = [request.seed for request in requests]
+        positions = [request.position for request in requests]
         self._noise.set_rows(rows, seeds, positions)
         self._update_settings()
 
@@ -336,9 +337,17 @@ class Scheduler:
 
     def _close_gaps_in_order(self) -> None:
         """Remove all free rows, keeping the order of the others."""
-        origins = [row for row, job in enumerate(self._rows) if job is not None]
-        moved = [(origin, target) for target, origin in enumerate(origins) if origin != target]
-        self._move_rows([origin for origin, _ in moved], [target for _, target in moved], len(origins))
+        origins: list[int] = []
+        targets: list[int] = []
+        kept = 0
+        for row, job in enumerate(self._rows):
+            if job is None:
+                continue
+            if row != kept:
+                origins.append(row)
+                targets.append(kept)
+            kept += 1
+        self._move_rows(origins, targets, kept)
 
     def _move_rows(self, origins: Sequence[int], targets: Sequence[int], kept: int) -> None:
         """Move row `origins[i]` to row `targets[i]`, and drop all rows from `kept` on."""
