@@ -22,9 +22,12 @@ from budgetrl.formats.base import ResponseFormat
 from budgetrl.formats.budget import BudgetFormat
 from budgetrl.formats.plain import PlainFormat
 from budgetrl.rollout import scheduler, slots
+from budgetrl.rollout.decoder import Decoder
 from budgetrl.rollout.draws import draw, uniforms
 from budgetrl.rollout.engine import Engine, make_engine
+from budgetrl.rollout.generation import Generation
 from budgetrl.rollout.programs import AnswerRequest, RunningProgram
+from budgetrl.rollout.scheduler import Job
 from budgetrl.settings.rollout.native import NativeSettings
 from budgetrl.settings.rollout.transformers import TransformersSettings
 from tiny_llama import tiny_llama
@@ -323,8 +326,14 @@ def test_no_copy_of_the_cache_outlives_its_use(model: nn.Module) -> None:
     assert all(
         len(completion.token_ids) == 7 for completion in answers(native(model, 3), Twins(), 30, sampling=sampling)
     )
-    requests = [Request(prompt(4 + n // 8), n, Sampling(2 + n % 3)) for n in range(64)]
-    native(model, 3).generate(requests)  # groups of eight in three slots: their prompts are parked
+    # Groups of eight in three slots: their prompts are parked. The jobs are still held here when all have ended.
+    jobs = [Job(Generation(Request(prompt(4 + n // 8), n, Sampling(2 + n % 3))), lambda job: None) for n in range(64)]
+    engine = scheduler.Scheduler(Decoder(model), 3, CODEC.decode)
+    with torch.inference_mode():
+        for job in jobs:
+            engine.submit(job)
+        engine.run()
+    assert all(job.parked is None for job in jobs)
     gc.collect()
     assert not [found for found in gc.get_objects() if isinstance(found, slots.Parked)]
 
@@ -345,3 +354,13 @@ def test_a_program_that_needs_no_request(model: nn.Module) -> None:
 def test_a_request_for_no_token_is_refused(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="decoding=in_parts: a request must ask for 1 token or more, got 0"):
         answers(native(model), InParts(part=0), 1)
+
+
+@pytest.mark.parametrize("room", [-3, 0, 1, 4])
+def test_a_forced_answer_stays_within_the_stages_limit(model: nn.Module, room: int) -> None:
+    """`room` tokens are left after 12 of thinking and a close of one token."""
+    sampling = replace(SAMPLING, max_new_tokens=13 + room)
+    completions = answers(native(model), TwoBudgets(thinking=12, answer=25), 24, FORMAT, sampling=sampling)
+    full = [completion for completion in completions if len(completion.token_ids) >= 12]
+    assert full and all(len(completion.token_ids) <= max(12, 13 + room) for completion in full if completion.forced)
+    assert any(completion.forced for completion in full) is (room > 0)
